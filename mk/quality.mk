@@ -1,0 +1,68 @@
+# The gates. Each fails on a finding and says what it looked at.
+
+.PHONY: purity tidy cppcheck format format-check lint mutants fresh-check demo ci loc
+
+PURE_SRC := $(filter-out pbft/panic.c,$(sort $(wildcard pbft/*.c)))
+
+purity: ## the core calls nothing but mem*; pbftd contains no fault strategy
+	@CC='$(CC)' scripts/purity.sh --self-test
+	@CC='$(CC)' scripts/purity.sh $(PURE_SRC)
+	@$(if $(and $(filter pbftd,$(PROGRAMS)),$(FAULTS_SRC)),\
+	    $(MAKE) $(OUT)/bin/pbftd $(FAULTS_LIB) && scripts/no-faults.sh $(OUT)/bin/pbftd $(FAULTS_LIB),\
+	    echo "== purity: pbftd or replica/faults does not exist yet: its part skipped")
+
+# Tests are excepted: Criterion's macros expand to code that trips the checks.
+TIDY_SRC    := $(sort $(SHIPPED_SRC) $(SIM_SRC))
+TIDY_STAMPS := $(patsubst %.c,build/tidy/%.ok,$(TIDY_SRC))
+tidy: $(TIDY_STAMPS) ## clang-tidy: bugprone-*, clang-analyzer-*
+	@echo "== tidy: $(words $(TIDY_SRC)) files clean"
+build/tidy/%.ok: %.c $(HEADERS) .clang-tidy
+	@mkdir -p $(@D)
+	$(call say,TIDY $<)$(CLANG_TIDY) --quiet $< -- $(STANDARD) 2> $@.log || \
+	    { cat $@.log >&2; exit 1; }
+	@touch $@
+
+cppcheck: ## cppcheck: warning, performance, portability
+ifeq ($(TIDY_SRC),)
+	@echo "== cppcheck: no sources yet: skipped"
+else
+	@mkdir -p build/cppcheck
+	@cppcheck --quiet --std=c11 --platform=unix64 -j2 --max-configs=4 \
+	    --enable=warning,performance,portability --error-exitcode=1 --inline-suppr \
+	    --suppressions-list=scripts/cppcheck-suppressions.txt --cppcheck-build-dir=build/cppcheck \
+	    -D_POSIX_C_SOURCE=200809L -I. $(TIDY_SRC)
+	@echo "== cppcheck: $(words $(TIDY_SRC)) files clean"
+endif
+
+format: ## rewrite every source with clang-format
+	@$(CLANG_FORMAT) -i $(EVERY_SRC) $(HEADERS)
+format-check: ## every source is formatted as .clang-format says
+	@$(CLANG_FORMAT) --dry-run -Werror $(EVERY_SRC) $(HEADERS)
+	@echo "== format-check: $(words $(EVERY_SRC) $(HEADERS)) files clean"
+
+lint: ## purity, format-check, tidy, cppcheck
+	@$(MAKE) purity
+	@$(MAKE) format-check
+	@$(MAKE) tidy
+	@$(MAKE) cppcheck
+
+mutants: ## every wrong-rule patch of tests/mutants is caught (FILTER=NAME for some)
+	@$(if $(wildcard tests/mutants/*.patch),\
+	    $(MAKE) test-binaries && MAKE='$(MAKE)' WERROR='$(WERROR)' scripts/mutants.sh $(FILTER),\
+	    echo "== mutants: no patches yet (tests/mutants): skipped")
+
+fresh-check: ## make demo and make test in a fresh Debian 12 (root, debootstrap)
+	@scripts/deps.sh fresh
+	@scripts/fresh-check.sh
+
+demo: ## four real replicas, a liar, a killed primary: the whole story in a minute
+	@scripts/deps.sh build
+	@$(MAKE) all
+	@$(if $(wildcard scripts/demo.sh),scripts/demo.sh,echo "scripts/demo.sh does not exist yet" >&2; exit 1)
+
+ci: ## exactly what CI runs
+	@scripts/deps.sh build ci
+	@scripts/ci.sh $(MAKE) WERROR=1
+
+loc: ## lines of code by folder, without blank lines and comments
+	@scripts/loc.sh

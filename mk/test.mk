@@ -1,0 +1,67 @@
+# Tests. Each suite is one Criterion binary; scripts/run-tests.sh bounds its time and prints its
+# closing line. A suite without files says so and succeeds.
+
+FILTER ?=
+export FILTER
+export PBFT_BIN_DIR      := $(CURDIR)/$(OUT)/bin
+export PBFT_EXAMPLES_DIR := $(CURDIR)/$(OUT)/examples
+
+# Seconds for a whole suite; sanitizers are slow.
+slower = $(if $(filter asan tsan coverage,$(VARIANT)),4)
+unit_LIMIT   := $(if $(slower),1800,600)
+rules_LIMIT  := $(if $(slower),1800,600)
+golden_LIMIT := $(if $(slower),300,120)
+sim_LIMIT    := $(if $(slower),1800,600)
+live_LIMIT   := $(if $(slower),3600,1800)
+# Live tests own ports and processes: one at a time.
+unit_JOBS := 2
+rules_JOBS := 2
+golden_JOBS := 2
+sim_JOBS := 2
+live_JOBS := 1
+
+.PHONY: deps deps-ci test unit rules golden sim live asan tsan coverage
+deps: ## install what building and testing needs (apt-get; nothing when all is there)
+	@scripts/deps.sh build
+deps-ci: ## install what the gates of CI need beside that
+	@scripts/deps.sh build ci
+
+test: ## install what is missing, build, run every suite
+	@scripts/deps.sh build
+	@$(MAKE) all test-binaries
+	@scripts/run-suites.sh $(MAKE) $(SUITES)
+
+define suite
+$(1): $(if $($(1)_TEST_SRC),$(OUT)/tests/$(1) $(if $(filter live,$(1)),programs))
+	@$(if $($(1)_TEST_SRC),scripts/run-tests.sh $(1) $($(1)_LIMIT) $(OUT)/tests/$(1) -j$($(1)_JOBS),\
+	    echo "== $(1): no tests yet (tests/$(1)): skipped")
+endef
+$(foreach s,$(SUITES),$(eval $(call suite,$(s))))
+unit:   ## unit tests (tests/unit)
+rules:  ## one test for each rule of the protocol (tests/rules)
+golden: ## wire vectors (tests/golden)
+sim:    ## clusters under virtual time (tests/sim)
+live:   ## real processes (tests/live)
+
+asan: ## unit, rules, golden, sim under AddressSanitizer and UBSan
+	@$(MAKE) VARIANT=asan test-binaries
+	@scripts/sanitized.sh build/asan/reports $(MAKE) VARIANT=asan unit rules golden sim
+
+tsan: ## threaded programs under ThreadSanitizer (tests/tsan)
+ifeq ($(TSAN_SRC),)
+	@echo "== tsan: no tests yet (tests/tsan): skipped"
+else ifneq ($(VARIANT),tsan)
+	@$(MAKE) VARIANT=tsan tsan
+else
+	@$(MAKE) VARIANT=tsan $(TSAN_BIN)
+	@scripts/run-plain.sh tsan 300 $(TSAN_BIN)
+endif
+
+coverage: ## line and branch coverage of unit, rules, golden, sim (gcovr)
+	@scripts/deps.sh build coverage
+	@$(MAKE) VARIANT=coverage test-binaries
+	@find build/coverage -name '*.gcda' -delete
+	@scripts/run-suites.sh $(MAKE) VARIANT=coverage unit rules golden sim
+	@gcovr --root . --object-directory build/coverage/obj --exclude 'tests/.*' --branches \
+	    --print-summary --html-details build/coverage/index.html
+	@echo "Report: build/coverage/index.html"
