@@ -1,0 +1,217 @@
+/* DIR/superblock: written aside, synced, then linked or renamed into place, directory synced. */
+#include "store/superblock.h"
+
+#include "crypto/hash.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FILE_BYTES     128u
+#define BODY_BYTES     96u
+#define FILE_VERSION   1u
+#define SUPERBLOCK     "superblock"
+#define SUPERBLOCK_TMP "superblock.tmp" /* by a start */
+#define SUPERBLOCK_NEW "superblock.new" /* by init, which may meet a running replica */
+
+static const uint8_t magic[8] = {'P', 'B', 'F', 'T', 'S', 'U', 'P', 'R'};
+
+struct pbft_superblock {
+    struct pbft_superblock_owner owner;
+    uint64_t starts;
+    int dir_fd;
+    int lock_fd;
+    bool marked;
+};
+
+static enum pbft_status status_of(int error)
+{
+    switch (error) {
+    case EEXIST: return PBFT_STATUS_EXISTS;
+    case ENOENT:
+    case ENOTDIR: return PBFT_STATUS_NOT_FOUND;
+    case EACCES:
+    case EPERM:
+    case EROFS: return PBFT_STATUS_PERMISSION;
+    case ENAMETOOLONG: return PBFT_STATUS_ARGUMENT;
+    default: return PBFT_STATUS_IO;
+    }
+}
+
+static void put_le(uint8_t *p, uint64_t v, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        p[i] = (uint8_t)(v >> (8 * i));
+}
+
+static uint64_t get_le(const uint8_t *p, size_t size)
+{
+    uint64_t v = 0;
+    for (size_t i = 0; i < size; i++)
+        v |= (uint64_t)p[i] << (8 * i);
+    return v;
+}
+
+static void encode(uint8_t out[FILE_BYTES], const struct pbft_superblock_owner *owner,
+                   uint64_t starts)
+{
+    memset(out, 0, FILE_BYTES);
+    memcpy(out, magic, sizeof magic);
+    put_le(out + 8, FILE_VERSION, 4);
+    put_le(out + 12, owner->replica, 4);
+    put_le(out + 16, starts, 8);
+    memcpy(out + 24, owner->cluster_id.bytes, PBFT_DIGEST_BYTES);
+    memcpy(out + 56, owner->key_fingerprint.bytes, PBFT_DIGEST_BYTES);
+    struct pbft_digest sum;
+    struct pbft_span body = {out, BODY_BYTES};
+    pbft_hash(&sum, "pbft-superblock", &body, 1);
+    memcpy(out + BODY_BYTES, sum.bytes, PBFT_DIGEST_BYTES);
+}
+
+static bool write_all(int fd, const uint8_t *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t written = write(fd, data, size);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return false;
+        data += written;
+        size -= (size_t)written;
+    }
+    return true;
+}
+
+/* Bytes read, up to size; -1 on error. */
+static ssize_t read_all(int fd, uint8_t *data, size_t size)
+{
+    size_t have = 0;
+    while (have < size) {
+        ssize_t got = read(fd, data + have, size - have);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return -1;
+        if (got == 0) break;
+        have += (size_t)got;
+    }
+    return (ssize_t)have;
+}
+
+/* A synced file beside the superblock. What an earlier crash left there is replaced. */
+static enum pbft_status write_aside(int dir_fd, const char *name, const uint8_t data[FILE_BYTES])
+{
+    if (unlinkat(dir_fd, name, 0) != 0 && errno != ENOENT) return status_of(errno);
+    int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return status_of(errno);
+    enum pbft_status status = PBFT_STATUS_OK;
+    if (!write_all(fd, data, FILE_BYTES) || fsync(fd) != 0) status = PBFT_STATUS_IO;
+    if (close(fd) != 0) status = PBFT_STATUS_IO;
+    return status;
+}
+
+static enum pbft_status dir_open(const char *dir, int *dir_fd)
+{
+    *dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return *dir_fd < 0 ? status_of(errno) : PBFT_STATUS_OK;
+}
+
+enum pbft_status pbft_superblock_create(const char *dir, const struct pbft_superblock_owner *owner)
+{
+    int dir_fd;
+    enum pbft_status status = dir_open(dir, &dir_fd);
+    if (status != PBFT_STATUS_OK) return status;
+    uint8_t data[FILE_BYTES];
+    encode(data, owner, 0);
+    status = write_aside(dir_fd, SUPERBLOCK_NEW, data);
+    if (status == PBFT_STATUS_OK) {
+        /* Unlike a rename, a link fails where there is one already. */
+        if (linkat(dir_fd, SUPERBLOCK_NEW, dir_fd, SUPERBLOCK, 0) != 0) status = status_of(errno);
+        if (unlinkat(dir_fd, SUPERBLOCK_NEW, 0) != 0 && status == PBFT_STATUS_OK)
+            status = status_of(errno);
+        if (fsync(dir_fd) != 0 && status == PBFT_STATUS_OK) status = PBFT_STATUS_IO;
+    }
+    close(dir_fd);
+    return status;
+}
+
+static enum pbft_status decode(const uint8_t data[FILE_BYTES],
+                               const struct pbft_superblock_owner *owner, uint64_t *starts)
+{
+    /* The only valid file is the one that we would write for this owner and count. */
+    uint8_t expected[FILE_BYTES];
+    *starts = get_le(data + 16, 8);
+    encode(expected, owner, *starts);
+    return memcmp(data, expected, FILE_BYTES) == 0 ? PBFT_STATUS_OK : PBFT_STATUS_CORRUPT;
+}
+
+static enum pbft_status load(struct pbft_superblock *superblock)
+{
+    int fd = openat(superblock->dir_fd, SUPERBLOCK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return errno == ELOOP ? PBFT_STATUS_CORRUPT : status_of(errno);
+    uint8_t data[FILE_BYTES + 1]; /* one more, to see that nothing follows */
+    ssize_t size = read_all(fd, data, sizeof data);
+    close(fd);
+    if (size < 0) return PBFT_STATUS_IO;
+    if (size != (ssize_t)FILE_BYTES) return PBFT_STATUS_CORRUPT;
+    return decode(data, &superblock->owner, &superblock->starts);
+}
+
+static enum pbft_status lock(struct pbft_superblock *superblock)
+{
+    superblock->lock_fd =
+        openat(superblock->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (superblock->lock_fd < 0) return status_of(errno);
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(superblock->lock_fd, F_SETLK, &whole) == 0) return PBFT_STATUS_OK;
+    return errno == EACCES || errno == EAGAIN ? PBFT_STATUS_REFUSED : PBFT_STATUS_IO;
+}
+
+enum pbft_status pbft_superblock_open(struct pbft_superblock **out, const char *dir,
+                                      const struct pbft_superblock_owner *owner, uint64_t *starts)
+{
+    struct pbft_superblock *superblock = calloc(1, sizeof *superblock);
+    if (superblock == NULL) return PBFT_STATUS_MEMORY;
+    superblock->owner = *owner;
+    superblock->dir_fd = superblock->lock_fd = -1;
+    enum pbft_status status = dir_open(dir, &superblock->dir_fd);
+    /* Looked at before the lock file is made, so that a wiped directory stays untouched, and again
+     * under the lock. */
+    if (status == PBFT_STATUS_OK) status = load(superblock);
+    if (status == PBFT_STATUS_OK) status = lock(superblock);
+    if (status == PBFT_STATUS_OK) status = load(superblock);
+    if (status != PBFT_STATUS_OK) {
+        pbft_superblock_close(superblock);
+        return status;
+    }
+    if (starts != NULL) *starts = superblock->starts;
+    *out = superblock;
+    return PBFT_STATUS_OK;
+}
+
+enum pbft_status pbft_superblock_mark_start(struct pbft_superblock *superblock)
+{
+    if (superblock->marked) return PBFT_STATUS_REFUSED;
+    uint8_t data[FILE_BYTES];
+    encode(data, &superblock->owner, superblock->starts + 1);
+    enum pbft_status status = write_aside(superblock->dir_fd, SUPERBLOCK_TMP, data);
+    if (status != PBFT_STATUS_OK) return status;
+    if (renameat(superblock->dir_fd, SUPERBLOCK_TMP, superblock->dir_fd, SUPERBLOCK) != 0)
+        return status_of(errno);
+    if (fsync(superblock->dir_fd) != 0) return PBFT_STATUS_IO;
+    superblock->starts++;
+    superblock->marked = true;
+    return PBFT_STATUS_OK;
+}
+
+uint64_t pbft_superblock_starts(const struct pbft_superblock *superblock)
+{
+    return superblock->starts;
+}
+
+void pbft_superblock_close(struct pbft_superblock *superblock)
+{
+    if (superblock == NULL) return;
+    if (superblock->lock_fd >= 0) close(superblock->lock_fd);
+    if (superblock->dir_fd >= 0) close(superblock->dir_fd);
+    free(superblock);
+}

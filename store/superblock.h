@@ -1,0 +1,62 @@
+/**
+ * store/superblock.h - DIR/superblock: whose data directory this is, and how often a replica has
+ * started on it (PROTOCOL 29).
+ *
+ * `pbftctl init` creates it, `pbftd` never does: that is how a first boot and a wiped disk differ.
+ * Every start is marked before anything is sent. In memory and async durability a second start is
+ * amnesia, and the replica is mute. All writes go to a temporary file first, and file and directory
+ * are synced.
+ *
+ * File, 128 bytes, little-endian: magic "PBFTSUPR", u32 version 1, u32 replica, u64 starts,
+ * cluster id[32], fingerprint of the public key[32], zeros[8],
+ * pbft_hash("pbft-superblock", all of that)[32].
+ */
+#ifndef PBFT_STORE_SUPERBLOCK_H
+#define PBFT_STORE_SUPERBLOCK_H
+
+#include "pbft/types.h"
+
+struct pbft_superblock;
+
+/* Who a data directory belongs to. */
+struct pbft_superblock_owner {
+    struct pbft_digest cluster_id;
+    pbft_id replica;
+    struct pbft_digest key_fingerprint; /* of the replica's public key, as the caller defines it */
+};
+
+/**
+ * Create DIR/superblock with no starts. DIR exists. An existing one is never overwritten.
+ *
+ * Returns PBFT_STATUS_EXISTS, PBFT_STATUS_NOT_FOUND (no such directory), PBFT_STATUS_PERMISSION,
+ *         PBFT_STATUS_ARGUMENT (path too long), PBFT_STATUS_IO.
+ */
+enum pbft_status pbft_superblock_create(const char *dir,
+                                        const struct pbft_superblock_owner *owner) PBFT_MUST_USE;
+
+/**
+ * Open DIR/superblock, check it, and lock the directory (DIR/lock) against another process: two
+ * replicas with one key would equivocate. The lock is held until close, or the process ends.
+ *
+ * starts  how many starts were marked before this one; may be NULL
+ * Returns PBFT_STATUS_NOT_FOUND  no superblock: never initialised, or wiped
+ *         PBFT_STATUS_CORRUPT    damaged, of a version that we do not know, or of another cluster,
+ *                                replica or key
+ *         PBFT_STATUS_REFUSED    in use by another process
+ *         PBFT_STATUS_PERMISSION, PBFT_STATUS_ARGUMENT, PBFT_STATUS_MEMORY, PBFT_STATUS_IO
+ */
+enum pbft_status pbft_superblock_open(struct pbft_superblock **out, const char *dir,
+                                      const struct pbft_superblock_owner *owner,
+                                      uint64_t *starts) PBFT_MUST_USE;
+
+/* Count this start, durably. Once for each open. On any failure the replica must not send.
+ * Returns PBFT_STATUS_REFUSED if it was marked already, PBFT_STATUS_PERMISSION, PBFT_STATUS_IO. */
+enum pbft_status pbft_superblock_mark_start(struct pbft_superblock *superblock) PBFT_MUST_USE;
+
+/* Starts marked so far, this one included once it is marked. */
+uint64_t pbft_superblock_starts(const struct pbft_superblock *superblock);
+
+/* Unlock and free. NULL is allowed. */
+void pbft_superblock_close(struct pbft_superblock *superblock);
+
+#endif
