@@ -63,6 +63,9 @@ endif
 ALL_LDFLAGS = $(SANITIZE) $(SANITIZE_LD) -Wl,--as-needed $(LDFLAGS)
 LIBS        = -lnng -lsodium -linih -ljansson -lpthread
 TEST_LIBS   = -lcriterion
+# Criterion speaks through nanomsg, and libnng exports the same names (nn_*): nanomsg must stand before
+# it in the order of look-up, or Criterion's runner uses, and shares the fate of, our nng.
+TEST_FIRST_LIBS = -Wl,--push-state,--no-as-needed -l:libnanomsg.so.5 -Wl,--pop-state
 
 ifeq ($(V),1)
 say  =

@@ -1,0 +1,349 @@
+/**
+ * pbft/core_internal.h - the core's state and the functions that its files share. Nobody outside
+ * pbft/ includes it.
+ */
+#ifndef PBFT_CORE_INTERNAL_H
+#define PBFT_CORE_INTERNAL_H
+
+#include "pbft/core.h"
+#include "pbft/new_view.h"
+#include "pbft/pending.h"
+#include "pbft/quorum.h"
+#include "pbft/votes.h"
+
+#define NEVER UINT64_MAX
+
+/* A proposal's bytes inside a frame that we hold. */
+struct body {
+    bool used;
+    struct pbft_digest digest;
+    struct pbft_frame *frame;
+    struct pbft_span proposal;
+};
+#define SLOT_BODIES 3u /* accepted, prepared and decided digests may all differ */
+
+/* A PRE-PREPARE's statement; `frame` is the whole message when it came as one. */
+struct header {
+    bool valid;
+    pbft_view view;
+    struct pbft_digest digest;
+    struct pbft_signature signature;
+};
+
+/* q-1 PREPAREs and the PRE-PREPARE of the highest view that prepared here: the P entry. */
+struct prepared {
+    bool valid;
+    pbft_view view;
+    struct pbft_digest digest;
+    struct pbft_signature pre_prepare;
+    pbft_signers signers;
+    uint8_t *signatures; /* (q-1) * 64 */
+};
+
+/* q COMMITs. */
+struct decided {
+    bool valid;
+    pbft_view view;
+    struct pbft_digest digest;
+    pbft_signers signers;
+    uint8_t *signatures; /* q * 64 */
+    pbft_lsn lsn;        /* what REPLYs rely on */
+};
+
+/* A PRE-PREPARE that fails the clock test (PROTOCOL 11): held and rechecked. */
+struct held {
+    struct pbft_frame *frame; /* NULL: none */
+    struct pbft_digest digest;
+    struct pbft_signature signature;
+    uint64_t time_ns;
+    struct pbft_span proposal;
+};
+
+/* Everything about one sequence number. The current view's votes live beside what survives views.
+ */
+struct slot {
+    pbft_seq seq; /* 0: free */
+
+    struct header header;           /* of the current view */
+    struct pbft_frame *pre_prepare; /* the frame it came in, for retransmission; may be NULL */
+    struct held held;
+    struct pbft_votes prepares;
+    struct pbft_votes commits;
+    bool prepared_now;              /* in the current view */
+    struct pbft_frame *own_prepare; /* NULL: not sent in the current view */
+    struct pbft_frame *own_commit;
+    pbft_lsn own_commit_lsn;
+    bool header_asked; /* PROTOCOL 37, once for a view */
+    bool header_fetching;
+
+    struct prepared prepared; /* highest view, FAULTS 4.6 */
+    struct decided decided;
+    struct body bodies[SLOT_BODIES];
+    bool fetching;
+    struct pbft_digest fetch_digest;
+};
+
+/* Checkpoint votes for one multiple of K. */
+struct checkpoint {
+    pbft_seq seq; /* 0: free */
+    struct pbft_votes votes;
+    bool own_known; /* our root, whether sent (votes) or not (mute) */
+    struct pbft_digest own_root;
+};
+
+/* A verified VIEW-CHANGE, reduced to what counts; the frame is kept to serve and resend. */
+struct view_change {
+    struct pbft_frame *frame; /* NULL: none */
+    pbft_view view;
+    struct pbft_digest digest;
+    pbft_seq stable;
+    struct pbft_digest stable_root;
+    uint32_t prepared_count;
+    struct pbft_prepared_summary *prepared; /* window of them */
+};
+
+/* A NEW-VIEW whose VIEW-CHANGEs are not all here yet; one for each sender. */
+struct pending_new_view {
+    struct pbft_frame *frame; /* NULL: none */
+    pbft_view view;
+    struct pbft_digest digest;
+    pbft_signers signers;
+    pbft_signers missing;
+    struct pbft_digest *vc_digests; /* by replica id */
+    struct view_change *vcs;        /* by replica id; copies of our own */
+    pbft_seq min_s;
+    uint32_t count;
+    const uint8_t *entries; /* inside frame */
+};
+
+/* Votes for the view that comes next, kept until it is installed (PROTOCOL 16). */
+struct future_vote {
+    uint8_t type; /* PREPARE, COMMIT */
+    pbft_view view;
+    pbft_seq seq;
+    struct pbft_digest digest;
+    struct pbft_signature signature;
+};
+struct future_proposal {
+    struct pbft_frame *frame;
+    pbft_view view;
+    pbft_seq seq;
+    struct pbft_digest digest;
+    struct pbft_signature signature;
+    uint64_t time_ns;
+    struct pbft_span proposal;
+};
+struct future {
+    struct future_vote *votes; /* future_votes of them */
+    uint32_t vote_count;
+    struct future_proposal *proposals; /* pipeline_depth of them */
+    uint32_t proposal_count;
+};
+
+/* What we know of a peer from its STATUS. */
+struct peer {
+    uint64_t counter; /* of its last STATUS */
+    pbft_view view;
+    pbft_seq stable;
+    pbft_seq executed;
+    uint64_t view_resent_ns;  /* when we last resent VIEW-CHANGE or NEW-VIEW to it */
+    uint64_t push_round;      /* rotates the pusher (PROTOCOL 33) */
+    pbft_seq high_checkpoint; /* its highest CHECKPOINT above h+L (PROTOCOL 24) */
+    struct pbft_digest high_root;
+    struct pbft_signature high_signature;
+};
+
+struct pbft_core {
+    struct pbft_core_config config;
+    struct pbft_params p;
+    pbft_id id;
+    uint32_t n, f, q;
+    bool mute;
+    struct pbft_digest null_digest;
+    uint64_t now_ns, wall_ns;
+    struct pbft_effects *out; /* during a step */
+    pbft_lsn lsn;
+    pbft_lsn synced_lsn; /* of the last record that is synced: all that we ever signed is there */
+
+    pbft_view view;
+    bool active;        /* false: VIEW-CHANGE for `view` sent (or followed), NEW-VIEW awaited */
+    bool view_fruitful; /* something executed in this view */
+    uint32_t backoff;   /* doublings of the time-out */
+    uint64_t
+        view_timer_ns; /* NEW-VIEW deadline; NEVER until q VIEW-CHANGEs are here (FAULTS 4.16) */
+    bool view_timer_extended;
+    struct pbft_frame *new_view; /* that installed `view`; NULL in view 0 */
+    struct pbft_digest new_view_digest;
+    struct view_change *vcs;            /* by sender: its highest */
+    struct pending_new_view *new_views; /* by sender */
+    struct future *future;              /* by sender */
+
+    pbft_seq h;
+    struct pbft_digest stable_root;
+    pbft_signers stable_signers;
+    uint8_t *stable_signatures;            /* q * 64 */
+    struct pbft_frame *stable_certificate; /* NULL at genesis */
+    uint32_t slot_count;                   /* window + archive */
+    uint32_t archive;                      /* slots kept at and below h, for laggards */
+    struct slot *slots;
+    uint32_t checkpoint_count;
+    struct checkpoint *checkpoints;
+    pbft_seq own_checkpoint; /* highest signed */
+
+    pbft_seq next_seq;  /* primary: the next to propose */
+    pbft_seq proposed;  /* highest header accepted in this view */
+    pbft_seq heard;     /* highest seq that anybody voted on in this view */
+    pbft_seq committed; /* last EXECUTE handed out */
+    pbft_seq executed;  /* last EXECUTED */
+    uint64_t effective_ns;
+    uint64_t next_due_ns;
+    pbft_seq timed_seq; /* a timed batch is in flight at this seq (0: none) */
+
+    pbft_seq transfer_seq; /* 0: none */
+    uint64_t
+        lag_since_ns; /* since when h is above `committed` without progress; NEVER: it is not */
+    pbft_seq lag_committed;
+
+    struct pbft_pending pending;
+    uint64_t request_timer_ns; /* NEVER: not running */
+
+    struct peer *peers;
+    uint64_t status_counter;
+    uint64_t status_last_ns;
+    uint32_t
+        oldest_seen; /* oldest pending request at the last STATUS: forwarded when still there */
+
+    /* Evidence given, by type (PROTOCOL 36: one item for each (signer, type)). */
+    pbft_signers evidence_given[PBFT_NEW_VIEW + 1];
+
+    struct pbft_prepared *scratch_prepared;          /* window */
+    struct pbft_prepared_summary *scratch_summaries; /* window */
+    struct pbft_digest *scratch_digests;             /* window */
+    uint8_t *scratch_leaves;                         /* batch_max_requests * 96 */
+    uint32_t *scratch_taken;                         /* batch_max_requests */
+    struct pbft_view_change_summary *scratch_vcs;    /* n */
+    uint8_t *scratch_entries;                        /* window * PBFT_NEW_VIEW_ENTRY_BYTES */
+    uint8_t *scratch_bitmaps;                        /* 3 * (slot_count+7)/8 */
+
+    uint64_t view_changes_sent, views_installed, retransmissions;
+};
+
+/* core.c */
+struct pbft_effect *effect_add(struct pbft_core *c, enum pbft_effect_kind kind);
+void send_frame(struct pbft_core *c, pbft_signers to, pbft_lsn needs_lsn, struct pbft_frame *frame);
+pbft_lsn persist(struct pbft_core *c, enum pbft_record_kind record, bool sync, struct pbft_frame *a,
+                 struct pbft_frame *b);
+/* Encode into a new frame, signed if the type is; NULL when the pool is out of budget. */
+struct pbft_frame *make_frame(struct pbft_core *c, struct pbft_msg *msg, bool sign);
+pbft_signers everyone_else(const struct pbft_core *c);
+bool is_primary(const struct pbft_core *c);
+uint64_t view_timeout(const struct pbft_core *c);
+uint64_t status_interval(const struct pbft_core *c);
+
+/* slot.c */
+bool in_window(const struct pbft_core *c, pbft_seq seq);         /* (h, h+L] */
+bool in_slots(const struct pbft_core *c, pbft_seq seq);          /* (h-archive, h+L] */
+struct slot *slot_find(const struct pbft_core *c, pbft_seq seq); /* NULL: nothing is held */
+struct slot *slot_at(struct pbft_core *c, pbft_seq seq);         /* in_slots() holds; made if new */
+void slot_reset(struct pbft_core *c, struct slot *s);
+void slot_forget_view(struct pbft_core *c, struct slot *s); /* drop what belongs to the old view */
+const struct body *slot_body(const struct slot *s, const struct pbft_digest *digest);
+bool slot_has_body(const struct pbft_core *c, const struct slot *s,
+                   const struct pbft_digest *digest);
+void slot_put_body(struct slot *s, const struct pbft_digest *digest, struct pbft_frame *frame,
+                   struct pbft_span proposal);
+void slot_want_body(struct pbft_core *c, struct slot *s, const struct pbft_digest *digest,
+                    pbft_signers hint);
+void slot_stop_fetch(struct pbft_core *c, struct slot *s);
+void slot_stop_header_fetch(struct pbft_core *c, struct slot *s);
+/* Move a slot as far as its votes allow, whatever order they came in (FAULTS 4.3). */
+void slot_advance(struct pbft_core *c, struct slot *s);
+void decide_certified(struct pbft_core *c, struct slot *s, const struct pbft_certificate *m);
+void execute_ready(struct pbft_core *c);
+
+/* normal.c */
+enum pbft_verdict on_request(struct pbft_core *c, const struct pbft_event *event);
+enum pbft_verdict on_executed(struct pbft_core *c, const struct pbft_event *event);
+enum pbft_verdict on_pre_prepare(struct pbft_core *c, const struct pbft_event *event);
+enum pbft_verdict on_vote(struct pbft_core *c, const struct pbft_event *event);
+enum pbft_verdict on_batch(struct pbft_core *c, const struct pbft_event *event);
+enum pbft_verdict on_header(struct pbft_core *c, const struct pbft_event *event);
+enum pbft_verdict on_commit_certificate(struct pbft_core *c, const struct pbft_event *event);
+enum pbft_verdict accept_vote(struct pbft_core *c, uint8_t type, pbft_view view, pbft_seq seq,
+                              const struct pbft_digest *digest, pbft_id sender,
+                              const uint8_t *signature, struct pbft_frame *frame);
+void accept_header(struct pbft_core *c, struct slot *s, const struct pbft_digest *digest,
+                   const uint8_t *signature, struct pbft_frame *frame, struct pbft_span proposal);
+void send_prepare(struct pbft_core *c, struct slot *s);
+void recheck_held(struct pbft_core *c, struct slot *s);
+enum pbft_verdict try_pre_prepare(struct pbft_core *c, struct slot *s, pbft_view view,
+                                  const struct pbft_digest *digest, const uint8_t *signature,
+                                  uint64_t time_ns, struct pbft_frame *frame,
+                                  struct pbft_span proposal);
+
+/* propose.c */
+void propose_ready(struct pbft_core *c);
+bool timed_due(const struct pbft_core *c);
+void request_timer_update(struct pbft_core *c, bool restart);
+void forward_waiting(struct pbft_core *c, uint32_t most); /* oldest requests, to the primary */
+
+/* checkpoint.c */
+enum pbft_verdict on_checkpoint(struct pbft_core *c, const struct pbft_event *event);
+enum pbft_verdict on_checkpoint_certificate(struct pbft_core *c, const struct pbft_event *event);
+enum pbft_verdict on_checkpoint_ready(struct pbft_core *c, const struct pbft_event *event);
+enum pbft_verdict on_state_ready(struct pbft_core *c, const struct pbft_event *event);
+void make_stable(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *root,
+                 pbft_signers signers, const uint8_t *signatures);
+void lag_check(struct pbft_core *c);
+struct checkpoint *checkpoint_find(const struct pbft_core *c, pbft_seq seq);
+
+/* view_change.c */
+enum pbft_verdict on_view_change(struct pbft_core *c, const struct pbft_event *event);
+void start_view_change(struct pbft_core *c, pbft_view view);
+void view_change_release(struct view_change *v);
+
+/* install.c */
+enum pbft_verdict on_new_view(struct pbft_core *c, const struct pbft_event *event);
+void try_new_view(struct pbft_core *c);
+void offer_view_change(struct pbft_core *c, pbft_id sender, const struct view_change *vc);
+void view_change_copy(struct view_change *to, const struct view_change *from);
+
+/* future.c */
+enum pbft_verdict future_vote(struct pbft_core *c, const struct pbft_msg *m);
+enum pbft_verdict future_proposal(struct pbft_core *c, const struct pbft_msg *m,
+                                  struct pbft_frame *frame);
+bool future_view(const struct pbft_core *c, pbft_view view); /* may be kept for later */
+bool future_room(const struct pbft_core *c, pbft_id sender, pbft_view view, pbft_seq seq,
+                 uint8_t type);
+void future_replay(struct pbft_core *c); /* after `view` was installed */
+void future_release(struct pbft_core *c);
+
+/* status.c */
+enum pbft_verdict on_status(struct pbft_core *c, const struct pbft_event *event);
+enum pbft_verdict on_peer_up(struct pbft_core *c, const struct pbft_event *event);
+void send_status(struct pbft_core *c, pbft_signers to);
+
+/* evidence.c */
+bool evidence_wanted(const struct pbft_core *c, uint8_t type, pbft_id culprit);
+void evidence_votes(struct pbft_core *c, uint8_t type, pbft_view view, pbft_seq seq,
+                    pbft_id culprit, const struct pbft_vote_entry *first,
+                    const struct pbft_digest *digest, const uint8_t *signature);
+void evidence_headers(struct pbft_core *c, pbft_view view, pbft_seq seq,
+                      const struct pbft_digest *first, const uint8_t *first_signature,
+                      const struct pbft_digest *second, const uint8_t *second_signature);
+void evidence_frames(struct pbft_core *c, uint8_t type, pbft_id culprit,
+                     enum pbft_evidence_kind kind, struct pbft_frame *first,
+                     struct pbft_frame *second);
+/* A signed message of our own that somebody shows us; mute if we do not know it (PROTOCOL 29). */
+enum pbft_verdict own_message(struct pbft_core *c, const struct pbft_msg *m);
+struct pbft_frame *vote_frame(struct pbft_core *c, uint8_t type, pbft_view view, pbft_seq seq,
+                              pbft_id sender, const struct pbft_digest *digest,
+                              const uint8_t *signature);
+struct pbft_frame *header_frame(struct pbft_core *c, pbft_view view, pbft_seq seq,
+                                const struct pbft_digest *digest, const uint8_t *signature);
+struct pbft_frame *certificate_frame(struct pbft_core *c, uint8_t kind, pbft_view view,
+                                     pbft_seq seq, const struct pbft_digest *digest,
+                                     pbft_signers signers, const uint8_t *signatures,
+                                     const struct body *body);
+
+#endif

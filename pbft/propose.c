@@ -1,0 +1,124 @@
+/* The primary's side: what to propose and when; and the timer that watches it (PROTOCOL 11-13, 21).
+ */
+#include "pbft/core_internal.h"
+
+#include <string.h>
+
+#define LEAF_BYTES             (PBFT_DIGEST_BYTES + PBFT_SIGNATURE_BYTES)
+#define PROPOSAL_HEAD_BYTES    12u /* time u64, count u32 */
+#define PRE_PREPARE_HEAD_BYTES (PBFT_WIRE_HEADER_BYTES + 48u + PBFT_SIGNATURE_BYTES)
+
+/* A timed effect has fallen due (PROTOCOL 12). */
+bool timed_due(const struct pbft_core *c)
+{
+    return c->next_due_ns != 0 && c->wall_ns >= c->next_due_ns;
+}
+
+/* Others wait for the primary's clock before they blame it. */
+static bool timed_overdue(const struct pbft_core *c)
+{
+    return c->next_due_ns != 0 && c->wall_ns >= c->next_due_ns &&
+           c->wall_ns - c->next_due_ns >= c->p.clock_skew_ns;
+}
+
+void request_timer_update(struct pbft_core *c, bool restart)
+{
+    bool wanted = c->active && !c->mute && (c->pending.count > 0 || timed_overdue(c));
+    if (!wanted)
+        c->request_timer_ns = NEVER;
+    else if (restart || c->request_timer_ns == NEVER)
+        c->request_timer_ns = c->now_ns + view_timeout(c);
+}
+
+void forward_waiting(struct pbft_core *c, uint32_t most)
+{
+    if (!c->active || is_primary(c) || c->mute) return;
+    uint32_t i = c->pending.oldest;
+    for (; i != PBFT_PENDING_NONE && most > 0; i = c->pending.requests[i].age_next, most--)
+        send_frame(c, pbft_signers_of(pbft_primary(c->n, c->view)), 0,
+                   c->pending.requests[i].frame);
+}
+
+/* Take requests for one batch; returns how many, and the proposal's size. */
+static uint32_t gather(struct pbft_core *c, size_t *proposal_bytes)
+{
+    uint32_t count = 0;
+    size_t bytes = PROPOSAL_HEAD_BYTES;
+    while (count < c->p.batch_max_requests && bytes + 4 < c->p.batch_max_bytes) {
+        uint32_t i = pbft_pending_take(&c->pending, c->p.batch_max_bytes - bytes - 4);
+        if (i == PBFT_PENDING_NONE) break;
+        c->scratch_taken[count++] = i;
+        bytes += 4 + (size_t)c->pending.requests[i].frame->size;
+    }
+    *proposal_bytes = bytes;
+    return count;
+}
+
+static void write_proposal(struct pbft_core *c, uint64_t time_ns, uint32_t count, uint8_t *out,
+                           struct pbft_digest *digest)
+{
+    pbft_put_u64(out, time_ns);
+    pbft_put_u32(out + 8, count);
+    uint8_t *at = out + PROPOSAL_HEAD_BYTES;
+    uint8_t *leaf = c->scratch_leaves;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct pbft_pending_request *r = &c->pending.requests[c->scratch_taken[i]];
+        uint32_t size = r->frame->size;
+        pbft_put_u32(at, size);
+        memcpy(at + 4, r->frame->bytes, size);
+        memcpy(leaf, r->digest.bytes, PBFT_DIGEST_BYTES);
+        memcpy(leaf + PBFT_DIGEST_BYTES, r->frame->bytes + size - PBFT_SIGNATURE_BYTES,
+               PBFT_SIGNATURE_BYTES);
+        at += 4 + (size_t)size;
+        leaf += LEAF_BYTES;
+    }
+    c->config.functions.digest_proposal(digest, time_ns, count,
+                                        (struct pbft_span){c->scratch_leaves,
+                                                           (size_t)count * LEAF_BYTES});
+}
+
+static bool propose_one(struct pbft_core *c)
+{
+    size_t bytes;
+    uint32_t count = gather(c, &bytes);
+    if (count == 0 && !timed_due(c)) return false;
+    struct pbft_frame *frame =
+        pbft_frame_new(c->config.pool, (uint32_t)(PRE_PREPARE_HEAD_BYTES + bytes));
+    if (frame == NULL) {
+        for (uint32_t i = 0; i < count; i++)
+            pbft_pending_put_back(&c->pending, c->scratch_taken[i]);
+        return false;
+    }
+    frame->size = (uint32_t)(PRE_PREPARE_HEAD_BYTES + bytes);
+    uint64_t time_ns = c->wall_ns > c->effective_ns ? c->wall_ns : c->effective_ns;
+    struct pbft_digest digest;
+    uint8_t *proposal = frame->bytes + PRE_PREPARE_HEAD_BYTES;
+    write_proposal(c, time_ns, count, proposal, &digest);
+
+    pbft_seq seq = c->next_seq++;
+    uint8_t *at = frame->bytes;
+    memset(at, 0, PRE_PREPARE_HEAD_BYTES);
+    at[0] = PBFT_PRE_PREPARE;
+    at[1] = PBFT_WIRE_VERSION;
+    pbft_put_u32(at + 4, c->config.epoch);
+    pbft_wire_pre_prepare_body(c->view, seq, &digest, at + PBFT_WIRE_HEADER_BYTES);
+    c->config.functions.sign_frame(c->config.functions.context, frame->bytes, frame->size);
+    if (count == 0) c->timed_seq = seq;
+
+    pbft_lsn lsn = persist(c, PBFT_RECORD_PROPOSAL, true, frame, NULL);
+    send_frame(c, everyone_else(c), lsn, frame);
+    accept_header(c, slot_at(c, seq), &digest,
+                  frame->bytes + PRE_PREPARE_HEAD_BYTES - PBFT_SIGNATURE_BYTES, frame,
+                  (struct pbft_span){proposal, bytes});
+    pbft_frame_release(frame);
+    return true;
+}
+
+/* Natural batching (PROTOCOL 13): no delay, at most pipeline_depth in flight. */
+void propose_ready(struct pbft_core *c)
+{
+    if (!c->active || c->mute || !is_primary(c)) return;
+    while (c->next_seq <= c->h + c->p.window && c->next_seq <= c->committed + c->p.pipeline_depth &&
+           (c->pending.waiting > 0 || (timed_due(c) && c->timed_seq == 0)))
+        if (!propose_one(c)) break;
+}

@@ -1,0 +1,262 @@
+/* STATUS: what each replica has, and the retransmission that it drives, so that any lost message is
+ * repaired without a view change, and a hidden proposal reaches everybody (FAULTS 4.22, PROTOCOL
+ * 33). */
+#include "pbft/core_internal.h"
+
+#include <string.h>
+
+/* Bounds of one answer to one STATUS. */
+#define RESEND_MAX_FRAMES     64u
+#define PUSH_MAX_CERTIFICATES 16u
+#define PUSH_MAX_BYTES        1048576u
+
+static void set_bit(uint8_t *bits, uint32_t i)
+{
+    bits[i / 8] = (uint8_t)(bits[i / 8] | (1u << (i % 8)));
+}
+
+static bool has_bit(struct pbft_span bits, uint32_t i)
+{
+    return (bits.data[i / 8] >> (i % 8) & 1u) != 0;
+}
+
+/* ---- ours ---- */
+
+static uint32_t fill_bitmaps(struct pbft_core *c, uint8_t *have, uint8_t *prepared,
+                             uint8_t *committed)
+{
+    uint32_t count = 0;
+    /* A laggard's slots can reach further than a bitmap may: what comes first is what it needs. */
+    for (uint32_t i = 0; i < c->p.window; i++) {
+        const struct slot *s = slot_find(c, c->committed + 1 + i);
+        if (s == NULL) continue;
+        count = i + 1;
+        bool complete = s->header.valid && slot_has_body(c, s, &s->header.digest);
+        if (complete || s->decided.valid) set_bit(have, i);
+        if (s->prepared_now || s->decided.valid) set_bit(prepared, i);
+        if (s->decided.valid) set_bit(committed, i);
+    }
+    return count;
+}
+
+void send_status(struct pbft_core *c, pbft_signers to)
+{
+    uint32_t stride = (c->slot_count + 7u) / 8u;
+    uint8_t *have = c->scratch_bitmaps, *prepared = have + stride, *committed = prepared + stride;
+    memset(have, 0, 3u * (size_t)stride);
+    struct pbft_msg m = {.type = PBFT_STATUS_MSG};
+    struct pbft_status_msg *s = &m.status;
+    s->view = c->view;
+    s->stable = c->h;
+    s->executed = c->committed;
+    s->counter = ++c->status_counter;
+    s->flags =
+        (uint8_t)((c->active ? 0u : PBFT_STATUS_VIEW_CHANGING) | (c->mute ? PBFT_STATUS_MUTE : 0u));
+    for (pbft_id id = 0; id < c->n; id++)
+        if (c->vcs[id].frame != NULL && c->vcs[id].view == c->view)
+            s->view_changes |= pbft_signers_of(id);
+    s->count = (uint16_t)fill_bitmaps(c, have, prepared, committed);
+    size_t bytes = (s->count + 7u) / 8u;
+    s->have_proposal = (struct pbft_span){have, bytes};
+    s->prepared = (struct pbft_span){prepared, bytes};
+    s->committed = (struct pbft_span){committed, bytes};
+    struct pbft_frame *frame = make_frame(c, &m, false);
+    send_frame(c, to, 0, frame);
+    pbft_frame_release(frame);
+}
+
+/* ---- theirs ---- */
+
+/* What is sent again may hold our signature and may not have been sent at all yet: it waits for
+ * everything that is logged so far (FAULTS 4.4). */
+static void resend(struct pbft_core *c, pbft_id to, struct pbft_frame *frame)
+{
+    if (frame == NULL) return;
+    send_frame(c, pbft_signers_of(to), c->synced_lsn, frame); /* FAULTS 4.4, for copies too */
+    c->retransmissions++;
+}
+
+/* Our checkpoint votes and the certificate that it lacks (FAULTS 4.24). */
+static void resend_checkpoints(struct pbft_core *c, pbft_id to, const struct pbft_status_msg *m)
+{
+    if (m->stable < c->h) resend(c, to, c->stable_certificate);
+    for (uint32_t i = 0; i < c->checkpoint_count; i++) {
+        const struct checkpoint *cp = &c->checkpoints[i];
+        if (cp->seq <= c->h || cp->seq <= m->stable || !pbft_signers_has(cp->votes.have, c->id))
+            continue;
+        struct pbft_frame *frame =
+            vote_frame(c, PBFT_CHECKPOINT, 0, cp->seq, c->id, &cp->votes.by[c->id].digest,
+                       cp->votes.by[c->id].signature.bytes);
+        resend(c, to, frame);
+        pbft_frame_release(frame);
+    }
+}
+
+/* It is in an older view, or waits for a NEW-VIEW that we have. Large messages: not at every
+ * STATUS. */
+static void resend_view(struct pbft_core *c, pbft_id to, const struct pbft_status_msg *m)
+{
+    bool changing = (m->flags & PBFT_STATUS_VIEW_CHANGING) != 0;
+    bool behind = m->view < c->view || (m->view == c->view && changing);
+    struct peer *peer = &c->peers[to];
+    if (!behind ||
+        (peer->view_resent_ns != 0 && c->now_ns - peer->view_resent_ns < c->p.view_timeout_ns / 4))
+        return;
+    struct pbft_frame *frame = c->new_view;
+    if (!c->active) {
+        bool has_ours = m->view == c->view && pbft_signers_has(m->view_changes, c->id);
+        bool ours = c->vcs[c->id].frame != NULL && c->vcs[c->id].view == c->view;
+        frame = ours && !has_ours ? c->vcs[c->id].frame : NULL;
+    }
+    if (frame == NULL) return;
+    peer->view_resent_ns = c->now_ns;
+    resend(c, to, frame);
+}
+
+static void resend_votes(struct pbft_core *c, pbft_id to, const struct pbft_status_msg *m)
+{
+    uint64_t before = c->retransmissions;
+    uint32_t slots = m->count < c->p.window ? (uint32_t)m->count + c->p.pipeline_depth : m->count;
+    for (uint32_t i = 0; i < slots && c->retransmissions - before < RESEND_MAX_FRAMES; i++) {
+        const struct slot *s = slot_find(c, m->executed + 1 + i);
+        if (s == NULL || !s->header.valid) continue;
+        bool known = i < m->count;
+        if (is_primary(c) && !(known && has_bit(m->have_proposal, i)))
+            resend(c, to, s->pre_prepare);
+        if (!(known && has_bit(m->prepared, i))) resend(c, to, s->own_prepare);
+        if (!(known && has_bit(m->committed, i))) resend(c, to, s->own_commit);
+    }
+}
+
+/* One rotating pusher for each laggard: bodies with commit certificates (PROTOCOL 33). */
+static void push_certificates(struct pbft_core *c, pbft_id to, const struct pbft_status_msg *m)
+{
+    if ((m->counter + to) % c->n != c->id) return;
+    size_t bytes = 0;
+    uint32_t pushed = 0;
+    for (pbft_seq seq = m->executed + 1;
+         seq <= c->committed && pushed < PUSH_MAX_CERTIFICATES && bytes < PUSH_MAX_BYTES; seq++) {
+        const struct slot *s = slot_find(c, seq);
+        if (s == NULL || !s->decided.valid) return; /* too old: it will fetch the state */
+        struct pbft_frame *frame =
+            certificate_frame(c, PBFT_CERT_COMMIT, s->decided.view, seq, &s->decided.digest,
+                              s->decided.signers, s->decided.signatures,
+                              slot_body(s, &s->decided.digest));
+        if (frame == NULL) return;
+        bytes += frame->size;
+        pushed++;
+        resend(c, to, frame);
+        pbft_frame_release(frame);
+    }
+}
+
+enum pbft_verdict on_status(struct pbft_core *c, const struct pbft_event *event)
+{
+    const struct pbft_status_msg *m = &event->message.msg->status;
+    pbft_id from = event->message.from;
+    struct peer *peer = &c->peers[from];
+    if (from == c->id) return PBFT_DROP_SENDER;
+    if (m->counter <= peer->counter) return PBFT_DROP_DUPLICATE;
+    /* Whoever moves is not stuck: only what a second STATUS still lacks is sent again. */
+    bool known = peer->counter != 0;
+    bool stuck = known && m->executed == peer->executed && m->view == peer->view;
+    bool stuck_stable = known && m->stable == peer->stable;
+    peer->counter = m->counter;
+    peer->view = m->view;
+    peer->executed = m->executed;
+    peer->stable = m->stable;
+
+    if (stuck_stable) resend_checkpoints(c, from, m);
+    resend_view(c, from, m);
+    bool same_view = m->view == c->view && c->active && (m->flags & PBFT_STATUS_VIEW_CHANGING) == 0;
+    if (stuck && same_view && m->executed < UINT64_MAX - c->slot_count) resend_votes(c, from, m);
+    if (stuck && m->executed < c->committed) push_certificates(c, from, m);
+    return PBFT_OK;
+}
+
+/* PROTOCOL 29: tell a returning replica the newest vote and VIEW-CHANGE that we hold from it. */
+static void report_newest(struct pbft_core *c, pbft_id to)
+{
+    resend(c, to, c->vcs[to].frame);
+    for (pbft_seq seq = c->h + c->p.window; seq > c->h; seq--) {
+        const struct slot *s = slot_find(c, seq);
+        if (s == NULL) continue;
+        bool commit = pbft_signers_has(s->commits.have, to);
+        const struct pbft_votes *votes = commit ? &s->commits : &s->prepares;
+        if (!pbft_signers_has(votes->have, to)) continue;
+        struct pbft_frame *frame =
+            vote_frame(c, commit ? PBFT_COMMIT : PBFT_PREPARE, c->view, seq, to,
+                       &votes->by[to].digest, votes->by[to].signature.bytes);
+        resend(c, to, frame);
+        pbft_frame_release(frame);
+        return;
+    }
+}
+
+enum pbft_verdict on_peer_up(struct pbft_core *c, const struct pbft_event *event)
+{
+    pbft_id id = event->peer_up.id;
+    if (id >= c->n || id == c->id) return PBFT_DROP_SENDER;
+    c->peers[id].counter = 0; /* its counter starts again with its process */
+    c->peers[id].view_resent_ns = 0;
+    send_status(c, pbft_signers_of(id));
+    report_newest(c, id);
+    return PBFT_OK;
+}
+
+/* ---- FETCH ---- */
+
+static struct pbft_frame *serve_batch(struct pbft_core *c, const struct pbft_fetch *what)
+{
+    const struct body *body = NULL;
+    const struct slot *hinted = slot_find(c, what->seq);
+    if (hinted != NULL) body = slot_body(hinted, &what->digest);
+    for (uint32_t i = 0; i < c->slot_count && body == NULL; i++)
+        if (c->slots[i].seq != 0) body = slot_body(&c->slots[i], &what->digest);
+    if (body == NULL) return NULL;
+    struct pbft_frame *frame =
+        pbft_frame_new(c->config.pool, (uint32_t)(PBFT_WIRE_HEADER_BYTES + body->proposal.size));
+    if (frame == NULL) return NULL;
+    memset(frame->bytes, 0, PBFT_WIRE_HEADER_BYTES);
+    frame->bytes[0] = PBFT_BATCH;
+    frame->bytes[1] = PBFT_WIRE_VERSION;
+    pbft_put_u32(frame->bytes + 4, c->config.epoch);
+    memcpy(frame->bytes + PBFT_WIRE_HEADER_BYTES, body->proposal.data, body->proposal.size);
+    frame->size = (uint32_t)(PBFT_WIRE_HEADER_BYTES + body->proposal.size);
+    return frame;
+}
+
+static struct pbft_frame *serve_view_change(struct pbft_core *c, const struct pbft_digest *digest)
+{
+    for (pbft_id id = 0; id < c->n; id++) {
+        if (c->vcs[id].frame != NULL && pbft_digest_equal(&c->vcs[id].digest, digest))
+            return pbft_frame_retain(c->vcs[id].frame);
+        for (pbft_id k = 0; k < c->n; k++) {
+            const struct view_change *v = &c->new_views[id].vcs[k];
+            if (v->frame != NULL && pbft_digest_equal(&v->digest, digest))
+                return pbft_frame_retain(v->frame);
+        }
+    }
+    return NULL;
+}
+
+struct pbft_frame *pbft_core_serve(struct pbft_core *c, const struct pbft_fetch *what)
+{
+    const struct slot *s = slot_find(c, what->seq);
+    switch ((enum pbft_fetch_kind)what->kind) {
+    case PBFT_FETCH_BATCH: return serve_batch(c, what);
+    case PBFT_FETCH_VIEW_CHANGE: return serve_view_change(c, &what->digest);
+    case PBFT_FETCH_HEADER:
+        if (s == NULL || !s->header.valid || s->header.view != what->view) return NULL;
+        return header_frame(c, what->view, s->seq, &s->header.digest, s->header.signature.bytes);
+    case PBFT_FETCH_COMMIT:
+        if (s == NULL || !s->decided.valid) return NULL;
+        return certificate_frame(c, PBFT_CERT_COMMIT, s->decided.view, s->seq, &s->decided.digest,
+                                 s->decided.signers, s->decided.signatures,
+                                 slot_body(s, &s->decided.digest));
+    case PBFT_FETCH_CHECKPOINT:
+        return c->h >= what->seq ? pbft_frame_retain(c->stable_certificate) : NULL;
+    case PBFT_FETCH_PAGE: break; /* the node's */
+    }
+    return NULL;
+}
