@@ -75,6 +75,19 @@ void send_prepare(struct pbft_core *c, struct slot *s)
                    prepare->bytes + prepare->size - PBFT_SIGNATURE_BYTES);
 }
 
+/* PROTOCOL 37: `senders` prepared another digest than the primary showed us. */
+static void ask_header(struct pbft_core *c, struct slot *s, pbft_signers senders)
+{
+    if (s->header_asked || !evidence_wanted(c, PBFT_PRE_PREPARE, pbft_primary(c->n, c->view)))
+        return;
+    s->header_asked = s->header_fetching = true;
+    struct pbft_effect *e = effect_add(c, PBFT_EFFECT_FETCH);
+    e->fetch.what.kind = PBFT_FETCH_HEADER;
+    e->fetch.what.view = c->view;
+    e->fetch.what.seq = s->seq;
+    e->fetch.hint = senders;
+}
+
 void accept_header(struct pbft_core *c, struct slot *s, const struct pbft_digest *digest,
                    const uint8_t *signature, struct pbft_frame *frame, struct pbft_span proposal)
 {
@@ -96,6 +109,9 @@ void accept_header(struct pbft_core *c, struct slot *s, const struct pbft_digest
         else
             slot_want_body(c, s, digest, pbft_everyone(c->n));
     }
+    /* Its PREPARE may have come before the PRE-PREPARE did. */
+    pbft_signers strangers = s->prepares.have & ~pbft_votes_for(&s->prepares, digest);
+    if (strangers != 0) ask_header(c, s, strangers);
     slot_advance(c, s);
 }
 
@@ -175,19 +191,6 @@ enum pbft_verdict on_pre_prepare(struct pbft_core *c, const struct pbft_event *e
 
 /* ---- PREPARE, COMMIT ---- */
 
-/* PROTOCOL 37: somebody prepared another digest than the primary showed us. */
-static void ask_header(struct pbft_core *c, struct slot *s, pbft_id sender)
-{
-    if (s->header_asked || !evidence_wanted(c, PBFT_PRE_PREPARE, pbft_primary(c->n, c->view)))
-        return;
-    s->header_asked = s->header_fetching = true;
-    struct pbft_effect *e = effect_add(c, PBFT_EFFECT_FETCH);
-    e->fetch.what.kind = PBFT_FETCH_HEADER;
-    e->fetch.what.view = c->view;
-    e->fetch.what.seq = s->seq;
-    e->fetch.hint = pbft_signers_of(sender);
-}
-
 enum pbft_verdict accept_vote(struct pbft_core *c, uint8_t type, pbft_view view, pbft_seq seq,
                               const struct pbft_digest *digest, pbft_id sender,
                               const uint8_t *signature, struct pbft_frame *frame)
@@ -210,7 +213,7 @@ enum pbft_verdict accept_vote(struct pbft_core *c, uint8_t type, pbft_view view,
     if (seq > c->heard) c->heard = seq;
     if (type == PBFT_PREPARE) {
         if (s->header.valid && !pbft_digest_equal(&s->header.digest, digest))
-            ask_header(c, s, sender);
+            ask_header(c, s, pbft_signers_of(sender));
         recheck_held(c, s);
     }
     slot_advance(c, s);

@@ -1,0 +1,111 @@
+/* Shared by match.c (requests, the clock, entry points) and match_read.c (fast reads). */
+#ifndef PBFT_CLIENT_MATCH_INTERNAL_H
+#define PBFT_CLIENT_MATCH_INTERNAL_H
+
+#include "client/match.h"
+
+enum exchange_state {
+    EXCHANGE_FREE,
+    EXCHANGE_ACTIVE,
+    EXCHANGE_ABANDONED, /* request: timed out for the caller, not yet answered */
+    EXCHANGE_DONE,      /* request: answered; late replies are still compared with the answer */
+    EXCHANGE_FALLBACK,  /* query: waits for a place among the requests */
+};
+
+/* The newest statement of one replica about one exchange. */
+struct match_vote {
+    bool given;
+    bool alien; /* names another request digest: matches nothing */
+    uint8_t outcome;
+    struct pbft_digest result;
+    uint64_t mark;            /* queries */
+    pbft_seq seq;             /* hint */
+    struct pbft_frame *frame; /* holds `body`; NULL: digest only, or an equal vote has it */
+    struct pbft_span body;
+};
+
+/* One request, or one fast read, and what was said about it. */
+struct match_exchange {
+    enum exchange_state state;
+    uint64_t number; /* t, or query id */
+    uint64_t token;
+    uint64_t deadline_ns;           /* UINT64_MAX: none */
+    uint64_t retry_at_ns;           /* request: next retransmission; query: end of its patience */
+    uint64_t interval_ns;           /* request: until the one after */
+    struct pbft_frame *frame;       /* REQUEST, or QUERY that wants the body */
+    struct pbft_frame *brief_frame; /* query: the one that wants a digest only */
+    struct pbft_digest digest;      /* request digest */
+    bool read;                      /* request: an ordered read, answered with one result */
+    bool fallback;                  /* ... that a fast read fell back to */
+    bool agreed;                    /* q said the same; the body may still be missing */
+    uint8_t outcome;                /* agreed */
+    struct pbft_digest result;
+    uint64_t mark;
+    uint64_t fetch_at_ns;     /* agreed without a body: when to ask for it */
+    uint64_t fetch_interval;  /* ns */
+    pbft_id fetch_from;       /* who was asked last */
+    bool asked;               /* somebody was, already */
+    pbft_signers busy;        /* who answered BUSY since the last transmission */
+    pbft_signers counted;     /* whose wrong reply is in the statistics */
+    struct match_vote *votes; /* n of them */
+};
+
+struct pbft_match {
+    struct pbft_match_config config;
+    uint32_t n, q, weak;
+    uint64_t next_t;
+    uint32_t ring;                   /* places for requests: t mod ring */
+    uint32_t live;                   /* active requests */
+    uint32_t held;                   /* places that are not free for t + ring */
+    struct match_exchange *requests; /* ring of them */
+    struct match_exchange *queries;  /* window of them */
+    uint64_t next_query;
+    uint32_t queries_live;
+    pbft_seq floor;
+    bool opened;
+    pbft_view views[PBFT_REPLICAS_MAX]; /* newest hint of each */
+    pbft_view view;                     /* the (f+1)-th highest of them */
+    pbft_signers connected;
+    pbft_signers introduced; /* has seen a request of ours on its present connection */
+    struct pbft_match_send *sends;
+    size_t send_count, send_max;
+    struct pbft_match_completion *completions;
+    size_t completion_count, completion_max;
+    struct pbft_match_stats stats;
+};
+
+void match_send(struct pbft_match *m, pbft_signers to, struct pbft_frame *frame);
+struct pbft_frame *match_encode(struct pbft_match *m, const struct pbft_msg *msg);
+struct pbft_match_completion *match_complete(struct pbft_match *m, struct match_exchange *e,
+                                             enum pbft_match_result result);
+/* Who said the same as `vote`, itself included. */
+pbft_signers match_same(const struct pbft_match *m, const struct match_exchange *e,
+                        const struct match_vote *vote);
+/* The newest statement replaces the one before. The vote's frame is retained when it is needed. */
+void match_vote_set(struct pbft_match *m, struct match_exchange *e, pbft_id from,
+                    const struct match_vote *vote, struct pbft_frame *frame);
+/* Who said what was agreed on. */
+pbft_signers match_agreeing(const struct pbft_match *m, const struct match_exchange *e);
+/* A vote with the agreed body; NULL if nobody has sent it. */
+const struct match_vote *match_body(const struct pbft_match *m, const struct match_exchange *e);
+/* Sequence numbers that a correct replica among those who agree vouches for. */
+void match_raise_floor(struct pbft_match *m, const struct match_exchange *e);
+/* The next replica to ask for a body: one that agreed, in turn. False: nobody agreed. */
+bool match_next_source(const struct pbft_match *m, struct match_exchange *e);
+void match_set_agreed(struct pbft_match *m, struct match_exchange *e, const struct match_vote *vote,
+                      pbft_id designated, uint64_t now_ns);
+void match_exchange_clear(struct pbft_match *m, struct match_exchange *e);
+uint64_t match_fetch_interval(const struct pbft_match *m);
+bool match_request_start(struct pbft_match *m, uint64_t now_ns, struct pbft_span ops,
+                         uint32_t op_count, struct match_exchange **out);
+
+/* match_read.c */
+enum pbft_verdict match_on_query_reply(struct pbft_match *m, uint64_t now_ns, pbft_id from,
+                                       const struct pbft_query_reply *reply,
+                                       struct pbft_frame *frame);
+void match_queries_tick(struct pbft_match *m, uint64_t now_ns);
+uint64_t match_queries_deadline(const struct pbft_match *m);
+void match_queries_connected(struct pbft_match *m, pbft_id replica);
+void match_queries_pump(struct pbft_match *m, uint64_t now_ns); /* starts waiting fallbacks */
+
+#endif

@@ -1,0 +1,263 @@
+/* client/match_read.c - fast reads (PROTOCOL 32): q replicas agree on the result and on its change
+ * mark, or the read is ordered like a write. */
+#include "client/match_internal.h"
+
+#include "pbft/quorum.h"
+
+#include <string.h>
+
+#define PATIENCE_DIVISOR 4u /* a fast read that has no answer after retry_ns / 4 is ordered */
+
+static pbft_id designated_of(const struct pbft_match *m, const struct match_exchange *e)
+{
+    return (pbft_id)((e->number - m->config.query_base) / m->config.window % m->n);
+}
+
+static struct pbft_frame *query_frame(struct pbft_match *m, uint64_t id, bool want_body,
+                                      struct pbft_span op)
+{
+    struct pbft_msg msg;
+    memset(&msg, 0, sizeof msg);
+    msg.type = PBFT_QUERY;
+    msg.epoch = m->config.cluster->epoch;
+    msg.query = (struct pbft_query){id, m->floor, want_body ? 1 : 0, op};
+    return match_encode(m, &msg);
+}
+
+/* The operation stands at the end of the frame. */
+static struct pbft_span op_of(const struct match_exchange *e)
+{
+    size_t head = PBFT_WIRE_HEADER_BYTES + 8u + 8u + 1u;
+    return (struct pbft_span){e->frame->bytes + head, e->frame->size - head};
+}
+
+static void query_free(struct pbft_match *m, struct match_exchange *e)
+{
+    match_exchange_clear(m, e);
+    m->queries_live--;
+}
+
+/* The same operation as an ordered request; false when there is no place for it now. */
+static bool order(struct pbft_match *m, uint64_t now_ns, struct pbft_span op,
+                  struct match_exchange **out)
+{
+    struct pbft_frame *items = pbft_frame_new(m->config.pool, (uint32_t)op.size + 4);
+    if (items == NULL) return false;
+    pbft_put_u32(items->bytes, (uint32_t)op.size);
+    if (op.size > 0) memcpy(items->bytes + 4, op.data, op.size);
+    struct pbft_span ops = {items->bytes, op.size + 4};
+    bool started = match_request_start(m, now_ns, ops, 1, out);
+    pbft_frame_release(items);
+    if (started) (*out)->read = true;
+    return started;
+}
+
+static void try_order(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns)
+{
+    struct match_exchange *request;
+    e->retry_at_ns = now_ns + match_fetch_interval(m); /* if nothing else happens before */
+    if (!order(m, now_ns, op_of(e), &request)) return;
+    request->fallback = true;
+    request->token = e->token;
+    request->deadline_ns = e->deadline_ns;
+    query_free(m, e);
+}
+
+static void fall_back(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns)
+{
+    m->stats.fallbacks++;
+    e->state = EXCHANGE_FALLBACK;
+    try_order(m, e, now_ns);
+}
+
+void match_queries_pump(struct pbft_match *m, uint64_t now_ns)
+{
+    for (uint32_t i = 0; m->queries_live > 0 && i < m->config.window; i++)
+        if (m->queries[i].state == EXCHANGE_FALLBACK) try_order(m, &m->queries[i], now_ns);
+}
+
+enum pbft_verdict pbft_match_read(struct pbft_match *m, uint64_t now_ns, uint64_t deadline_ns,
+                                  uint64_t token, struct pbft_span op, bool ordered,
+                                  struct pbft_match_out *out)
+{
+    const struct pbft_params *p = &m->config.cluster->params;
+    m->send_count = 0;
+    m->completion_count = 0;
+    *out = (struct pbft_match_out){m->sends, 0, m->completions, 0};
+    /* A read must also fit as a request, for it may have to be one. */
+    size_t around = PBFT_WIRE_HEADER_BYTES + PBFT_PUBLIC_KEY_BYTES + PBFT_SIGNATURE_BYTES + 64u;
+    if (op.size > p->batch_max_bytes || op.size + around > p->batch_max_bytes)
+        return PBFT_DROP_SIZE;
+    struct match_exchange *e = NULL;
+    if (ordered) {
+        if (m->live >= m->config.window || !order(m, now_ns, op, &e)) return PBFT_DROP_BUSY;
+    } else {
+        uint32_t i = 0;
+        while (i < m->config.window && m->queries[i].state != EXCHANGE_FREE)
+            i++;
+        if (i == m->config.window) return PBFT_DROP_BUSY;
+        e = &m->queries[i];
+        uint64_t id = m->config.query_base + m->next_query++ * m->config.window + i;
+        e->frame = query_frame(m, id, true, op);
+        e->brief_frame = query_frame(m, id, false, op);
+        if (e->frame == NULL || e->brief_frame == NULL) {
+            match_exchange_clear(m, e);
+            return PBFT_DROP_BUSY;
+        }
+        e->state = EXCHANGE_ACTIVE;
+        e->number = id;
+        e->deadline_ns = UINT64_MAX;
+        e->retry_at_ns = now_ns + m->config.retry_ns / PATIENCE_DIVISOR;
+        m->queries_live++;
+        pbft_signers whole = pbft_signers_of(designated_of(m, e));
+        match_send(m, whole, e->frame);
+        match_send(m, pbft_everyone(m->n) & ~whole, e->brief_frame);
+    }
+    e->token = token;
+    if (deadline_ns != 0) e->deadline_ns = deadline_ns;
+    *out = (struct pbft_match_out){m->sends, m->send_count, m->completions, 0};
+    return PBFT_OK;
+}
+
+/* Different results of one state are a lie. Different marks are not: replicas are at different
+ * points. */
+static void count_wrong(struct pbft_match *m, const struct match_exchange *e)
+{
+    for (pbft_id i = 0; i < m->n; i++) {
+        const struct match_vote *v = &e->votes[i];
+        if (!v->given || v->mark != e->mark || v->outcome != e->outcome) continue;
+        if (!pbft_digest_equal(&v->result, &e->result)) m->stats.wrong_replies[i]++;
+    }
+}
+
+static void query_finish(struct pbft_match *m, struct match_exchange *e,
+                         const struct match_vote *answer)
+{
+    count_wrong(m, e);
+    match_raise_floor(m, e);
+    struct pbft_match_completion *c = match_complete(m, e, PBFT_MATCH_ANSWER);
+    c->outcome = e->outcome;
+    c->mark = e->mark;
+    if (answer != NULL) {
+        c->frame = pbft_frame_retain(answer->frame);
+        c->body = answer->body;
+    }
+    query_free(m, e);
+}
+
+static void ask_for_body(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns)
+{
+    e->asked = true;
+    e->fetch_at_ns = now_ns + e->fetch_interval;
+    if (match_next_source(m, e)) match_send(m, pbft_signers_of(e->fetch_from), e->frame);
+}
+
+/* Whether q may still come together around any statement. */
+static bool hopeless(const struct pbft_match *m, const struct match_exchange *e)
+{
+    uint32_t given = 0;
+    uint32_t best = 0;
+    for (pbft_id i = 0; i < m->n; i++) {
+        if (!e->votes[i].given) continue;
+        given++;
+        uint32_t same = pbft_signers_count(match_same(m, e, &e->votes[i]));
+        if (same > best) best = same;
+    }
+    return best + (m->n - given) < m->q;
+}
+
+static void query_advance(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns)
+{
+    const struct match_vote *answer = match_body(m, e);
+    if (answer != NULL) {
+        query_finish(m, e, answer);
+        return;
+    }
+    if (e->outcome != PBFT_OUTCOME_EXECUTED) {
+        query_finish(m, e, NULL);
+        return;
+    }
+    pbft_id designated = designated_of(m, e);
+    if (e->votes[designated].given && !e->asked) e->fetch_at_ns = now_ns;
+    if (e->fetch_at_ns <= now_ns) ask_for_body(m, e, now_ns);
+}
+
+enum pbft_verdict match_on_query_reply(struct pbft_match *m, uint64_t now_ns, pbft_id from,
+                                       const struct pbft_query_reply *r, struct pbft_frame *frame)
+{
+    struct match_exchange *e = &m->queries[(r->id - m->config.query_base) % m->config.window];
+    if (e->state != EXCHANGE_ACTIVE || e->number != r->id) return PBFT_DROP_UNWANTED;
+    bool whole = (r->flags & PBFT_REPLY_HAS_BODY) != 0;
+    struct match_vote vote = {.given = true,
+                              .outcome = r->outcome,
+                              .result = r->result,
+                              .mark = r->mark,
+                              .seq = r->executed,
+                              .body = r->body};
+    if (e->agreed) {
+        /* Who agreed may have moved on; only the body that was agreed on matters now. */
+        struct match_vote agreed = {.given = true,
+                                    .outcome = e->outcome,
+                                    .result = e->result,
+                                    .mark = e->mark};
+        bool body = whole && vote.outcome == agreed.outcome && vote.mark == agreed.mark &&
+                    pbft_digest_equal(&vote.result, &agreed.result);
+        if (!body) return PBFT_DROP_UNWANTED;
+    }
+    match_vote_set(m, e, from, &vote, whole ? frame : NULL);
+    if (!e->agreed) {
+        if (pbft_signers_count(match_same(m, e, &vote)) < m->q) {
+            if (hopeless(m, e)) fall_back(m, e, now_ns);
+            return PBFT_OK;
+        }
+        match_set_agreed(m, e, &vote, designated_of(m, e), now_ns);
+    }
+    query_advance(m, e, now_ns);
+    return PBFT_OK;
+}
+
+static void query_tick(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns)
+{
+    if (e->state == EXCHANGE_FREE) return;
+    if (e->deadline_ns <= now_ns) {
+        (void)match_complete(m, e, PBFT_MATCH_TIMEOUT);
+        query_free(m, e);
+        return;
+    }
+    if (e->state == EXCHANGE_FALLBACK) return; /* the pump's */
+    if (e->retry_at_ns <= now_ns) {
+        fall_back(m, e, now_ns);
+        return;
+    }
+    if (e->agreed && e->fetch_at_ns <= now_ns) ask_for_body(m, e, now_ns);
+}
+
+void match_queries_tick(struct pbft_match *m, uint64_t now_ns)
+{
+    for (uint32_t i = 0; m->queries_live > 0 && i < m->config.window; i++)
+        query_tick(m, &m->queries[i], now_ns);
+}
+
+uint64_t match_queries_deadline(const struct pbft_match *m)
+{
+    uint64_t next = UINT64_MAX;
+    for (uint32_t i = 0; m->queries_live > 0 && i < m->config.window; i++) {
+        const struct match_exchange *e = &m->queries[i];
+        if (e->state == EXCHANGE_FREE) continue;
+        if (e->deadline_ns < next) next = e->deadline_ns;
+        if (e->retry_at_ns < next) next = e->retry_at_ns;
+        if (e->state == EXCHANGE_ACTIVE && e->agreed && e->fetch_at_ns < next)
+            next = e->fetch_at_ns;
+    }
+    return next;
+}
+
+void match_queries_connected(struct pbft_match *m, pbft_id replica)
+{
+    for (uint32_t i = 0; m->queries_live > 0 && i < m->config.window; i++) {
+        struct match_exchange *e = &m->queries[i];
+        if (e->state != EXCHANGE_ACTIVE || e->agreed || e->votes[replica].given) continue;
+        bool whole = designated_of(m, e) == replica;
+        match_send(m, pbft_signers_of(replica), whole ? e->frame : e->brief_frame);
+    }
+}

@@ -1,0 +1,350 @@
+/* Clients: which requests reach the core, reads, results, and where replies go (PROTOCOL 4, 7, 22,
+ * 32, 34). */
+#include "replica/node_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A REPLY's view stands right behind the header; it is a hint that the sender fills in. */
+#define REPLY_VIEW_OFFSET PBFT_WIRE_HEADER_BYTES
+
+struct client *node_client(struct pbft_node *node, uint32_t index)
+{
+    PBFT_ASSERT(index < node->cluster->client_count);
+    if (node->clients[index] == NULL) node->clients[index] = node_alloc(sizeof(struct client));
+    return node->clients[index];
+}
+
+/* Requests and reads of one client key that may wait here; every replica keeps this room. */
+static uint64_t client_bytes_max(const struct pbft_node *node)
+{
+    return 2u * (uint64_t)node->p->batch_max_bytes;
+}
+
+/* ---- connections and routes ---- */
+
+void node_client_up(struct pbft_node *node, const struct pbft_peer *peer)
+{
+    struct client *c = node_client(node, peer->index);
+    if (c->connection_count == CONNECTIONS_MAX) {
+        memmove(c->connections, c->connections + 1, (CONNECTIONS_MAX - 1) * sizeof *c->connections);
+        c->connection_count--;
+    }
+    c->connections = node_grow(c->connections, &c->connection_capacity, c->connection_count,
+                               sizeof *c->connections);
+    c->connections[c->connection_count++] = peer->connection;
+}
+
+void node_client_down(struct pbft_node *node, const struct pbft_peer *peer)
+{
+    struct client *c = node_client(node, peer->index);
+    for (size_t i = 0; i < c->connection_count; i++) {
+        if (c->connections[i] != peer->connection) continue;
+        memmove(c->connections + i, c->connections + i + 1,
+                (c->connection_count - i - 1) * sizeof *c->connections);
+        c->connection_count--;
+        return;
+    }
+}
+
+static bool connected(const struct client *c, uint64_t connection)
+{
+    for (size_t i = 0; i < c->connection_count; i++)
+        if (c->connections[i] == connection) return true;
+    return false;
+}
+
+static void route_set(struct client *c, uint64_t session, uint64_t connection)
+{
+    for (size_t i = 0; i < c->route_count; i++) {
+        if (c->routes[i].session != session) continue;
+        c->routes[i].connection = connection;
+        return;
+    }
+    if (c->routes == NULL) c->routes = node_alloc(ROUTES_MAX * sizeof *c->routes);
+    size_t at = c->route_count < ROUTES_MAX ? c->route_count++ : c->route_next;
+    c->route_next = (at + 1) % ROUTES_MAX;
+    c->routes[at] = (struct route){session, connection};
+}
+
+/* Replies follow the session's latest connection; a session that never spoke to us itself (its
+ * requests came through the primary) is answered on all of its client's. */
+static void send_to_session(struct pbft_node *node, uint32_t index, uint64_t session,
+                            pbft_lsn needs_lsn, struct pbft_frame *frame)
+{
+    struct client *c = node_client(node, index);
+    for (size_t i = 0; i < c->route_count; i++) {
+        if (c->routes[i].session != session) continue;
+        if (!connected(c, c->routes[i].connection)) break;
+        node_send_client(node, index, c->routes[i].connection, needs_lsn, frame);
+        return;
+    }
+    for (size_t i = 0; i < c->connection_count; i++)
+        node_send_client(node, index, c->connections[i], needs_lsn, frame);
+}
+
+void node_reply(struct pbft_node *node, uint32_t client_index, uint64_t session,
+                struct pbft_frame *reply, pbft_lsn needs_lsn)
+{
+    if (reply == NULL) return;
+    if (!node_is_mute(node) && node_client(node, client_index)->connection_count > 0) {
+        struct pbft_core_info info;
+        pbft_core_info(node->core, &info);
+        pbft_put_u64(reply->bytes + REPLY_VIEW_OFFSET, info.view);
+        send_to_session(node, client_index, session, needs_lsn, reply);
+        node->replies_sent++;
+    }
+    pbft_frame_release(reply);
+}
+
+static void send_busy(struct pbft_node *node, const struct pbft_peer *to, uint64_t session,
+                      uint64_t t)
+{
+    if (node_is_mute(node)) return;
+    struct pbft_msg msg = {.type = PBFT_BUSY};
+    msg.busy = (struct pbft_busy){session, t};
+    struct pbft_frame *frame = node_encode(node, &msg);
+    if (frame == NULL) return;
+    node_send_client(node, to->index, to->connection, 0, frame);
+    pbft_frame_release(frame);
+    node->busy_sent++;
+}
+
+/* ---- requests ---- */
+
+static struct admitted *admitted_find(struct client *c, uint64_t session, uint64_t t)
+{
+    for (size_t i = 0; i < c->admitted_count; i++)
+        if (c->admitted[i].session == session && c->admitted[i].t == t) return &c->admitted[i];
+    return NULL;
+}
+
+static void admitted_add(struct client *c, uint64_t session, uint64_t t,
+                         const struct pbft_digest *digest, uint32_t bytes)
+{
+    if (admitted_find(c, session, t) != NULL) return;
+    c->admitted =
+        node_grow(c->admitted, &c->admitted_capacity, c->admitted_count, sizeof *c->admitted);
+    c->admitted[c->admitted_count++] = (struct admitted){session, t, *digest, bytes};
+    c->admitted_bytes += bytes;
+}
+
+void node_forget_request(struct pbft_node *node, const struct pbft_done_request *done)
+{
+    struct client *c = node->clients[done->client_index];
+    if (c == NULL) return;
+    for (size_t i = 0; i < c->admitted_count;) {
+        struct admitted *a = &c->admitted[i];
+        if (a->session != done->session || (a->t != done->t && a->t > done->low)) {
+            i++;
+            continue;
+        }
+        c->admitted_bytes -= a->bytes;
+        *a = c->admitted[--c->admitted_count];
+    }
+}
+
+/* After a state transfer the core has let go of all requests: nobody can say which of them the new
+ * state holds. Their clients ask again. */
+void node_recheck_admitted(struct pbft_node *node)
+{
+    for (uint32_t i = 0; i < node->cluster->client_count; i++) {
+        if (node->clients[i] == NULL) continue;
+        node->clients[i]->admitted_count = 0;
+        node->clients[i]->admitted_bytes = 0;
+    }
+}
+
+static enum pbft_verdict request_to_core(struct pbft_node *node, const struct pbft_peer *from,
+                                         uint32_t index, uint64_t session, uint64_t t,
+                                         const struct pbft_digest *digest, struct pbft_frame *frame)
+{
+    bool from_client = from->kind == PBFT_PEER_CLIENT;
+    struct pbft_event event = {.kind = PBFT_EVENT_REQUEST};
+    event.request.client_index = index;
+    event.request.session = session;
+    event.request.t = t;
+    event.request.digest = *digest;
+    event.request.frame = frame;
+    event.request.from_client = from_client;
+    enum pbft_verdict verdict = node_step(node, &event);
+    if (verdict == PBFT_OK) admitted_add(node_client(node, index), session, t, digest, frame->size);
+    if ((verdict == PBFT_DROP_QUOTA || verdict == PBFT_DROP_BUSY) && from_client)
+        send_busy(node, from, session, t);
+    return verdict;
+}
+
+static struct task *lookup_task(struct pbft_node *node, const struct pbft_peer *from,
+                                const struct pbft_request *request, struct pbft_frame *frame)
+{
+    struct task *task = task_new(TASK_LOOKUP);
+    task->generation = node->generation;
+    task->peer = *from;
+    task->frame = pbft_frame_retain(frame);
+    task->client_index = request->client_index;
+    task->session = request->session;
+    task->t = request->t;
+    task->digest = request->digest;
+    struct client *c = node_client(node, request->client_index);
+    c->lookups++;
+    c->query_bytes += frame->size;
+    return task;
+}
+
+enum pbft_verdict node_on_request(struct pbft_node *node, const struct pbft_peer *from,
+                                  const struct pbft_request *request, struct pbft_frame *frame)
+{
+    if (node_is_mute(node)) return PBFT_DROP_MUTE;
+    struct client *c = node_client(node, request->client_index);
+    bool from_client = from->kind == PBFT_PEER_CLIENT;
+    if (from_client) route_set(c, request->session, from->connection);
+    /* One that is under way is not executed as far as we know: the core decides (and forwards). */
+    if (admitted_find(c, request->session, request->t) != NULL)
+        return request_to_core(node, from, request->client_index, request->session, request->t,
+                               &request->digest, frame);
+    if (c->lookups >= node->p->client_quota ||
+        c->admitted_bytes + c->query_bytes + frame->size > client_bytes_max(node)) {
+        if (from_client) send_busy(node, from, request->session, request->t);
+        return PBFT_DROP_BUSY;
+    }
+    struct task *task = lookup_task(node, from, request, frame);
+    if (node->apply_running) { /* its turn comes inside the next job */
+        task_push(&node->tasks, task);
+        return PBFT_OK;
+    }
+    /* The apply side is ours. Executions that are queued have not happened yet, and what they
+     * execute is reported after this, so the answer is as good as one given in turn. */
+    apply_side_run(&node->side, task);
+    node_lookup_done(node, task);
+    enum pbft_verdict verdict = task->verdict;
+    task_free(task);
+    return verdict;
+}
+
+void node_lookup_done(struct pbft_node *node, struct task *task)
+{
+    struct client *c = node_client(node, task->client_index);
+    PBFT_ASSERT(c->lookups > 0);
+    c->lookups--;
+    c->query_bytes -= task->frame->size;
+    if (task->lookup == PBFT_LOOKUP_REPLY) {
+        node_reply(node, task->client_index, task->session, task->reply, node->applied_lsn);
+        task->reply = NULL;
+        task->verdict = PBFT_OK;
+        return;
+    }
+    task->verdict = request_to_core(node, &task->peer, task->client_index, task->session, task->t,
+                                    &task->digest, task->frame);
+}
+
+/* ---- reads ---- */
+
+static bool query_room(const struct pbft_node *node, const struct client *c, size_t bytes)
+{
+    return c->queries < node->p->client_quota && c->query_bytes + bytes <= client_bytes_max(node);
+}
+
+static struct task *query_task(struct pbft_node *node, const struct pbft_peer *from,
+                               struct pbft_frame *frame)
+{
+    struct task *task = task_new(TASK_QUERY);
+    task->generation = node->generation;
+    task->peer = *from;
+    task->client_index = from->index;
+    task->frame = pbft_frame_retain(frame);
+    struct client *c = node_client(node, from->index);
+    c->queries++;
+    c->query_bytes += frame->size;
+    return task;
+}
+
+static void query_forget(struct pbft_node *node, const struct task *task)
+{
+    struct client *c = node_client(node, task->client_index);
+    PBFT_ASSERT(c->queries > 0);
+    c->queries--;
+    c->query_bytes -= task->frame->size;
+}
+
+enum pbft_verdict node_on_query(struct pbft_node *node, const struct pbft_peer *from,
+                                const struct pbft_query *query, struct pbft_frame *frame)
+{
+    if (node_is_mute(node)) return PBFT_DROP_MUTE; /* PROTOCOL 28, 29 */
+    if (!query_room(node, node_client(node, from->index), frame->size)) return PBFT_DROP_QUOTA;
+    struct task *task = query_task(node, from, frame);
+    task->query = *query; /* its span points into the frame */
+    if (query->floor <= node->applied) {
+        task_push(&node->tasks, task);
+        return PBFT_OK;
+    }
+    node->held = node_grow(node->held, &node->held_capacity, node->held_count, sizeof *node->held);
+    node->held[node->held_count++] =
+        (struct held_query){task, node->now_ns + QUERY_HOLD_TIMEOUTS * node->p->view_timeout_ns};
+    node->queries_held++;
+    return PBFT_OK;
+}
+
+void node_release_held(struct pbft_node *node)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < node->held_count; i++) {
+        struct held_query held = node->held[i];
+        if (held.task->query.floor <= node->applied) {
+            task_push(&node->tasks, held.task);
+        } else if (held.expires_ns <= node->now_ns) {
+            query_forget(node, held.task); /* the client falls back to an ordered read */
+            task_free(held.task);
+        } else {
+            node->held[kept++] = held;
+        }
+    }
+    node->held_count = kept;
+}
+
+void node_query_done(struct pbft_node *node, struct task *task)
+{
+    query_forget(node, task);
+    if (task->reply == NULL || node_is_mute(node)) return;
+    node_send_client(node, task->peer.index, task->peer.connection, node->applied_lsn, task->reply);
+    node->queries_answered++;
+}
+
+enum pbft_verdict node_on_result_fetch(struct pbft_node *node, const struct pbft_peer *from,
+                                       const struct pbft_result_fetch *fetch)
+{
+    if (node_is_mute(node)) return PBFT_DROP_MUTE;
+    struct client *c = node_client(node, from->index);
+    if (c->lookups >= node->p->client_quota) return PBFT_DROP_QUOTA;
+    c->lookups++;
+    route_set(c, fetch->session, from->connection);
+    struct task *task = node_queue(node, TASK_RESULT);
+    task->peer = *from;
+    task->client_index = from->index;
+    task->session = fetch->session;
+    task->t = fetch->t;
+    return PBFT_OK;
+}
+
+void node_result_done(struct pbft_node *node, struct task *task)
+{
+    struct client *c = node_client(node, task->client_index);
+    PBFT_ASSERT(c->lookups > 0);
+    c->lookups--;
+    node_reply(node, task->client_index, task->session, task->reply, node->applied_lsn);
+    task->reply = NULL;
+}
+
+void node_admission_free(struct pbft_node *node)
+{
+    for (size_t i = 0; i < node->held_count; i++)
+        task_free(node->held[i].task);
+    free(node->held);
+    for (uint32_t i = 0; node->clients != NULL && i < node->cluster->client_count; i++) {
+        if (node->clients[i] == NULL) continue;
+        free(node->clients[i]->connections);
+        free(node->clients[i]->routes);
+        free(node->clients[i]->admitted);
+        free(node->clients[i]);
+    }
+    free(node->clients);
+}

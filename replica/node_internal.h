@@ -1,0 +1,389 @@
+/**
+ * replica/node_internal.h - the node's state and the functions that its files share. Nobody outside
+ * replica/node*.c includes it.
+ *
+ * One thread owns the node. What a running job may touch is reached through struct pbft_job alone:
+ * the apply side (state tree, its door, an installation) belongs to the APPLY job while one is out,
+ * a snapshot is shared, and the log is never touched off the owner's thread.
+ */
+#ifndef PBFT_REPLICA_NODE_INTERNAL_H
+#define PBFT_REPLICA_NODE_INTERNAL_H
+
+#include "replica/apply.h"
+#include "replica/node.h"
+
+#define NEVER UINT64_MAX
+
+#define FETCH_RETRY_NS        UINT64_C(100000000) /* ask the next peer after this long */
+#define PAGE_RETRY_NS         UINT64_C(100000000)
+#define PAGES_PER_PEER        8u          /* asked of one peer and not answered */
+#define PAGES_OUTSTANDING     64u         /* of all peers together */
+#define PEER_STRIKES_MAX      3u          /* silent or lying so often: asked last */
+#define PAGE_BUCKET_BYTES     (4u << 20)  /* what a peer may be served in a burst */
+#define PAGE_BYTES_PER_SECOND (32u << 20) /* and from then on; agreement must not starve */
+#define CONNECTIONS_MAX       64u         /* of one client key */
+#define ROUTES_MAX            64u /* sessions of one client key whose connection is remembered */
+#define EXECUTES_PER_JOB      64u
+#define TASKS_PER_JOB         1024u
+#define ROOTS_KEPT            8u
+#define QUERY_HOLD_TIMEOUTS   2u /* a held read is dropped after so many base time-outs */
+#define CARRY_BYTES_DIVISOR   4u /* cut the log once it is filled to this part of its cap */
+
+void *node_grow(void *array, size_t *capacity, size_t count, size_t item); /* room for one more */
+void *node_alloc(size_t bytes); /* zeroed; ends the process when there is no memory */
+
+/* ---- tasks: what APPLY jobs do, in order ---- */
+
+enum task_kind {
+    TASK_EXECUTE,
+    TASK_LOOKUP,
+    TASK_QUERY,
+    TASK_RESULT,
+    TASK_SNAPSHOT,
+    TASK_INSTALL_BEGIN,
+    TASK_INSTALL_PAGE,
+    TASK_INSTALL_STEP,
+};
+
+struct task {
+    enum task_kind kind;
+    struct task *next;
+    uint64_t generation;      /* of the state; an older one's outcome is dropped (TRANSFER) */
+    struct pbft_frame *frame; /* what came in; released with the task */
+    struct pbft_peer peer;
+    /* LOOKUP, RESULT */
+    uint32_t client_index;
+    uint64_t session, t;
+    struct pbft_digest
+        digest; /* LOOKUP: request; INSTALL_BEGIN: root; INSTALL_PAGE: out, its hash */
+    enum pbft_lookup lookup;
+    struct pbft_frame *reply; /* out: LOOKUP, RESULT, QUERY */
+    struct pbft_query query;
+    /* EXECUTE, SNAPSHOT, INSTALL_STEP */
+    pbft_seq seq;
+    pbft_lsn needs_lsn;
+    struct pbft_span proposal; /* inside frame; {NULL, 0}: the null request */
+    uint64_t effective_ns, next_due_ns;
+    struct pbft_applied *applied; /* out; malloc'ed */
+    uint32_t applied_count, op_count;
+    struct pbft_snapshot *snapshot; /* out */
+    /* INSTALL_* */
+    struct pbft_span page;
+    enum pbft_verdict verdict;
+    size_t want;                /* how many digests are asked for */
+    struct pbft_digest *wanted; /* out; malloc'ed */
+    size_t wanted_count;
+    struct pbft_install_progress progress;
+    enum pbft_status status;
+    bool installed;
+};
+
+struct task_list {
+    struct task *head, *tail;
+    size_t count;
+};
+struct task *task_new(enum task_kind kind);
+void task_push(struct task_list *list, struct task *task);
+struct task *task_pop(struct task_list *list);
+void task_free(struct task *task);
+void task_list_free(struct task_list *list);
+
+/* Everything that an APPLY job owns while it is out. */
+struct apply_side {
+    const struct pbft_cluster *cluster;
+    pbft_id id;
+    struct pbft_frame_pool *pool;
+    struct pbft_apply *apply;
+    struct pbft_door *door; /* reopens proposals and replies */
+    struct pbft_install *install;
+    uint64_t bytes; /* of the state, after the last job */
+};
+void apply_side_run(struct apply_side *side, struct task *task);
+
+struct pbft_job {
+    enum pbft_job_kind kind;
+    struct apply_side *side; /* APPLY */
+    struct task_list tasks;
+    struct pbft_snapshot *snapshot; /* HASH */
+    struct pbft_digest root;
+    pbft_seq seq;
+    uint64_t generation;
+};
+
+/* ---- parts ---- */
+
+/* A frame that waits until what it relies on is durable (PROTOCOL 27). */
+struct waiting {
+    pbft_signers to; /* 0: to `client` */
+    struct pbft_peer client;
+    pbft_lsn needs_lsn;
+    struct pbft_frame *frame;
+};
+
+struct output {
+    enum pbft_output_kind kind;
+    struct pbft_peer to;
+    struct pbft_frame *frame;
+    struct pbft_job *job;
+    const char *event;
+    char *text; /* malloc'ed; LOG only */
+};
+
+/* Which of the core's lsns a position in the log makes durable. */
+struct lsn_pair {
+    pbft_lsn core, log;
+};
+
+/* A record above h: what a cut of the log has to carry over (PROTOCOL 26). */
+struct live_record {
+    enum pbft_record_kind kind;
+    pbft_seq seq;
+    struct pbft_frame *frames[2];
+};
+
+struct kept_snapshot {
+    pbft_seq seq;
+    struct pbft_snapshot *snapshot;
+    struct pbft_digest root;
+    bool hashed;
+};
+
+struct known_root {
+    pbft_seq seq;
+    struct pbft_digest root;
+};
+
+struct route {
+    uint64_t session, connection;
+};
+
+/* A request that the core holds, until it is executed. */
+struct admitted {
+    uint64_t session, t;
+    struct pbft_digest digest;
+    uint32_t bytes;
+};
+
+struct client {
+    uint64_t *connections; /* oldest first */
+    size_t connection_count, connection_capacity;
+    struct route *routes; /* ROUTES_MAX, on first use; least recently set is replaced */
+    size_t route_count, route_next;
+    struct admitted *admitted;
+    size_t admitted_count, admitted_capacity;
+    uint64_t admitted_bytes;
+    uint32_t lookups; /* queued */
+    uint32_t queries; /* held or queued */
+    uint64_t query_bytes;
+};
+
+struct held_query {
+    struct task *task;
+    uint64_t expires_ns;
+};
+
+struct fetch_item {
+    struct pbft_fetch what;
+    pbft_signers hint, tried;
+    pbft_id asked;
+    uint64_t due_ns;
+};
+
+struct page_ask {
+    struct pbft_digest digest;
+    pbft_id peer;
+    uint64_t due_ns;
+};
+
+struct transfer {
+    bool active;
+    pbft_seq seq;
+    struct pbft_digest root;
+    pbft_signers hint;
+    bool step_wanted; /* something changed: look for more pages to ask for */
+    bool step_queued;
+    struct page_ask asks[PAGES_OUTSTANDING];
+    size_t ask_count;
+    struct pbft_digest *wanted; /* handed out by the installation, not asked for yet */
+    size_t wanted_count, wanted_capacity;
+    uint64_t have, known;
+};
+
+struct peer_state {
+    bool up;
+    uint64_t connection;
+    unsigned strikes;      /* pages it owed or spoiled during the running transfer */
+    unsigned asks;         /* pages outstanding */
+    unsigned pages_queued; /* its PAGEs in the APPLY queue */
+    uint64_t page_tokens;  /* bytes it may still be served */
+    uint64_t page_tokens_ns;
+};
+
+struct evidence_item {
+    pbft_id culprit;
+    uint8_t type;
+    enum pbft_evidence_kind kind;
+    uint8_t *file;
+    size_t size;
+};
+
+struct pbft_node {
+    struct pbft_node_config config;
+    const struct pbft_cluster *cluster;
+    const struct pbft_params *p;
+    pbft_id id;
+    uint32_t n;
+    uint64_t now_ns, wall_ns;
+    bool mute;
+    bool storage_failed; /* FAULTS 2.41: nothing is sent any more */
+
+    struct pbft_door *door;
+    void *core_memory;
+    struct pbft_core *core;
+    struct pbft_effects effects;
+    bool stepping;
+    uint64_t dropped[PBFT_VERDICT_COUNT]; /* by node and core; the door counts its own */
+    pbft_view logged_view;
+
+    /* node_outbox.c */
+    struct output *outputs; /* ring */
+    size_t output_first, output_count, output_capacity;
+    struct waiting *waiting;
+    size_t waiting_count, waiting_capacity;
+    uint64_t outbox_bytes, outbox_dropped;
+
+    /* node_log.c */
+    pbft_lsn log_last, log_durable; /* positions in the log */
+    pbft_lsn core_last, core_durable;
+    struct lsn_pair *pairs; /* not durable yet, ascending */
+    size_t pair_count, pair_capacity;
+    bool sync_wanted, sync_running;
+    struct live_record *live;
+    size_t live_count, live_capacity;
+    struct live_record last_view_change, last_new_view, last_stable;
+    pbft_lsn carry_first, carry_last; /* 0: no cut is under way */
+
+    /* node_apply.c */
+    struct apply_side side;
+    struct task_list tasks;
+    bool apply_running, hash_running;
+    uint64_t generation;
+    pbft_seq applied;
+    pbft_lsn applied_lsn;            /* what answers about the applied state rely on */
+    struct kept_snapshot *snapshots; /* ascending */
+    size_t snapshot_count, snapshot_capacity;
+    pbft_seq stable_seq;
+    struct known_root roots[ROOTS_KEPT];
+    size_t root_next;
+    struct pbft_done_request *done; /* batch_max_requests */
+    uint64_t requests_executed, batches_executed, ops_executed;
+    uint64_t state_bytes; /* after the last APPLY job */
+
+    /* node_admission.c */
+    struct client **clients; /* by index; NULL until first heard of */
+    struct held_query *held;
+    size_t held_count, held_capacity;
+    uint64_t queries_answered, queries_held, replies_sent, busy_sent;
+
+    /* node_fetch.c */
+    struct fetch_item *fetches;
+    size_t fetch_count, fetch_capacity;
+    pbft_id rotation;
+    uint8_t *page_scratch; /* PBFT_PAGE_BYTES_MAX, on first use */
+    struct peer_state *peers;
+
+    /* node_transfer.c */
+    struct transfer transfer;
+
+    /* node_evidence.c */
+    struct evidence_item *evidence;
+    size_t evidence_count, evidence_capacity;
+    pbft_signers evidence_against;
+};
+
+/* node.c */
+enum pbft_verdict node_step(struct pbft_node *node, struct pbft_event *event);
+void node_settle(struct pbft_node *node); /* start the jobs that can start */
+bool node_is_mute(const struct pbft_node *node);
+
+/* node_outbox.c */
+void node_send(struct pbft_node *node, pbft_signers to, pbft_lsn needs_lsn,
+               struct pbft_frame *frame); /* retains */
+void node_send_client(struct pbft_node *node, uint32_t client, uint64_t connection,
+                      pbft_lsn needs_lsn, struct pbft_frame *frame); /* retains */
+void node_outbox_release(struct pbft_node *node);                    /* core_durable has moved */
+void node_output_job(struct pbft_node *node, struct pbft_job *job);
+__attribute__((format(printf, 3, 4))) void node_log_line(struct pbft_node *node, const char *event,
+                                                         const char *format, ...);
+struct pbft_frame *node_encode(struct pbft_node *node, struct pbft_msg *msg);
+void node_outbox_free(struct pbft_node *node);
+
+/* node_log.c */
+void node_persist(struct pbft_node *node, const struct pbft_effect *effect);
+void node_log_stable(struct pbft_node *node, pbft_seq seq);
+struct pbft_job *node_sync_job(struct pbft_node *node); /* NULL: nothing to do */
+void node_sync_done(struct pbft_node *node);
+void node_log_free(struct pbft_node *node);
+
+/* node_apply.c */
+void node_execute(struct pbft_node *node, const struct pbft_effect *effect);
+void node_take_checkpoint(struct pbft_node *node, pbft_seq seq);
+void node_stable(struct pbft_node *node, pbft_seq seq);
+struct task *node_queue(struct pbft_node *node, enum task_kind kind);
+struct pbft_job *node_apply_job(struct pbft_node *node);
+struct pbft_job *node_hash_job(struct pbft_node *node);
+void node_apply_done(struct pbft_node *node, struct pbft_job *job);
+void node_hash_done(struct pbft_node *node, struct pbft_job *job);
+void node_keep_snapshot(struct pbft_node *node, pbft_seq seq, struct pbft_snapshot *snapshot);
+void node_drop_executions(struct pbft_node *node);
+void node_apply_free(struct pbft_node *node);
+
+/* node_admission.c */
+struct client *node_client(struct pbft_node *node, uint32_t index);
+void node_client_up(struct pbft_node *node, const struct pbft_peer *peer);
+void node_client_down(struct pbft_node *node, const struct pbft_peer *peer);
+enum pbft_verdict node_on_request(struct pbft_node *node, const struct pbft_peer *from,
+                                  const struct pbft_request *request, struct pbft_frame *frame);
+enum pbft_verdict node_on_query(struct pbft_node *node, const struct pbft_peer *from,
+                                const struct pbft_query *query, struct pbft_frame *frame);
+enum pbft_verdict node_on_result_fetch(struct pbft_node *node, const struct pbft_peer *from,
+                                       const struct pbft_result_fetch *fetch);
+void node_reply(struct pbft_node *node, uint32_t client_index, uint64_t session,
+                struct pbft_frame *reply, pbft_lsn needs_lsn); /* takes the reference */
+void node_forget_request(struct pbft_node *node, const struct pbft_done_request *done);
+void node_lookup_done(struct pbft_node *node, struct task *task);
+void node_query_done(struct pbft_node *node, struct task *task);
+void node_result_done(struct pbft_node *node, struct task *task);
+void node_recheck_admitted(struct pbft_node *node); /* the state was replaced */
+void node_release_held(struct pbft_node *node);     /* `applied` or time has moved */
+void node_admission_free(struct pbft_node *node);
+
+/* node_fetch.c */
+void node_fetch(struct pbft_node *node, const struct pbft_fetch *what, pbft_signers hint);
+void node_fetch_stop(struct pbft_node *node, const struct pbft_fetch *what);
+void node_fetch_tick(struct pbft_node *node);
+uint64_t node_fetch_deadline(const struct pbft_node *node);
+enum pbft_verdict node_on_fetch(struct pbft_node *node, const struct pbft_peer *from,
+                                const struct pbft_fetch *fetch);
+void node_send_fetch(struct pbft_node *node, pbft_id to, const struct pbft_fetch *what);
+
+/* node_transfer.c */
+void node_transfer_begin(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root,
+                         pbft_signers hint);
+enum pbft_verdict node_on_page(struct pbft_node *node, const struct pbft_peer *from,
+                               struct pbft_span page, struct pbft_frame *frame);
+void node_page_done(struct pbft_node *node, struct task *task);
+void node_install_step_done(struct pbft_node *node, struct task *task);
+void node_transfer_tick(struct pbft_node *node);
+void node_transfer_queue_step(struct pbft_node *node);
+void node_transfer_peer_down(struct pbft_node *node, pbft_id id);
+uint64_t node_transfer_deadline(const struct pbft_node *node);
+void node_transfer_free(struct pbft_node *node);
+
+/* node_evidence.c */
+void node_evidence(struct pbft_node *node, const struct pbft_effect *effect);
+enum pbft_verdict node_on_admin(struct pbft_node *node, const struct pbft_peer *from,
+                                const struct pbft_admin *admin);
+void node_evidence_free(struct pbft_node *node);
+
+#endif

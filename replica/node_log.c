@@ -1,0 +1,213 @@
+/* The vote log: PERSIST effects appended, group commit through SYNC jobs, and the carry-over that
+ * lets the past be cut off (PROTOCOL 25-27). */
+#include "replica/node_internal.h"
+
+#include <stdlib.h>
+
+static void storage_failed(struct pbft_node *node, const char *what, enum pbft_status status)
+{
+    if (node->storage_failed) return;
+    node->storage_failed = true; /* never retried, FAULTS 2.41 */
+    node_log_line(node, "storage_failed", "what=%s status=\"%s\"", what, pbft_status_text(status));
+}
+
+/* A record's payload: each frame behind its length, u32. */
+static bool append(struct pbft_node *node, enum pbft_record_kind kind,
+                   struct pbft_frame *const frames[2])
+{
+    if (node->storage_failed) return false;
+    struct pbft_span parts[4];
+    uint8_t lengths[2][4];
+    size_t count = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        if (frames[i] == NULL) continue;
+        pbft_put_u32(lengths[i], frames[i]->size);
+        parts[count++] = (struct pbft_span){lengths[i], sizeof lengths[i]};
+        parts[count++] = pbft_frame_span(frames[i]);
+    }
+    enum pbft_status status =
+        pbft_log_append(node->config.log, (uint32_t)kind, node->log_last + 1, parts, count);
+    if (status != PBFT_STATUS_OK) {
+        storage_failed(node, "append", status);
+        return false;
+    }
+    node->log_last++;
+    return true;
+}
+
+/* ---- what a cut must carry over ---- */
+
+static void live_release(struct live_record *r)
+{
+    pbft_frame_release(r->frames[0]);
+    pbft_frame_release(r->frames[1]);
+    r->frames[0] = r->frames[1] = NULL;
+}
+
+static void live_set(struct live_record *r, enum pbft_record_kind kind, pbft_seq seq,
+                     struct pbft_frame *const frames[2])
+{
+    live_release(r);
+    r->kind = kind;
+    r->seq = seq;
+    r->frames[0] = pbft_frame_retain(frames[0]);
+    r->frames[1] = pbft_frame_retain(frames[1]);
+}
+
+/* The sequence number that a record is about: that of its last frame that names one. */
+static pbft_seq record_seq(struct pbft_frame *const frames[2])
+{
+    for (unsigned i = 2; i-- > 0;) {
+        struct pbft_claim claim;
+        if (frames[i] != NULL && pbft_wire_peek(pbft_frame_span(frames[i]), &claim) == PBFT_OK &&
+            claim.seq != 0)
+            return claim.seq;
+    }
+    return 0;
+}
+
+/* Many views without a stable checkpoint could pile up records: beyond the bound the oldest one
+ * goes that a newer one of its kind and number follows. Its view is over. */
+static void live_bound(struct pbft_node *node)
+{
+    if (node->live_count < 12u * (size_t)node->p->window) return;
+    for (size_t i = 0; i < node->live_count; i++) {
+        for (size_t j = i + 1; j < node->live_count; j++) {
+            if (node->live[j].kind != node->live[i].kind || node->live[j].seq != node->live[i].seq)
+                continue;
+            live_release(&node->live[i]);
+            for (size_t k = i + 1; k < node->live_count; k++)
+                node->live[k - 1] = node->live[k];
+            node->live_count--;
+            return;
+        }
+    }
+}
+
+static void live_add(struct pbft_node *node, enum pbft_record_kind kind,
+                     struct pbft_frame *const frames[2])
+{
+    live_bound(node);
+    node->live = node_grow(node->live, &node->live_capacity, node->live_count, sizeof *node->live);
+    struct live_record *r = &node->live[node->live_count++];
+    *r = (struct live_record){.kind = kind};
+    live_set(r, kind, record_seq(frames), frames);
+}
+
+static void remember(struct pbft_node *node, enum pbft_record_kind kind,
+                     struct pbft_frame *const frames[2])
+{
+    switch (kind) {
+    case PBFT_RECORD_VIEW_CHANGE: live_set(&node->last_view_change, kind, 0, frames); break;
+    case PBFT_RECORD_NEW_VIEW: live_set(&node->last_new_view, kind, 0, frames); break;
+    case PBFT_RECORD_STABLE: live_set(&node->last_stable, kind, 0, frames); break;
+    case PBFT_RECORD_PROPOSAL:
+    case PBFT_RECORD_PREPARED:
+    case PBFT_RECORD_CHECKPOINT:
+    case PBFT_RECORD_COMMITTED: live_add(node, kind, frames); break;
+    }
+}
+
+void node_persist(struct pbft_node *node, const struct pbft_effect *effect)
+{
+    PBFT_ASSERT(effect->persist.lsn > node->core_last);
+    node->core_last = effect->persist.lsn;
+    if (!append(node, effect->persist.record, effect->persist.frames)) return;
+    remember(node, effect->persist.record, effect->persist.frames);
+    node->pairs =
+        node_grow(node->pairs, &node->pair_capacity, node->pair_count, sizeof *node->pairs);
+    node->pairs[node->pair_count++] = (struct lsn_pair){effect->persist.lsn, node->log_last};
+    if (effect->persist.sync) node->sync_wanted = true;
+}
+
+/* ---- cutting ---- */
+
+static bool carry(struct pbft_node *node, const struct live_record *r)
+{
+    return r->frames[0] == NULL || append(node, r->kind, r->frames);
+}
+
+static void begin_cut(struct pbft_node *node)
+{
+    pbft_lsn first = node->log_last + 1;
+    bool ok = carry(node, &node->last_stable) && carry(node, &node->last_view_change) &&
+              carry(node, &node->last_new_view);
+    for (size_t i = 0; ok && i < node->live_count; i++)
+        ok = carry(node, &node->live[i]);
+    if (!ok || node->log_last < first) return;
+    node->carry_first = first;
+    node->carry_last = node->log_last;
+    node->sync_wanted = true;
+}
+
+void node_log_stable(struct pbft_node *node, pbft_seq seq)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < node->live_count; i++) {
+        if (node->live[i].seq > seq)
+            node->live[kept++] = node->live[i];
+        else
+            live_release(&node->live[i]);
+    }
+    node->live_count = kept;
+    struct pbft_log_stats stats;
+    pbft_log_stats(node->config.log, &stats);
+    if (node->carry_first == 0 && stats.bytes > stats.bytes_max / CARRY_BYTES_DIVISOR)
+        begin_cut(node);
+}
+
+static void finish_cut(struct pbft_node *node)
+{
+    if (node->carry_first == 0 || node->log_durable < node->carry_last) return;
+    enum pbft_status status = pbft_log_cut(node->config.log, node->carry_first, node->carry_last);
+    if (status != PBFT_STATUS_OK) storage_failed(node, "cut", status);
+    node->carry_first = node->carry_last = 0;
+}
+
+/* ---- group commit ---- */
+
+struct pbft_job *node_sync_job(struct pbft_node *node)
+{
+    if (node->storage_failed || node->log_last <= node->log_durable) return NULL;
+    if (!node->sync_wanted && node->waiting_count == 0) return NULL;
+    enum pbft_status status = pbft_log_sync(node->config.log);
+    if (status != PBFT_STATUS_OK) {
+        storage_failed(node, "sync", status);
+        return NULL;
+    }
+    node->sync_wanted = false; /* what queues up from now on shares the next one */
+    struct pbft_job *job = node_alloc(sizeof *job);
+    job->kind = PBFT_JOB_SYNC;
+    return job;
+}
+
+void node_sync_done(struct pbft_node *node)
+{
+    pbft_log_poll(node->config.log);
+    struct pbft_log_stats stats;
+    pbft_log_stats(node->config.log, &stats);
+    if (stats.durable <= node->log_durable && !stats.committing) {
+        storage_failed(node, "commit", PBFT_STATUS_IO);
+        return;
+    }
+    node->log_durable = stats.durable;
+    size_t done = 0;
+    while (done < node->pair_count && node->pairs[done].log <= node->log_durable)
+        node->core_durable = node->pairs[done++].core;
+    node->pair_count -= done;
+    for (size_t i = 0; i < node->pair_count; i++)
+        node->pairs[i] = node->pairs[i + done];
+    node_outbox_release(node);
+    finish_cut(node);
+}
+
+void node_log_free(struct pbft_node *node)
+{
+    for (size_t i = 0; i < node->live_count; i++)
+        live_release(&node->live[i]);
+    live_release(&node->last_view_change);
+    live_release(&node->last_new_view);
+    live_release(&node->last_stable);
+    free(node->live);
+    free(node->pairs);
+}

@@ -1,0 +1,263 @@
+/* State transfer: pages of a certified root, asked of several peers at once, verified one by one,
+ * installed all together (FAULTS 4.20, 2.22, 2.47). The installation itself lives on the apply
+ * side. */
+#include "replica/node_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void asks_clear(struct pbft_node *node)
+{
+    node->transfer.ask_count = 0;
+    for (pbft_id id = 0; id < node->n; id++)
+        node->peers[id].asks = 0;
+}
+
+void node_transfer_begin(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root,
+                         pbft_signers hint)
+{
+    struct transfer *t = &node->transfer;
+    node_drop_executions(node);
+    asks_clear(node);
+    for (pbft_id id = 0; id < node->n; id++)
+        node->peers[id].strikes = 0;
+    t->active = true;
+    t->seq = seq;
+    t->root = *root;
+    t->hint = hint;
+    t->wanted_count = 0;
+    t->have = t->known = 0;
+    t->step_wanted = true;
+    t->step_queued = false;
+    node_queue(node, TASK_INSTALL_BEGIN)->digest = *root;
+    node_log_line(node, "transfer_begin", "seq=%llu", (unsigned long long)seq);
+}
+
+/* ---- asking ---- */
+
+/* The peer with the fewest strikes, certifiers of the root first, then the fewest asks. */
+static bool choose_peer(struct pbft_node *node, pbft_id *out)
+{
+    bool found = false;
+    uint64_t best = NEVER;
+    for (pbft_id step = 1; step <= node->n; step++) {
+        pbft_id id = (node->rotation + step) % node->n;
+        const struct peer_state *peer = &node->peers[id];
+        if (id == node->id || !peer->up || peer->asks >= PAGES_PER_PEER) continue;
+        unsigned strikes = peer->strikes > PEER_STRIKES_MAX ? PEER_STRIKES_MAX : peer->strikes;
+        uint64_t rank = (uint64_t)strikes * 1000u + peer->asks +
+                        (pbft_signers_has(node->transfer.hint, id) ? 0 : 100u);
+        if (rank >= best) continue;
+        best = rank;
+        *out = id;
+        found = true;
+    }
+    if (found) node->rotation = *out;
+    return found;
+}
+
+static void ask_pages(struct pbft_node *node)
+{
+    struct transfer *t = &node->transfer;
+    pbft_id id;
+    while (t->wanted_count > 0 && t->ask_count < PAGES_OUTSTANDING && choose_peer(node, &id)) {
+        struct page_ask *ask = &t->asks[t->ask_count++];
+        *ask = (struct page_ask){t->wanted[--t->wanted_count], id, node->now_ns + PAGE_RETRY_NS};
+        node->peers[id].asks++;
+        struct pbft_fetch what = {.kind = PBFT_FETCH_PAGE, .digest = ask->digest};
+        node_send_fetch(node, id, &what);
+    }
+}
+
+/* The page is asked for again, of somebody else if possible: the digest goes straight back. */
+static void ask_failed(struct pbft_node *node, size_t at)
+{
+    struct transfer *t = &node->transfer;
+    struct page_ask ask = t->asks[at];
+    t->asks[at] = t->asks[--t->ask_count];
+    PBFT_ASSERT(node->peers[ask.peer].asks > 0);
+    node->peers[ask.peer].asks--;
+    t->wanted = node_grow(t->wanted, &t->wanted_capacity, t->wanted_count, sizeof *t->wanted);
+    t->wanted[t->wanted_count++] = ask.digest;
+}
+
+static void strike(struct pbft_node *node, pbft_id id)
+{
+    node->peers[id].strikes++;
+    /* All bad: everybody gets another chance. */
+    for (pbft_id other = 0; other < node->n; other++)
+        if (other != node->id && node->peers[other].up &&
+            node->peers[other].strikes < PEER_STRIKES_MAX)
+            return;
+    for (pbft_id other = 0; other < node->n; other++)
+        node->peers[other].strikes = 0;
+}
+
+static void fail_peer(struct pbft_node *node, pbft_id id)
+{
+    for (size_t i = 0; i < node->transfer.ask_count;) {
+        if (node->transfer.asks[i].peer == id)
+            ask_failed(node, i);
+        else
+            i++;
+    }
+}
+
+void node_transfer_tick(struct pbft_node *node)
+{
+    struct transfer *t = &node->transfer;
+    if (!t->active) return;
+    pbft_signers silent = 0;
+    for (size_t i = 0; i < t->ask_count;) {
+        if (t->asks[i].due_ns > node->now_ns) {
+            i++;
+            continue;
+        }
+        silent |= pbft_signers_of(t->asks[i].peer);
+        ask_failed(node, i);
+    }
+    for (pbft_id id = 0; id < node->n; id++)
+        if (pbft_signers_has(silent, id)) strike(node, id);
+    ask_pages(node);
+}
+
+uint64_t node_transfer_deadline(const struct pbft_node *node)
+{
+    const struct transfer *t = &node->transfer;
+    uint64_t due = NEVER;
+    if (!t->active) return due;
+    for (size_t i = 0; i < t->ask_count; i++)
+        if (t->asks[i].due_ns < due) due = t->asks[i].due_ns;
+    return due;
+}
+
+void node_transfer_peer_down(struct pbft_node *node, pbft_id id)
+{
+    if (!node->transfer.active) return;
+    fail_peer(node, id);
+    ask_pages(node);
+}
+
+/* ---- arriving ---- */
+
+enum pbft_verdict node_on_page(struct pbft_node *node, const struct pbft_peer *from,
+                               struct pbft_span page, struct pbft_frame *frame)
+{
+    struct peer_state *peer = &node->peers[from->index];
+    if (!node->transfer.active || peer->pages_queued >= peer->asks) return PBFT_DROP_UNWANTED;
+    peer->pages_queued++;
+    struct task *task = node_queue(node, TASK_INSTALL_PAGE);
+    task->peer = *from;
+    task->frame = pbft_frame_retain(frame);
+    task->page = page;
+    return PBFT_OK;
+}
+
+void node_page_done(struct pbft_node *node, struct task *task)
+{
+    struct transfer *t = &node->transfer;
+    pbft_id id = task->peer.index;
+    PBFT_ASSERT(node->peers[id].pages_queued > 0);
+    node->peers[id].pages_queued--;
+    if (!t->active || task->generation != node->generation) return;
+    size_t at = 0;
+    while (at < t->ask_count &&
+           (t->asks[at].peer != id || !pbft_digest_equal(&t->asks[at].digest, &task->digest)))
+        at++;
+    if (at == t->ask_count) { /* not what it was asked for */
+        node->dropped[PBFT_DROP_DIGEST]++;
+        strike(node, id);
+        fail_peer(node, id);
+    } else if (task->verdict == PBFT_OK || task->verdict == PBFT_DROP_UNWANTED) {
+        node->peers[id].strikes = 0;
+        node->peers[id].asks--;
+        t->asks[at] = t->asks[--t->ask_count];
+        t->step_wanted = true;
+    } else { /* no memory now, or no page: the step sees which */
+        ask_failed(node, at);
+        t->step_wanted = true;
+    }
+    ask_pages(node);
+}
+
+/* ---- stepping the installation ---- */
+
+void node_transfer_queue_step(struct pbft_node *node)
+{
+    struct transfer *t = &node->transfer;
+    if (!t->active || !t->step_wanted || t->step_queued) return;
+    size_t waiting = t->wanted_count + t->ask_count;
+    t->step_wanted = false;
+    t->step_queued = true;
+    struct task *task = node_queue(node, TASK_INSTALL_STEP);
+    task->want = waiting < PAGES_OUTSTANDING ? PAGES_OUTSTANDING - waiting : 0;
+}
+
+static void state_installed(struct pbft_node *node, struct task *task)
+{
+    struct transfer *t = &node->transfer;
+    t->active = false;
+    t->wanted_count = 0;
+    asks_clear(node);
+    node->applied = task->seq;
+    node->applied_lsn = node->core_last;
+    node_recheck_admitted(node);
+    if (task->snapshot != NULL) {
+        node_keep_snapshot(node, task->seq, task->snapshot);
+        task->snapshot = NULL;
+        struct kept_snapshot *kept = &node->snapshots[node->snapshot_count - 1];
+        kept->hashed = true;
+        kept->root = t->root;
+    }
+    node->roots[node->root_next] = (struct known_root){task->seq, t->root};
+    node->root_next = (node->root_next + 1) % ROOTS_KEPT;
+    node_log_line(node, "transfer_done", "seq=%llu pages=%llu local=%llu",
+                  (unsigned long long)task->seq, (unsigned long long)task->progress.pages_have,
+                  (unsigned long long)task->progress.pages_local);
+    struct pbft_event event = {.kind = PBFT_EVENT_STATE_READY};
+    event.state_ready.seq = task->seq;
+    event.state_ready.root = t->root;
+    event.state_ready.effective_ns = task->effective_ns;
+    event.state_ready.next_due_ns = task->next_due_ns;
+    node_step(node, &event);
+}
+
+static void step_failed(struct pbft_node *node, const char *why)
+{
+    struct transfer *t = &node->transfer;
+    t->active = false; /* a newer stable checkpoint begins another one */
+    asks_clear(node);
+    node_log_line(node, "transfer_failed", "seq=%llu why=\"%s\"", (unsigned long long)t->seq, why);
+}
+
+void node_install_step_done(struct pbft_node *node, struct task *task)
+{
+    struct transfer *t = &node->transfer;
+    if (!t->active || task->generation != node->generation) return;
+    t->step_queued = false;
+    t->have = task->progress.pages_have;
+    t->known = task->progress.pages_known;
+    if (task->installed && task->seq != t->seq) {
+        step_failed(node, "the certified root is of another sequence number");
+    } else if (task->installed) {
+        state_installed(node, task);
+    } else if (task->status != PBFT_STATUS_OK) {
+        step_failed(node, pbft_status_text(task->status));
+    } else if (task->progress.failed) {
+        step_failed(node, "the certified root leads to a page that is none");
+    } else {
+        for (size_t i = 0; i < task->wanted_count; i++) {
+            t->wanted =
+                node_grow(t->wanted, &t->wanted_capacity, t->wanted_count, sizeof *t->wanted);
+            t->wanted[t->wanted_count++] = task->wanted[i];
+        }
+        if (task->progress.pages_pending > 0 && t->wanted_count + t->ask_count < PAGES_OUTSTANDING)
+            t->step_wanted = true;
+        ask_pages(node);
+    }
+}
+
+void node_transfer_free(struct pbft_node *node)
+{
+    free(node->transfer.wanted);
+}

@@ -1,0 +1,216 @@
+/**
+ * tests/sim/fixture.h - a cluster under virtual time: the real replica/node (door, core, outbox,
+ * apply, transfer), the real client core, and a world of one seed around them (DESIGN 7).
+ *
+ * Single-threaded. Everything that may vary (link delays, loss, duplication, when jobs complete,
+ * clock offsets, workload) is drawn from the seed, so equal options give equal trace hashes.
+ *
+ * After every step the invariants of FAULTS 3 are checked over the replicas that are not Byzantine.
+ * A violation stops the run: sim_ok() turns false and sim_failure() names the invariant, the seed
+ * and the virtual time.
+ *
+ * A test in a few lines:
+ *
+ *     struct sim_options o = sim_defaults(4, 1, seed);
+ *     struct sim *sim = sim_new(&o);
+ *     sim_load(sim, 0, 200, SIM_MIX);                     closed loop of 200 operations
+ *     cr_assert(sim_run_until(sim, sim_loads_done, NULL, SIM_SECOND * 20), "%s", sim_failure(sim));
+ *     sim_free(sim);                                      also finds leaked frames
+ *
+ * A rule test holds messages back or speaks for a Byzantine replica:
+ *
+ *     o.byzantine = pbft_signers_of(0);                   its invariants are not checked
+ *     sim_set_filter(sim, drop_commits, &state);          false drops a packet
+ *     sim_inject(sim, 0, 2, sim_vote(sim, PBFT_PREPARE, 0, view, seq, &digest));
+ */
+#ifndef PBFT_TESTS_SIM_FIXTURE_H
+#define PBFT_TESTS_SIM_FIXTURE_H
+
+#include "client/match.h"
+#include "replica/node.h"
+
+struct sim; /* opaque */
+
+#define SIM_MS     UINT64_C(1000000)
+#define SIM_SECOND UINT64_C(1000000000)
+
+/* ---- making one ---- */
+
+struct sim_options {
+    struct pbft_params params; /* n is in there; sim_defaults() gives small windows */
+    uint32_t clients;          /* client keys, each with one client core */
+    uint64_t seed;
+    const struct pbft_signer *signer;    /* pbft_signer_fast unless changed */
+    const struct pbft_service *service;  /* pbft_kv_service unless changed */
+    uint64_t delay_min_ns, delay_max_ns; /* of a link, drawn for each packet */
+    uint64_t job_min_ns, job_max_ns;     /* how long APPLY, HASH and SYNC jobs take */
+    uint32_t loss_ppm, duplicate_ppm;    /* of packets between replicas and to clients */
+    uint64_t clock_offset_max_ns;        /* wall clocks differ by up to this */
+    bool fifo;                           /* links keep order */
+    pbft_signers byzantine;              /* hooks may misbehave; invariants skip these */
+    uint32_t client_window;              /* outstanding per client core */
+    uint64_t client_retry_ns;            /* 0: the client core's default */
+    bool expect_no_view_change;          /* FAULTS 3.22: a VIEW effect is a failure */
+};
+
+/* n replicas, `clients` clients: K = 8, L = 32, delays 50 us .. 2 ms, jobs 20 us .. 3 ms, no loss.
+ */
+struct sim_options sim_defaults(uint32_t n, uint32_t clients, uint64_t seed);
+/* Options are copied. Replicas and clients are connected from the start. */
+struct sim *sim_new(const struct sim_options *options);
+/* Ends the process with a panic if a frame leaked. */
+void sim_free(struct sim *sim);
+
+/* Before running: what a Byzantine replica does (replica/faults, or a test's own functions). The
+ * hooks outlive the sim; `id` must be among options.byzantine. */
+void sim_set_hooks(struct sim *sim, pbft_id id, const struct pbft_node_hooks *hooks);
+
+/* ---- running ---- */
+
+uint64_t sim_now(const struct sim *sim);
+/* One event; false when there is none left or an invariant is broken. */
+bool sim_step(struct sim *sim);
+/* Both: false when an invariant broke (or, for _until, when max_ns passed first: sim_failure()
+ * says so, sim_ok() stays true). */
+bool sim_run_for(struct sim *sim, uint64_t ns);
+typedef bool sim_predicate(struct sim *sim, void *context);
+bool sim_run_until(struct sim *sim, sim_predicate *predicate, void *context, uint64_t max_ns);
+bool sim_ok(const struct sim *sim);
+const char *sim_failure(const struct sim *sim);
+/* Report a failure of one's own; the first one stays. */
+__attribute__((format(printf, 2, 3))) void sim_fail(struct sim *sim, const char *format, ...);
+/* Equal runs have equal hashes (FAULTS 3.19). */
+uint64_t sim_trace_hash(const struct sim *sim);
+/* A line per delivery to this file (a FILE *), for people; NULL: none. */
+void sim_trace_to(struct sim *sim, void *file);
+uint64_t sim_random(struct sim *sim, uint64_t below); /* from the seed */
+
+/* Ready-made predicates. */
+sim_predicate sim_loads_done; /* every sim_load() is answered */
+sim_predicate sim_ops_done;   /* every operation submitted is answered */
+sim_predicate sim_converged;  /* correct live replicas, isolated ones aside: equal executed and
+                                 stable, nothing pending */
+struct sim_at_least {
+    pbft_signers who; /* all of these ... */
+    pbft_seq stable, executed;
+    pbft_view view; /* ... have reached all of these, views active */
+};
+sim_predicate sim_reached; /* context: struct sim_at_least */
+
+/* ---- faults of the world ---- */
+
+void sim_kill(struct sim *sim, pbft_id id);         /* gone, its memory with it */
+void sim_restart_mute(struct sim *sim, pbft_id id); /* PROTOCOL 29: memory mode, second start */
+/* Packets from any of `from` to any of `to` are lost while on. One-way; call twice for both. */
+void sim_block(struct sim *sim, pbft_signers from, pbft_signers to, bool on);
+/* The replica hears and says nothing (clients included) while on. */
+void sim_isolate(struct sim *sim, pbft_id id, bool on);
+void sim_heal(struct sim *sim); /* no blocks, no isolation, no loss, no duplication, no filter */
+void sim_set_loss(struct sim *sim, uint32_t loss_ppm, uint32_t duplicate_ppm);
+void sim_set_clock_offset(struct sim *sim, pbft_id id, int64_t offset_ns);
+/* The log's next commit fails (FAULTS 2.41). */
+void sim_break_log(struct sim *sim, pbft_id id);
+
+struct sim_packet {
+    bool from_client, to_client;
+    uint32_t from, to;       /* replica id or client index */
+    uint8_t type;            /* enum pbft_type */
+    struct pbft_claim claim; /* as pbft_wire_peek() says */
+    struct pbft_frame *frame;
+};
+/* Asked for each packet when it is sent; false drops it. It may inject others and may retain the
+ * frame to deliver it later. NULL: none. */
+typedef bool sim_filter(struct sim *sim, const struct sim_packet *packet, void *context);
+void sim_set_filter(struct sim *sim, sim_filter *filter, void *context);
+
+/* ---- looking ---- */
+
+struct pbft_node *sim_node(struct sim *sim, pbft_id id); /* NULL while killed */
+struct pbft_node_info sim_info(struct sim *sim, pbft_id id);
+bool sim_alive(const struct sim *sim, pbft_id id);
+pbft_signers sim_correct(const struct sim *sim); /* alive, not Byzantine, not mute */
+const struct pbft_cluster *sim_cluster(const struct sim *sim);
+struct pbft_frame_pool *sim_pool(struct sim *sim);
+/* How many packets of this type were sent so far (before loss). */
+uint64_t sim_sent(const struct sim *sim, uint8_t type);
+uint64_t
+sim_view_changes(struct sim *sim); /* VIEW-CHANGEs started, all correct replicas together */
+/* What the oracle executed at seq; false if it has not got there. */
+bool sim_executed(const struct sim *sim, pbft_seq seq, struct pbft_digest *digest);
+pbft_seq sim_executed_last(const struct sim *sim);
+uint64_t sim_log_lines(const struct sim *sim,
+                       const char *event);                 /* LOG outputs so far, all nodes */
+uint64_t sim_log_bytes(const struct sim *sim, pbft_id id); /* held by its vote log; cap: 2 MiB */
+/* Verdict of the last frame that this replica was given. */
+enum pbft_verdict sim_last_verdict(const struct sim *sim, pbft_id id);
+const struct pbft_match_stats *sim_client_stats(const struct sim *sim, uint32_t client);
+
+/* ---- clients ---- */
+
+enum sim_op_kind { SIM_PUT, SIM_GET, SIM_GET_ORDERED, SIM_DELETE, SIM_CAS, SIM_RAW };
+enum sim_op_state { SIM_OP_WAITING, SIM_OP_ANSWERED, SIM_OP_TIMEOUT };
+
+struct sim_op {
+    enum sim_op_kind kind;
+    enum sim_op_state state;
+    uint32_t client;
+    uint64_t t; /* request number; 0: a fast read that never became one */
+    uint64_t call_ns, return_ns;
+    uint8_t outcome;   /* enum pbft_outcome */
+    bool fallback;     /* a read that was ordered after all */
+    uint8_t kv_status; /* enum pbft_kv_status, when outcome is EXECUTED and the service is kv */
+    char key[32];
+    char value[64];  /* PUT: written; GET: found, "" if none; CAS: new */
+    char expect[64]; /* CAS */
+};
+
+/* Submit one operation; returns its number for sim_op(). A full window is a failure of the test. */
+size_t sim_put(struct sim *sim, uint32_t client, const char *key, const char *value);
+size_t sim_get(struct sim *sim, uint32_t client, const char *key, bool ordered);
+size_t sim_delete(struct sim *sim, uint32_t client, const char *key);
+/* expect NULL: the key must be absent. */
+size_t sim_cas(struct sim *sim, uint32_t client, const char *key, const char *expect,
+               const char *value);
+/* A bundle of one operation in the service's own bytes. */
+size_t sim_submit(struct sim *sim, uint32_t client, struct pbft_span op);
+const struct sim_op *sim_op(const struct sim *sim, size_t number); /* until the next submission */
+size_t sim_op_count(const struct sim *sim);
+
+enum sim_mix { SIM_WRITES, SIM_MIX }; /* puts only; puts, gets of both kinds, cas, deletes */
+/* A closed loop: `count` operations by this client, as many at once as its window takes. */
+void sim_load(struct sim *sim, uint32_t client, uint64_t count, enum sim_mix mix);
+
+/* ---- speaking for others (Byzantine replicas, hostile clients) ---- */
+
+/* Frames with one reference, signed by `as` where the type is. Each returned frame is handed on to
+ * sim_inject() or released. */
+struct pbft_frame *sim_vote(struct sim *sim, uint8_t type, pbft_id as, pbft_view view, pbft_seq seq,
+                            const struct pbft_digest *digest);
+struct pbft_frame *sim_checkpoint(struct sim *sim, pbft_id as, pbft_seq seq,
+                                  const struct pbft_digest *root);
+/* A proposal of these REQUEST frames (at most 16) by primary(view), signed by `as`. *digest takes
+ * the proposal digest; may be NULL. */
+struct pbft_frame *sim_pre_prepare(struct sim *sim, pbft_id as, pbft_view view, pbft_seq seq,
+                                   uint64_t time_ns, struct pbft_frame *const *requests,
+                                   uint32_t count, struct pbft_digest *digest);
+/* A client's REQUEST with one operation, signed with its key. Known to the checkers as the client's
+ * own. session 0: the session of the client core. */
+struct pbft_frame *sim_request(struct sim *sim, uint32_t client, uint64_t session, uint64_t t,
+                               struct pbft_span op);
+/* Any message: encoded, epoch filled in, signed by replica `as` if the type is signed. */
+struct pbft_frame *sim_message(struct sim *sim, pbft_id as, struct pbft_msg *msg);
+/* Sign a rebuilt body (signatures inside certificates) as replica `as`. */
+void sim_sign_body(struct sim *sim, pbft_id as, uint8_t type, struct pbft_span body,
+                   uint8_t signature[PBFT_SIGNATURE_BYTES]);
+const struct pbft_keypair *sim_replica_key(const struct sim *sim, pbft_id id);
+const struct pbft_keypair *sim_client_key(const struct sim *sim, uint32_t client);
+uint64_t sim_client_session(const struct sim *sim, uint32_t client);
+uint64_t sim_wall_ns(const struct sim *sim); /* true time, without any node's offset */
+
+/* Hand a frame to replica `to` now, as if it came over the channel of replica `from` (or of a
+ * client). Takes the reference; returns the node's verdict. */
+enum pbft_verdict sim_inject(struct sim *sim, pbft_id from, pbft_id to, struct pbft_frame *frame);
+enum pbft_verdict sim_inject_client(struct sim *sim, uint32_t client, pbft_id to,
+                                    struct pbft_frame *frame);
+
+#endif

@@ -1,0 +1,325 @@
+/* replica/node through a virtual cluster: admission, replies, reads, status, the log's bound. */
+#include "replica/node.h"
+
+#include "pbft/quorum.h"
+#include "service/kv.h"
+#include "tests/sim/fixture.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SOON (SIM_SECOND * 20)
+
+/* What clients were sent. */
+struct seen {
+    unsigned replies, bodies, busy, query_replies, query_bodies, admin;
+    pbft_signers body_from, reply_from;
+    char admin_body[4096];
+};
+
+static bool watch(struct sim *sim, const struct sim_packet *p, void *context)
+{
+    struct seen *seen = context;
+    if (!p->to_client) return true;
+    struct pbft_door_config config = {.cluster = sim_cluster(sim),
+                                      .signer = &pbft_signer_fast,
+                                      .cache_entries = 1};
+    struct pbft_door *door = pbft_door_new(&config);
+    struct pbft_peer from = {PBFT_PEER_REPLICA, p->from, 1};
+    struct pbft_msg msg;
+    cr_assert_eq(pbft_door_open_client(door, &from, pbft_frame_span(p->frame), &msg), PBFT_OK);
+    if (msg.type == PBFT_REPLY) {
+        bool body = (msg.reply.flags & PBFT_REPLY_HAS_BODY) != 0;
+        seen->replies++;
+        seen->bodies += body;
+        seen->reply_from |= pbft_signers_of(p->from);
+        if (body) seen->body_from |= pbft_signers_of(p->from);
+    } else if (msg.type == PBFT_QUERY_REPLY) {
+        seen->query_replies++;
+        seen->query_bodies += (msg.query_reply.flags & PBFT_REPLY_HAS_BODY) != 0;
+    } else if (msg.type == PBFT_BUSY) {
+        seen->busy++;
+    } else if (msg.type == PBFT_ADMIN_REPLY) {
+        seen->admin++;
+        size_t size = msg.admin_reply.body.size < sizeof seen->admin_body - 1
+                          ? msg.admin_reply.body.size
+                          : sizeof seen->admin_body - 1;
+        memcpy(seen->admin_body, msg.admin_reply.body.data, size);
+        seen->admin_body[size] = '\0';
+    }
+    pbft_door_free(door);
+    return true;
+}
+
+static struct pbft_frame *put_request(struct sim *sim, uint64_t t, const char *value)
+{
+    uint8_t op[128];
+    struct pbft_span key = {(const uint8_t *)"key", 3};
+    struct pbft_span text = {(const uint8_t *)value, strlen(value)};
+    struct pbft_span put = {op, pbft_kv_encode_put(op, sizeof op, key, text)};
+    return sim_request(sim, 0, 0, t, put);
+}
+
+static struct pbft_frame *query_frame(struct sim *sim, uint64_t id, uint64_t floor, bool want_body)
+{
+    uint8_t op[64];
+    struct pbft_span key = {(const uint8_t *)"key", 3};
+    struct pbft_msg msg = {.type = PBFT_QUERY};
+    msg.query = (struct pbft_query){id,
+                                    floor,
+                                    want_body ? 1 : 0,
+                                    {op, pbft_kv_encode_get(op, sizeof op, key)}};
+    return sim_message(sim, 0, &msg);
+}
+
+static struct pbft_frame *admin_frame(struct sim *sim, uint8_t kind, struct pbft_span argument)
+{
+    struct pbft_msg msg = {.type = PBFT_ADMIN};
+    msg.admin = (struct pbft_admin){1, kind, argument};
+    return sim_message(sim, 0, &msg);
+}
+
+static struct sim *small_cluster(uint64_t seed, struct seen *seen)
+{
+    struct sim_options o = sim_defaults(4, 1, seed);
+    struct sim *sim = sim_new(&o);
+    memset(seen, 0, sizeof *seen);
+    sim_set_filter(sim, watch, seen);
+    return sim;
+}
+
+static void execute_one(struct sim *sim, uint64_t t)
+{
+    sim_inject_client(sim, 0, 0, put_request(sim, t, "v"));
+    struct sim_at_least goal = {.who = pbft_everyone(4), .executed = t};
+    cr_assert(sim_run_until(sim, sim_reached, &goal, SOON), "%s", sim_failure(sim));
+    cr_assert(sim_run_for(sim, 50 * SIM_MS), "%s", sim_failure(sim));
+}
+
+Test(node, one_body_and_digests_from_the_others)
+{
+    struct seen seen;
+    struct sim *sim = small_cluster(1, &seen);
+    const struct pbft_public_key *key = &sim_client_key(sim, 0)->public;
+    for (uint64_t t = 1; t <= 4; t++) {
+        memset(&seen, 0, sizeof seen);
+        execute_one(sim, t);
+        cr_assert_eq(seen.replies, 4u);
+        cr_assert_eq(seen.reply_from, pbft_everyone(4));
+        cr_assert_eq(seen.bodies, 1u);
+        cr_assert_eq(seen.body_from, pbft_signers_of(pbft_designated(4, key, t)));
+    }
+    sim_free(sim);
+}
+
+Test(node, executed_request_is_answered_from_its_record)
+{
+    struct seen seen;
+    struct sim *sim = small_cluster(2, &seen);
+    struct pbft_frame *request = put_request(sim, 1, "once");
+    for (pbft_id id = 0; id < 4; id++)
+        sim_inject_client(sim, 0, id, pbft_frame_retain(request));
+    cr_assert(sim_run_for(sim, SIM_SECOND / 4), "%s", sim_failure(sim));
+    cr_assert_eq(seen.replies, 4u);
+    pbft_seq executed = sim_executed_last(sim);
+    for (pbft_id id = 0; id < 4; id++)
+        sim_inject_client(sim, 0, id, pbft_frame_retain(request));
+    cr_assert(sim_run_for(sim, SIM_SECOND / 4), "%s", sim_failure(sim));
+    cr_assert_eq(seen.replies, 8u);
+    cr_assert_eq(sim_executed_last(sim), executed, "it was ordered again");
+    cr_assert_eq(sim_view_changes(sim), 0u);
+    pbft_frame_release(request);
+    sim_free(sim);
+}
+
+Test(node, result_fetch_brings_the_body_from_anybody)
+{
+    struct seen seen;
+    struct sim *sim = small_cluster(3, &seen);
+    execute_one(sim, 1);
+    for (pbft_id id = 0; id < 4; id++) {
+        memset(&seen, 0, sizeof seen);
+        struct pbft_msg msg = {.type = PBFT_RESULT_FETCH};
+        msg.result_fetch = (struct pbft_result_fetch){sim_client_session(sim, 0), 1};
+        sim_inject_client(sim, 0, id, sim_message(sim, 0, &msg));
+        msg.result_fetch.t = 2; /* never asked */
+        sim_inject_client(sim, 0, id, sim_message(sim, 0, &msg));
+        cr_assert(sim_run_for(sim, 50 * SIM_MS));
+        cr_assert_eq(seen.replies, 1u);
+        cr_assert_eq(seen.body_from, pbft_signers_of(id));
+    }
+    sim_free(sim);
+}
+
+Test(node, beyond_the_quota_is_busy)
+{
+    struct seen seen;
+    struct sim *sim = small_cluster(4, &seen);
+    sim_block(sim, pbft_everyone(4), pbft_everyone(4), true); /* nothing gets executed */
+    uint32_t quota = sim_cluster(sim)->params.client_quota;
+    for (uint64_t t = 1; t <= quota; t++)
+        sim_inject_client(sim, 0, 1, put_request(sim, t, "v"));
+    cr_assert(sim_run_for(sim, 20 * SIM_MS));
+    cr_assert_eq(seen.busy, 0u);
+    for (uint64_t t = quota + 1; t <= quota + 5; t++)
+        sim_inject_client(sim, 0, 1, put_request(sim, t, "v"));
+    cr_assert(sim_run_for(sim, 20 * SIM_MS));
+    cr_assert_eq(seen.busy, 5u);
+    cr_assert_eq(sim_info(sim, 1).busy_sent, 5u);
+    cr_assert_leq(sim_info(sim, 1).core.pending, quota);
+    sim_free(sim);
+}
+
+Test(node, fast_reads_wait_for_their_floor)
+{
+    struct seen seen;
+    struct sim *sim = small_cluster(5, &seen);
+    execute_one(sim, 1);
+    memset(&seen, 0, sizeof seen);
+    sim_inject_client(sim, 0, 2, query_frame(sim, 1, 1, true));
+    sim_inject_client(sim, 0, 2, query_frame(sim, 2, 0, false));
+    sim_inject_client(sim, 0, 2, query_frame(sim, 3, 2, true)); /* of the future */
+    cr_assert(sim_run_for(sim, 50 * SIM_MS));
+    cr_assert_eq(seen.query_replies, 2u);
+    cr_assert_eq(seen.query_bodies, 1u);
+    execute_one(sim, 2);
+    cr_assert_eq(seen.query_replies, 3u);
+    sim_inject_client(sim, 0, 2, query_frame(sim, 4, UINT64_MAX, true)); /* never */
+    cr_assert(sim_run_for(sim, 5 * SIM_SECOND));
+    cr_assert_eq(seen.query_replies, 3u);
+    struct pbft_node_info info = sim_info(sim, 2);
+    cr_assert_eq(info.queries_answered, 3u);
+    cr_assert_eq(info.queries_held, 2u);
+    sim_free(sim);
+}
+
+/* A flood of reads of the future neither grows without bound nor shuts out others for ever. */
+Test(node, held_reads_are_bounded_and_age)
+{
+    struct seen seen;
+    struct sim *sim = small_cluster(6, &seen);
+    uint32_t quota = sim_cluster(sim)->params.client_quota;
+    for (uint64_t i = 0; i < quota; i++)
+        cr_assert_eq(sim_inject_client(sim, 0, 1, query_frame(sim, i, UINT64_MAX, false)), PBFT_OK);
+    cr_assert_eq(sim_inject_client(sim, 0, 1, query_frame(sim, 999, UINT64_MAX, false)),
+                 PBFT_DROP_QUOTA);
+    cr_assert(sim_run_for(sim, 3 * SIM_SECOND));
+    cr_assert_eq(sim_inject_client(sim, 0, 1, query_frame(sim, 1000, UINT64_MAX, false)), PBFT_OK);
+    sim_free(sim);
+}
+
+Test(node, status_is_json)
+{
+    struct seen seen;
+    struct sim *sim = small_cluster(7, &seen);
+    sim_load(sim, 0, 60, SIM_WRITES);
+    cr_assert(sim_run_until(sim, sim_loads_done, NULL, SOON), "%s", sim_failure(sim));
+    sim_inject_client(sim, 0, 1, admin_frame(sim, PBFT_ADMIN_STATUS, (struct pbft_span){NULL, 0}));
+    cr_assert(sim_run_for(sim, 50 * SIM_MS));
+    cr_assert_eq(seen.admin, 1u);
+    char direct[4096];
+    size_t size = pbft_node_status_json(sim_node(sim, 1), direct, sizeof direct);
+    cr_assert_eq(size, strlen(direct));
+    cr_assert_eq(pbft_node_status_json(sim_node(sim, 1), NULL, 0), size);
+    char small[10];
+    cr_assert_eq(pbft_node_status_json(sim_node(sim, 1), small, sizeof small), size);
+    cr_assert_eq(strlen(small), sizeof small - 1);
+    const char *keys[] = {"\"cluster_id\":\"",
+                          "\"n\":4",
+                          "\"f\":1",
+                          "\"id\":1",
+                          "\"role\":\"backup\"",
+                          "\"view\":0",
+                          "\"last_executed\":",
+                          "\"stable\":",
+                          "\"root\":\"",
+                          "\"roots\":{\"",
+                          "\"evidence_against\":[]",
+                          "\"mute\":false",
+                          "\"transferring\":false",
+                          "\"pending\":0",
+                          "\"view_changes\":0}"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        cr_assert(strstr(seen.admin_body, keys[i]) != NULL, "%s in %s", keys[i], seen.admin_body);
+    sim_free(sim);
+}
+
+/* A conflict becomes an item that others can fetch (PROTOCOL 36-38). */
+Test(node, evidence_is_kept_and_served)
+{
+    struct sim_options o = sim_defaults(4, 1, 8);
+    o.byzantine = pbft_signers_of(3);
+    struct sim *sim = sim_new(&o);
+    struct seen seen = {0};
+    sim_set_filter(sim, watch, &seen);
+    struct pbft_digest a = {{1}}, b = {{2}};
+    sim_inject(sim, 3, 1, sim_vote(sim, PBFT_PREPARE, 3, 0, 5, &a));
+    sim_inject(sim, 3, 1, sim_vote(sim, PBFT_PREPARE, 3, 0, 5, &b));
+    sim_inject(sim, 3, 1, sim_vote(sim, PBFT_PREPARE, 3, 0, 6, &a));
+    sim_inject(sim, 3, 1, sim_vote(sim, PBFT_PREPARE, 3, 0, 6, &b));
+    struct pbft_node_info info = sim_info(sim, 1);
+    cr_assert_eq(info.evidence_count, 1u, "one for each (signer, type)");
+    cr_assert_eq(info.evidence_against, pbft_signers_of(3));
+    sim_inject_client(sim, 0, 1,
+                      admin_frame(sim, PBFT_ADMIN_EVIDENCE_LIST, (struct pbft_span){NULL, 0}));
+    cr_assert(sim_run_for(sim, 50 * SIM_MS), "%s", sim_failure(sim));
+    cr_assert(strstr(seen.admin_body, "\"culprit\":3,\"type\":\"PREPARE\"") != NULL, "%s",
+              seen.admin_body);
+    uint8_t item[4] = {0};
+    sim_inject_client(sim, 0, 1,
+                      admin_frame(sim, PBFT_ADMIN_EVIDENCE_GET, (struct pbft_span){item, 4}));
+    cr_assert(sim_run_for(sim, 50 * SIM_MS));
+    cr_assert_eq(memcmp(seen.admin_body, "PBFTEVID", 8), 0);
+    item[0] = 1;
+    sim_inject_client(sim, 0, 1,
+                      admin_frame(sim, PBFT_ADMIN_EVIDENCE_GET, (struct pbft_span){item, 4}));
+    cr_assert(sim_run_for(sim, 50 * SIM_MS));
+    cr_assert(strstr(seen.admin_body, "no such item") != NULL, "%s", seen.admin_body);
+    sim_free(sim);
+}
+
+/* PROTOCOL 26: the log is cut behind its carry-over, so that it stays flat for ever. */
+Test(node, the_log_stays_bounded)
+{
+    struct sim_options o = sim_defaults(4, 2, 9);
+    struct sim *sim = sim_new(&o);
+    uint64_t most = 0;
+    for (unsigned round = 0; round < 30; round++) {
+        sim_load(sim, 0, 150, SIM_WRITES);
+        sim_load(sim, 1, 150, SIM_WRITES);
+        cr_assert(sim_run_until(sim, sim_loads_done, NULL, SOON), "%s", sim_failure(sim));
+        for (pbft_id id = 0; id < 4; id++)
+            if (sim_log_bytes(sim, id) > most) most = sim_log_bytes(sim, id);
+    }
+    cr_assert_gt(most, 256u << 10, "the cut was never needed: write more");
+    cr_assert_lt(most, 1u << 20);
+    sim_free(sim);
+}
+
+/* Unsolicited pages, replies sent to replicas and the like cost nothing. */
+Test(node, what_nobody_asked_for_is_dropped)
+{
+    struct sim_options o = sim_defaults(4, 1, 10);
+    o.byzantine = pbft_signers_of(3);
+    struct sim *sim = sim_new(&o);
+    struct pbft_msg page = {.type = PBFT_PAGE};
+    page.page = (struct pbft_span){(const uint8_t *)"not a page", 10};
+    cr_assert_neq(sim_inject(sim, 3, 0, sim_message(sim, 3, &page)), PBFT_OK);
+    struct pbft_msg fetch = {.type = PBFT_FETCH};
+    fetch.fetch.kind = PBFT_FETCH_PAGE;
+    cr_assert_neq(sim_inject(sim, 3, 0, sim_message(sim, 3, &fetch)), PBFT_OK);
+    struct pbft_msg reply = {.type = PBFT_BUSY};
+    reply.busy = (struct pbft_busy){1, 1};
+    cr_assert_neq(sim_inject(sim, 3, 0, sim_message(sim, 3, &reply)), PBFT_OK);
+    struct pbft_frame *garbage = pbft_frame_new(sim_pool(sim), 64);
+    memset(garbage->bytes, 0xFF, 64);
+    garbage->size = 64;
+    cr_assert_neq(sim_inject(sim, 3, 0, garbage), PBFT_OK);
+    struct pbft_node_info info = sim_info(sim, 0);
+    uint64_t drops = 0;
+    for (unsigned i = 1; i < PBFT_VERDICT_COUNT; i++)
+        drops += info.door.dropped[i];
+    cr_assert_eq(drops, 4u);
+    sim_free(sim);
+}
