@@ -1,0 +1,51 @@
+/**
+ * replica/faults/faults.h - Byzantine strategies, wrapped around a real replica.
+ *
+ * A strategy sits at the node's hooks: it sees every frame that comes and goes and may forge,
+ * withhold, delay or repeat it under the replica's own key. It can do whatever a replica that lost
+ * its mind could, and nothing that cryptography forbids. Only pbftd-faulty and the simulator link
+ * it.
+ *
+ * Each act is counted, so that a test can tell a strategy that lied from one that never had the
+ * chance.
+ */
+#ifndef PBFT_FAULTS_H
+#define PBFT_FAULTS_H
+
+#include "replica/node.h"
+
+struct pbft_faults; /* opaque */
+
+struct pbft_faults_config {
+    const struct pbft_cluster *cluster;
+    pbft_id id;
+    const struct pbft_keypair *keypair;
+    const struct pbft_signer *signer;
+    struct pbft_frame_pool *pool;
+};
+
+/* What there is, for `pbftctl faults list`: ends with a NULL name. */
+struct pbft_fault_strategy {
+    const char *name;     /* "censor" */
+    const char *argument; /* "CLIENT", or NULL */
+    const char *text;     /* one sentence */
+};
+extern const struct pbft_fault_strategy pbft_fault_strategies[];
+
+/**
+ * spec   "silent", "delay=200", ...: a name, with "=argument" where the strategy takes one
+ * error  takes one sentence when NULL is returned (unknown name, bad argument, out of memory)
+ */
+struct pbft_faults *pbft_faults_new(const char *spec, const struct pbft_faults_config *config,
+                                    char error[256]);
+void pbft_faults_free(struct pbft_faults *faults);
+
+struct pbft_node_hooks pbft_faults_hooks(struct pbft_faults *faults);
+/* For strategies that act later: give them time, and ask when they want it next (UINT64_MAX:
+ * never). */
+void pbft_faults_tick(struct pbft_faults *faults, struct pbft_node *node, uint64_t now_ns);
+uint64_t pbft_faults_deadline(const struct pbft_faults *faults);
+/* How often it lied, withheld, delayed or repeated something. */
+uint64_t pbft_faults_acts(const struct pbft_faults *faults);
+
+#endif

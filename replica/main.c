@@ -1,0 +1,370 @@
+/* pbft_replica_main: options, files, keys, data directory; then the runtime. */
+#include "replica/apply.h"
+#include "replica/pbft_replica.h"
+#include "replica/pool.h"
+#include "replica/runtime.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CLIENT_POOL_DIVISOR 4u /* of the frame budget: what clients may fill */
+
+struct options {
+    const char *program, *config, *log_file, *extension;
+    enum pbft_durability durability;
+    bool has_durability, check;
+    int exit_code; /* -1: go on */
+};
+
+/* Everything that a start collects, and `finish` gives back. */
+struct start {
+    struct options options;
+    const struct pbft_service *service;
+    const struct pbft_replica_extension *extension;
+    struct pbft_replica_config replica;
+    struct pbft_cluster_config cluster;
+    bool has_cluster, has_pid_file, extended;
+    struct pbft_keypair keypair;
+    struct pbft_pool *pool, *client_pool;
+    struct pbft_logger *logger;
+    struct pbft_superblock *superblock;
+    struct pbft_node_hooks hooks;
+};
+
+/* ---- options ---- */
+
+__attribute__((format(printf, 3, 4))) static int complain(const struct options *o, int exit_code,
+                                                          const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)fprintf(stderr, "%s: ", o->program);
+    (void)vfprintf(stderr, format, arguments);
+    (void)fputc('\n', stderr);
+    va_end(arguments);
+    return exit_code;
+}
+
+static void help(const struct start *s)
+{
+    const struct pbft_replica_extension *x = s->extension;
+    (void)printf("Usage: %s --config FILE [options]\n"
+                 "One replica of a Byzantine fault-tolerant cluster; serves \"%s\".\n\n"
+                 "  --config FILE       the replica's node.conf\n"
+                 "  --durability MODE   memory (sync and async are not available yet)\n"
+                 "  --log-file FILE     log there instead of standard error; HUP opens it again\n"
+                 "  --check-config      read every file, say what is wrong, and end\n",
+                 s->options.program, s->service->name);
+    if (x != NULL && x->option != NULL) {
+        char option[64];
+        (void)snprintf(option, sizeof option, "--%s %s", x->option, x->option_argument);
+        (void)printf("  %-19s %s\n", option, x->option_help);
+    }
+    (void)printf(
+        "  --version, --help\n\n"
+        "Example:\n"
+        "  pbftctl init d --nodes 4\n"
+        "  %s --config d/node-0/node.conf --durability memory\n\n"
+        "TERM and INT stop it, HUP reads the log level again. Exit codes: 0 clean, 1 failed\n"
+        "while running, 2 usage, 3 configuration, 4 damaged or foreign data.\n",
+        s->options.program);
+}
+
+enum option_code {
+    OPTION_CONFIG = 256,
+    OPTION_DURABILITY,
+    OPTION_LOG_FILE,
+    OPTION_CHECK,
+    OPTION_VERSION,
+    OPTION_HELP,
+    OPTION_EXTENSION
+};
+
+static void take_option(struct start *s, int code)
+{
+    struct options *o = &s->options;
+    switch (code) {
+    case OPTION_CONFIG: o->config = optarg; break;
+    case OPTION_LOG_FILE: o->log_file = optarg; break;
+    case OPTION_CHECK: o->check = true; break;
+    case OPTION_EXTENSION: o->extension = optarg; break;
+    case OPTION_DURABILITY:
+        o->has_durability = true;
+        if (!pbft_durability_parse(optarg, &o->durability))
+            o->exit_code = complain(o, PBFT_EXIT_USAGE,
+                                    "--durability is memory, async or sync, not '%.40s'.", optarg);
+        break;
+    case OPTION_VERSION:
+        (void)printf("%s %s (service %s)\n", o->program, PBFT_VERSION, s->service->name);
+        o->exit_code = PBFT_EXIT_CLEAN;
+        break;
+    case OPTION_HELP:
+        help(s);
+        o->exit_code = PBFT_EXIT_CLEAN;
+        break;
+    default: /* getopt has said what is wrong */
+        (void)fprintf(stderr, "Try '%s --help'.\n", o->program);
+        o->exit_code = PBFT_EXIT_USAGE;
+        break;
+    }
+}
+
+static int parse_options(struct start *s, int argc, char **argv)
+{
+    struct options *o = &s->options;
+    struct option options[] = {
+        {"config", required_argument, NULL, OPTION_CONFIG},
+        {"durability", required_argument, NULL, OPTION_DURABILITY},
+        {"log-file", required_argument, NULL, OPTION_LOG_FILE},
+        {"check-config", no_argument, NULL, OPTION_CHECK},
+        {"version", no_argument, NULL, OPTION_VERSION},
+        {"help", no_argument, NULL, OPTION_HELP},
+        {NULL, 0, NULL, 0}, /* the extension's */
+        {NULL, 0, NULL, 0},
+    };
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    o->program = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "pbftd";
+    o->exit_code = -1;
+    if (s->extension != NULL && s->extension->option != NULL)
+        options[6] =
+            (struct option){s->extension->option, required_argument, NULL, OPTION_EXTENSION};
+    int code;
+    while (o->exit_code < 0 && (code = getopt_long(argc, argv, "", options, NULL)) != -1)
+        take_option(s, code);
+    if (o->exit_code >= 0) return o->exit_code;
+    if (optind < argc)
+        return complain(o, PBFT_EXIT_USAGE, "unexpected argument '%.80s'; try --help.",
+                        argv[optind]);
+    if (o->config == NULL)
+        return complain(o, PBFT_EXIT_USAGE,
+                        "--config FILE is missing; `pbftctl init` writes one for each node.");
+    return -1;
+}
+
+/* ---- files ---- */
+
+static int check_durability(struct start *s)
+{
+    if (s->options.has_durability) s->replica.durability = s->options.durability;
+    if (s->replica.durability == PBFT_DURABILITY_MEMORY) return -1;
+    return complain(&s->options, PBFT_EXIT_USAGE,
+                    "durability '%s' is not available yet: give --durability memory, and know that "
+                    "a replica that restarts has forgotten its votes.",
+                    pbft_durability_text(s->replica.durability));
+}
+
+static int load_cluster(struct start *s)
+{
+    char error[256];
+    if (pbft_replica_config_load(&s->replica, s->options.config, error) != PBFT_STATUS_OK)
+        return complain(&s->options, PBFT_EXIT_CONFIG, "%s", error);
+    if (pbft_cluster_config_load(&s->cluster, s->replica.cluster, error) != PBFT_STATUS_OK)
+        return complain(&s->options, PBFT_EXIT_CONFIG, "%s", error);
+    s->has_cluster = true;
+    const struct pbft_cluster *c = &s->cluster.cluster;
+    if (strcmp(c->service, s->service->name) != 0)
+        return complain(&s->options, PBFT_EXIT_CONFIG,
+                        "%s is for the service '%s', but this program serves '%s': start the "
+                        "program that was built for it, or `pbftctl init` a cluster with "
+                        "--service %s.",
+                        s->replica.cluster, c->service, s->service->name, s->service->name);
+    if (s->replica.id >= c->params.n)
+        return complain(&s->options, PBFT_EXIT_CONFIG, "%s: id = %u, but %s has %u replicas.",
+                        s->options.config, (unsigned)s->replica.id, s->replica.cluster,
+                        (unsigned)c->params.n);
+    return -1;
+}
+
+static int load_key(struct start *s)
+{
+    char error[256];
+    if (pbft_keypair_load(&s->keypair, s->replica.key, error) != PBFT_STATUS_OK)
+        return complain(&s->options, PBFT_EXIT_CONFIG, "%s", error);
+    if (!pbft_public_key_equal(&s->keypair.public, &s->cluster.cluster.replicas[s->replica.id]))
+        return complain(&s->options, PBFT_EXIT_CONFIG,
+                        "the key in %s is not the one that %s lists for replica %u.",
+                        s->replica.key, s->replica.cluster, (unsigned)s->replica.id);
+    return -1;
+}
+
+/* ---- parts ---- */
+
+static int make_pools(struct start *s)
+{
+    uint64_t clients = s->replica.frames_max_bytes / CLIENT_POOL_DIVISOR;
+    s->client_pool = pbft_pool_new(clients);
+    s->pool = pbft_pool_new(s->replica.frames_max_bytes - clients);
+    if (s->pool != NULL && s->client_pool != NULL) return -1;
+    return complain(&s->options, PBFT_EXIT_FAILURE, "out of memory.");
+}
+
+/* The root of the state before the first proposal follows from service and parameters. */
+static int compute_genesis(struct start *s)
+{
+    struct pbft_apply_config config = {&s->cluster.cluster, s->service, pbft_pool_frames(s->pool)};
+    struct pbft_apply *apply = pbft_apply_new(&config);
+    struct pbft_snapshot *snapshot = apply == NULL ? NULL : pbft_apply_snapshot(apply);
+    if (snapshot != NULL) pbft_snapshot_root(snapshot, &s->cluster.cluster.genesis_root);
+    int result = snapshot != NULL ? -1 : complain(&s->options, PBFT_EXIT_FAILURE, "out of memory.");
+    pbft_snapshot_release(snapshot);
+    pbft_apply_free(apply);
+    return result;
+}
+
+static int make_logger(struct start *s)
+{
+    char error[256], common[32];
+    enum pbft_log_format format = PBFT_LOG_JSON;
+    if (s->replica.log_format == PBFT_CONFIG_FORMAT_LOGFMT ||
+        (s->replica.log_format == PBFT_CONFIG_FORMAT_AUTO && s->options.log_file == NULL &&
+         isatty(STDERR_FILENO) == 1))
+        format = PBFT_LOG_LOGFMT;
+    (void)snprintf(common, sizeof common, "replica=%u", (unsigned)s->replica.id);
+    s->logger = pbft_logger_new(s->options.log_file, pbft_runtime_log_level(s->replica.log_level),
+                                format, common, error);
+    if (s->logger != NULL) return -1;
+    return complain(&s->options, PBFT_EXIT_CONFIG, "%s.", error);
+}
+
+static int start_extension(struct start *s)
+{
+    if (s->extension == NULL) return -1;
+    char error[256];
+    struct pbft_replica_identity identity = {&s->cluster.cluster, s->replica.id, &s->keypair,
+                                             &pbft_signer_ed25519, pbft_pool_frames(s->pool)};
+    if (!s->extension->start(s->extension->context, s->options.extension, &identity, &s->hooks,
+                             error))
+        return complain(&s->options, PBFT_EXIT_USAGE, "%s", error);
+    s->extended = true;
+    return -1;
+}
+
+/* ---- the data directory ---- */
+
+static int superblock_problem(const struct start *s, enum pbft_status status)
+{
+    const char *dir = s->replica.data;
+    switch ((int)status) {
+    case PBFT_STATUS_NOT_FOUND:
+        return complain(&s->options, PBFT_EXIT_DATA,
+                        "%s has no superblock: it was never initialised, or wiped. A replica that "
+                        "lost its data must not vote again under its key; `pbftctl init` makes a "
+                        "new cluster.",
+                        dir);
+    case PBFT_STATUS_CORRUPT:
+        return complain(&s->options, PBFT_EXIT_DATA,
+                        "%s/superblock is damaged, or of another cluster, replica or key: check "
+                        "`data` and `cluster` in %s; do not copy data directories.",
+                        dir, s->options.config);
+    case PBFT_STATUS_REFUSED:
+        return complain(&s->options, PBFT_EXIT_FAILURE,
+                        "%s is in use by another process: two replicas with one key would "
+                        "contradict each other.",
+                        dir);
+    default:
+        return complain(&s->options, PBFT_EXIT_FAILURE, "%s: %s.", dir, pbft_status_text(status));
+    }
+}
+
+static int open_data(struct start *s)
+{
+    struct pbft_superblock_owner owner;
+    pbft_config_owner(&s->cluster.cluster, s->replica.id, &owner);
+    enum pbft_status status = pbft_superblock_open(&s->superblock, s->replica.data, &owner, NULL);
+    if (status == PBFT_STATUS_OK) return -1;
+    s->superblock = NULL;
+    return superblock_problem(s, status);
+}
+
+static int write_pid_file(struct start *s)
+{
+    if (s->replica.pid_file[0] == '\0') return -1;
+    FILE *file = fopen(s->replica.pid_file, "w");
+    bool ok = file != NULL && fprintf(file, "%ld\n", (long)getpid()) > 0;
+    if (file != NULL && fclose(file) != 0) ok = false;
+    s->has_pid_file = file != NULL;
+    if (ok) return -1;
+    return complain(&s->options, PBFT_EXIT_FAILURE, "cannot write %s.", s->replica.pid_file);
+}
+
+/* ---- all together ---- */
+
+static int serve(struct start *s)
+{
+    pbft_logger_write(s->logger, PBFT_LOG_WARN, "durability",
+                      "mode=memory hint=\"votes are lost when the process ends\"");
+    struct pbft_runtime_config config = {
+        .replica = &s->replica,
+        .cluster = &s->cluster,
+        .config_path = s->options.config,
+        .keypair = &s->keypair,
+        .service = s->service,
+        .logger = s->logger,
+        .superblock = s->superblock,
+        .pool = s->pool,
+        .client_pool = s->client_pool,
+        .hooks = s->extended ? &s->hooks : NULL,
+        .extension = s->extension,
+    };
+    return pbft_runtime_run(&config);
+}
+
+static int check_and_serve(struct start *s)
+{
+    if (pbft_crypto_init() != PBFT_STATUS_OK)
+        return complain(&s->options, PBFT_EXIT_FAILURE,
+                        "the cryptographic self-test failed: this libsodium cannot be trusted.");
+    int (*const before_check[])(struct start *) = {load_cluster, check_durability, load_key};
+    int (*const after_check[])(struct start *) = {make_pools,      compute_genesis, make_logger,
+                                                  start_extension, open_data,       write_pid_file};
+    int code = -1;
+    for (size_t i = 0; code < 0 && i < sizeof before_check / sizeof before_check[0]; i++)
+        code = before_check[i](s);
+    if (code < 0 && s->options.check) {
+        char id[2 * PBFT_DIGEST_BYTES + 1];
+        pbft_hex_encode(s->cluster.cluster.id.bytes, PBFT_DIGEST_BYTES, id);
+        (void)printf("%s: ok: replica %u of %u, service %s, cluster %s\n", s->options.config,
+                     (unsigned)s->replica.id, (unsigned)s->cluster.cluster.params.n,
+                     s->service->name, id);
+        return PBFT_EXIT_CLEAN;
+    }
+    for (size_t i = 0; code < 0 && i < sizeof after_check / sizeof after_check[0]; i++)
+        code = after_check[i](s);
+    return code < 0 ? serve(s) : code;
+}
+
+static void finish(struct start *s)
+{
+    if (s->extended && s->extension->stop != NULL) s->extension->stop(s->extension->context);
+    if (s->has_pid_file) (void)unlink(s->replica.pid_file);
+    pbft_superblock_close(s->superblock);
+    pbft_pool_free(s->pool);
+    pbft_pool_free(s->client_pool);
+    if (s->has_cluster) pbft_cluster_config_free(&s->cluster);
+    pbft_keypair_wipe(&s->keypair);
+    pbft_logger_free(s->logger);
+    free(s);
+}
+
+int pbft_replica_main_with(int argc, char **argv, const struct pbft_service *service,
+                           const struct pbft_replica_extension *extension)
+{
+    pbft_runtime_block_signals();
+    struct start *s = calloc(1, sizeof *s);
+    if (s == NULL) return PBFT_EXIT_FAILURE;
+    s->service = service;
+    s->extension = extension;
+    int code = parse_options(s, argc, argv);
+    if (code < 0) code = check_and_serve(s);
+    finish(s);
+    return code;
+}
+
+int pbft_replica_main(int argc, char **argv, const struct pbft_service *service)
+{
+    return pbft_replica_main_with(argc, argv, service, NULL);
+}

@@ -1,0 +1,386 @@
+/* The core thread: the net's events into the node, the node's outputs into the world. */
+#include "replica/runtime_internal.h"
+
+#include "pbft/quorum.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define OUTBOX_DIVISOR 4u /* of the frame pool's budget */
+#define DRAIN_EVERY_NS                                                                             \
+    MILLISECOND_NS /* a long batch of events must not hold back what it caused                     \
+                    */
+#define CLIENT_FRAME_SLACK 65536u
+#define LOG_SLACK_BYTES    (UINT64_C(64) << 20)
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec t;
+    (void)clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t runtime_now(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+struct pbft_time runtime_time(void)
+{
+    return (struct pbft_time){clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_REALTIME)};
+}
+
+enum pbft_log_level pbft_runtime_log_level(enum pbft_config_level level)
+{
+    switch (level) {
+    case PBFT_CONFIG_LEVEL_ERROR: return PBFT_LOG_ERROR;
+    case PBFT_CONFIG_LEVEL_WARN: return PBFT_LOG_WARN;
+    case PBFT_CONFIG_LEVEL_INFO: return PBFT_LOG_INFO;
+    case PBFT_CONFIG_LEVEL_DEBUG: return PBFT_LOG_DEBUG;
+    }
+    return PBFT_LOG_INFO;
+}
+
+/* ---- out ---- */
+
+static enum pbft_log_level level_of(const char *event)
+{
+    static const struct {
+        const char *event;
+        enum pbft_log_level level;
+    } levels[] = {
+        {"stable", PBFT_LOG_DEBUG},         {"view_change", PBFT_LOG_WARN},
+        {"evidence", PBFT_LOG_WARN},        {"muted", PBFT_LOG_ERROR},
+        {"storage_failed", PBFT_LOG_ERROR}, {"snapshot_failed", PBFT_LOG_WARN},
+    };
+    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++)
+        if (strcmp(levels[i].event, event) == 0) return levels[i].level;
+    return PBFT_LOG_INFO;
+}
+
+void runtime_drain(struct pbft_runtime *r)
+{
+    struct pbft_output out;
+    while (pbft_node_next(r->node, &out)) {
+        switch (out.kind) {
+        case PBFT_OUTPUT_SEND:
+            (void)pbft_net_send(r->net, &out.to, out.frame); /* a refusal is counted there */
+            pbft_frame_release(out.frame);
+            break;
+        case PBFT_OUTPUT_JOB: jobs_dispatch(r, &out); break;
+        case PBFT_OUTPUT_LOG:
+            pbft_logger_write(r->config.logger, level_of(out.event), out.event, "%s", out.text);
+            break;
+        }
+    }
+}
+
+/* ---- in ---- */
+
+static void log_connection(struct pbft_runtime *r, const struct pbft_net_event *e)
+{
+    bool up = e->kind == PBFT_NET_UP;
+    if (e->peer.kind == PBFT_PEER_CLIENT)
+        pbft_logger_write(r->config.logger, PBFT_LOG_DEBUG, up ? "client_up" : "client_down",
+                          "client=%u connection=%" PRIu64 "%s%s%s", (unsigned)e->peer.index,
+                          e->peer.connection, up ? "" : " reason=\"", up ? "" : e->reason,
+                          up ? "" : "\"");
+    else
+        pbft_logger_write(r->config.logger, PBFT_LOG_INFO, up ? "peer_up" : "peer_down",
+                          "peer=%u connection=%" PRIu64 "%s%s%s", (unsigned)e->peer.index,
+                          e->peer.connection, up ? "" : " reason=\"", up ? "" : e->reason,
+                          up ? "" : "\"");
+}
+
+static void charge(struct pbft_runtime *r, const struct pbft_peer *from, enum pbft_verdict verdict)
+{
+    if (!pbft_strikes_counts(verdict) ||
+        !pbft_strikes_add(&r->strikes, from->connection, runtime_now()))
+        return;
+    if (!pbft_net_disconnect(r->net, from->connection, "too many bad messages")) return;
+    r->misbehaviour_closed++;
+    pbft_logger_write(r->config.logger, PBFT_LOG_WARN, "misbehaviour",
+                      "%s=%u connection=%" PRIu64 " verdict=%s",
+                      from->kind == PBFT_PEER_CLIENT ? "client" : "peer", (unsigned)from->index,
+                      from->connection, pbft_verdict_text(verdict));
+}
+
+static void handle(struct pbft_runtime *r, struct pbft_net_event *e)
+{
+    switch (e->kind) {
+    case PBFT_NET_UP:
+        log_connection(r, e);
+        pbft_node_peer_up(r->node, runtime_time(), &e->peer);
+        break;
+    case PBFT_NET_DOWN:
+        log_connection(r, e);
+        pbft_node_peer_down(r->node, runtime_time(), &e->peer);
+        break;
+    case PBFT_NET_FRAME: {
+        r->frames++;
+        enum pbft_verdict verdict = pbft_node_frame(r->node, runtime_time(), &e->peer, e->frame);
+        pbft_frame_release(e->frame);
+        if (verdict != PBFT_OK) charge(r, &e->peer, verdict);
+        break;
+    }
+    }
+}
+
+static void handle_events(struct pbft_runtime *r, size_t count)
+{
+    uint64_t drained_ns = runtime_now();
+    for (size_t i = 0; i < count; i++) {
+        handle(r, &r->events[i]);
+        if (runtime_now() - drained_ns < DRAIN_EVERY_NS) continue;
+        runtime_drain(r);
+        pbft_net_flush(r->net);
+        drained_ns = runtime_now();
+    }
+    if (count > 0) r->dirty = true;
+}
+
+/* ---- time ---- */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t time_to_wait(const struct pbft_runtime *r)
+{
+    if (r->jobs.waiting.count > 0) return 0;
+    uint64_t due = pbft_node_deadline(r->node), now = runtime_now();
+    const struct pbft_replica_extension *x = r->config.extension;
+    if (x != NULL && x->deadline != NULL) due = earlier(due, x->deadline(x->context));
+    if (r->dirty) due = earlier(due, r->published.at_ns + PUBLISH_NS);
+    if (due == UINT64_MAX) return UINT64_MAX;
+    return due > now ? due - now : 0;
+}
+
+static void tick(struct pbft_runtime *r)
+{
+    const struct pbft_replica_extension *x = r->config.extension;
+    struct pbft_time time = runtime_time();
+    if (pbft_node_deadline(r->node) <= time.now_ns) {
+        pbft_node_tick(r->node, time);
+        r->dirty = true;
+    }
+    if (x != NULL && x->tick != NULL) x->tick(x->context, r->node, time.now_ns);
+}
+
+static void reload(struct pbft_runtime *r)
+{
+    struct pbft_replica_config fresh;
+    char error[256];
+    if (!pbft_logger_reopen(r->config.logger))
+        pbft_logger_write(r->config.logger, PBFT_LOG_ERROR, "log_reopen_failed", "%s", "");
+    if (pbft_replica_config_load(&fresh, r->config.config_path, error) != PBFT_STATUS_OK) {
+        pbft_logger_write(r->config.logger, PBFT_LOG_ERROR, "reload_failed", "why=\"%s\"", error);
+        return;
+    }
+    enum pbft_log_level level = pbft_runtime_log_level(fresh.log_level);
+    pbft_logger_level(r->config.logger, level);
+    pbft_logger_write(r->config.logger, PBFT_LOG_INFO, "reloaded", "log_level=%s",
+                      pbft_log_level_text(level));
+}
+
+static bool storage_failed(const struct pbft_runtime *r)
+{
+    struct pbft_node_info info;
+    pbft_node_info(r->node, &info);
+    return info.storage_failed;
+}
+
+static void publish_if_due(struct pbft_runtime *r)
+{
+    uint64_t now = runtime_now();
+    if (!r->dirty || now - r->published.at_ns < PUBLISH_NS) return;
+    publish(r, now);
+    r->failed = r->failed || storage_failed(r);
+}
+
+static void serve(struct pbft_runtime *r)
+{
+    while (!signals_stop(r) && !r->failed) {
+        size_t count = pbft_net_poll(r->net, time_to_wait(r), r->events, EVENTS_PER_POLL);
+        r->wakeups++;
+        handle_events(r, count);
+        (void)jobs_collect(r);
+        tick(r);
+        runtime_drain(r);
+        if (r->jobs.waiting.count > 0) {
+            pbft_net_flush(r->net); /* what others wait for leaves before a job holds us up */
+            (void)jobs_run_inline(r);
+        }
+        publish_if_due(r);
+        if (signals_take_reload(r)) reload(r);
+    }
+}
+
+/* ---- the end ---- */
+
+static void poll_and_discard(struct pbft_runtime *r, uint64_t wait_ns)
+{
+    size_t count = pbft_net_poll(r->net, wait_ns, r->events, EVENTS_PER_POLL);
+    for (size_t i = 0; i < count; i++)
+        if (r->events[i].kind == PBFT_NET_FRAME) pbft_frame_release(r->events[i].frame);
+}
+
+/* Nothing is taken in any more. Jobs that are out come home, and what was said leaves. The signal
+ * thread bounds the time. */
+static void drain_and_stop(struct pbft_runtime *r)
+{
+    r->stopping = true;
+    publish(r, runtime_now());
+    while (pbft_node_jobs_running(r->node) > 0) {
+        poll_and_discard(r, r->jobs.waiting.count > 0 ? 0 : 10 * MILLISECOND_NS);
+        (void)jobs_collect(r);
+        runtime_drain(r);
+        (void)jobs_run_inline(r);
+    }
+    uint64_t began = runtime_now();
+    struct pbft_net_stats stats;
+    do {
+        poll_and_discard(r, MILLISECOND_NS);
+        pbft_net_stats(r->net, &stats);
+    } while (stats.out_bytes > 0 && runtime_now() - began < FLUSH_LIMIT_NS);
+}
+
+static void log_reported(void *context, enum pbft_status status, pbft_lsn durable)
+{
+    (void)context, (void)status, (void)durable; /* the node reads the log's stats */
+}
+
+static bool fail(struct pbft_runtime *r, const char *what, const char *why)
+{
+    pbft_logger_write(r->config.logger, PBFT_LOG_ERROR, "start_failed", "what=%s why=\"%s\"", what,
+                      why);
+    return false;
+}
+
+/* What a log in memory may take: all live records are frames of the pool, and a cut writes them
+ * anew before the old ones go (store/log.h). */
+static uint64_t log_bytes(const struct pbft_replica_config *config)
+{
+    return 4u * config->frames_max_bytes + LOG_SLACK_BYTES;
+}
+
+static bool open_node(struct pbft_runtime *r)
+{
+    const struct pbft_runtime_config *c = &r->config;
+    struct pbft_node_config config = {
+        .cluster = r->cluster,
+        .id = r->id,
+        .keypair = c->keypair,
+        .signer = &pbft_signer_ed25519,
+        .service = c->service,
+        .pool = pbft_pool_frames(c->pool),
+        .log = r->log,
+        .mute = r->starts > 1, /* PROTOCOL 29: this durability forgets */
+        .outbox_max_bytes = c->replica->frames_max_bytes / OUTBOX_DIVISOR,
+        .hooks = c->hooks,
+    };
+    r->node = pbft_node_new(&config);
+    if (r->node == NULL) return fail(r, "node", "out of memory");
+    return true;
+}
+
+static bool open_net(struct pbft_runtime *r)
+{
+    const struct pbft_replica_config *c = r->config.replica;
+    const char *addresses[PBFT_REPLICAS_MAX] = {NULL};
+    for (pbft_id i = 0; i < r->cluster->params.n; i++)
+        addresses[i] = r->config.cluster->addresses[i].peer;
+    struct pbft_net_config config = {
+        .cluster = r->cluster,
+        .self = r->config.keypair,
+        .pool = pbft_pool_frames(r->config.pool),
+        .client_pool = pbft_pool_frames(r->config.client_pool),
+        .listen_peers = c->listen_peers,
+        .listen_clients = c->listen_clients,
+        .addresses = addresses,
+        /* A REQUEST beyond a batch could never be proposed. */
+        .limits.client_frame_max_bytes = r->cluster->params.batch_max_bytes + CLIENT_FRAME_SLACK,
+    };
+    char error[256];
+    if (pbft_net_open(&r->net, &config, error) == PBFT_STATUS_OK) return true;
+    r->net = NULL;
+    return fail(r, "net", error);
+}
+
+/* Last: what failed until now has sent no vote, and must not make the next start mute. */
+static bool mark_start(struct pbft_runtime *r)
+{
+    enum pbft_status status = pbft_superblock_mark_start(r->config.superblock);
+    if (status != PBFT_STATUS_OK) return fail(r, "superblock", pbft_status_text(status));
+    if (r->starts == 1) return true;
+    pbft_logger_write(r->config.logger, PBFT_LOG_WARN, "mute",
+                      "starts=%" PRIu64 " why=\"started before and kept no votes: follows and "
+                      "serves pages, does not vote, counts against f\"",
+                      r->starts);
+    return true;
+}
+
+static bool open_all(struct pbft_runtime *r)
+{
+    const struct pbft_replica_config *c = r->config.replica;
+    enum pbft_status status = pbft_log_memory_create(&r->log, log_bytes(c), log_reported, NULL);
+    if (status != PBFT_STATUS_OK) {
+        r->log = NULL;
+        return fail(r, "log", pbft_status_text(status));
+    }
+    if (!open_node(r) || !open_net(r)) return false;
+    if (!signals_open(r)) return fail(r, "signals", "no thread");
+    if (!jobs_open(r, c->threads)) return fail(r, "jobs", "no thread");
+    publish(r, runtime_now());
+    if (c->admin_listen[0] != '\0' && !http_open(r)) return false;
+    return mark_start(r);
+}
+
+static void close_all(struct pbft_runtime *r)
+{
+    pbft_http_close(r->http);
+    jobs_close(r);
+    signals_forget_net(r);
+    if (r->net != NULL) pbft_net_close(r->net);
+    pbft_node_free(r->node);
+    pbft_log_close(r->log);
+    signals_close(r);
+    pthread_mutex_destroy(&r->published.mutex);
+}
+
+int pbft_runtime_run(const struct pbft_runtime_config *config)
+{
+    struct pbft_runtime *r = calloc(1, sizeof *r);
+    if (r == NULL) return PBFT_EXIT_FAILURE;
+    r->config = *config;
+    r->cluster = &config->cluster->cluster;
+    r->id = config->replica->id;
+    r->started_ns = runtime_now();
+    r->starts = pbft_superblock_starts(config->superblock) + 1;
+    pthread_mutex_init(&r->published.mutex, NULL);
+    pthread_mutex_init(&r->jobs.mutex, NULL);
+    bool opened = open_all(r);
+    if (opened) {
+        pbft_logger_write(
+            config->logger, PBFT_LOG_INFO, "started",
+            "version=%s n=%u f=%u peers=%u clients=%u admin=%u threads=%u starts=%" PRIu64,
+            PBFT_VERSION, (unsigned)r->cluster->params.n,
+            (unsigned)pbft_quorum_faults(r->cluster->params.n),
+            (unsigned)pbft_net_peer_port(r->net), (unsigned)pbft_net_client_port(r->net),
+            r->http == NULL ? 0u : (unsigned)pbft_http_port(r->http), r->jobs.worker_count + 1,
+            r->starts);
+        serve(r);
+        pbft_logger_write(config->logger, PBFT_LOG_INFO, "stopping", "executed=%" PRIu64,
+                          (uint64_t)r->published.metrics.node.core.executed);
+        drain_and_stop(r);
+    }
+    bool clean = opened && !r->failed;
+    close_all(r);
+    free(r);
+    pbft_logger_write(config->logger, PBFT_LOG_INFO, "stopped", "clean=%s",
+                      clean ? "true" : "false");
+    return clean ? PBFT_EXIT_CLEAN : PBFT_EXIT_FAILURE;
+}

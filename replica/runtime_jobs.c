@@ -1,0 +1,156 @@
+/* Jobs: inline on the core thread, or on one worker, or on one for each kind. A hand-over costs
+ * about 30 us on a small machine (NOTES 0.2), so few cores mean few threads. */
+#include "replica/runtime_internal.h"
+
+#include <unistd.h>
+
+static void queue_push(struct job_queue *q, const struct job *job)
+{
+    PBFT_ASSERT(q->count < JOBS_OUT_MAX);
+    q->at[q->count++] = *job;
+}
+
+static bool queue_pop(struct job_queue *q, struct job *job)
+{
+    if (q->count == 0) return false;
+    *job = q->at[0];
+    q->count--;
+    for (size_t i = 0; i < q->count; i++)
+        q->at[i] = q->at[i + 1];
+    return true;
+}
+
+static void run(struct job *job)
+{
+    uint64_t before = runtime_now();
+    pbft_job_run(job->job);
+    job->ns = runtime_now() - before;
+}
+
+/* ---- workers ---- */
+
+static bool worker_next(struct worker *w, struct job *job)
+{
+    pthread_mutex_lock(&w->mutex);
+    while (w->queue.count == 0 && !w->stop)
+        pthread_cond_wait(&w->cond, &w->mutex);
+    bool found = queue_pop(&w->queue, job); /* what was handed over is finished */
+    pthread_mutex_unlock(&w->mutex);
+    return found;
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *w = argument;
+    struct jobs *jobs = &w->runtime->jobs;
+    struct job job;
+    while (worker_next(w, &job)) {
+        run(&job);
+        pthread_mutex_lock(&jobs->mutex);
+        queue_push(&jobs->completed, &job);
+        pthread_mutex_unlock(&jobs->mutex);
+        pbft_net_wake(w->runtime->net);
+    }
+    return NULL;
+}
+
+static unsigned workers_for(uint32_t threads)
+{
+    if (threads == 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        threads = cores <= 2 ? 1 : 3;
+    }
+    return threads == 1 ? 0 : threads == 2 ? 1 : PBFT_JOB_KINDS;
+}
+
+bool jobs_open(struct pbft_runtime *r, uint32_t threads)
+{
+    struct jobs *jobs = &r->jobs;
+    jobs->sync_inline = r->config.replica->durability == PBFT_DURABILITY_MEMORY;
+    unsigned wanted = workers_for(threads);
+    for (unsigned i = 0; i < wanted; i++) {
+        struct worker *w = &jobs->workers[i];
+        w->runtime = r;
+        pthread_mutex_init(&w->mutex, NULL);
+        pthread_cond_init(&w->cond, NULL);
+        if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
+            pthread_cond_destroy(&w->cond);
+            pthread_mutex_destroy(&w->mutex);
+            return false;
+        }
+        jobs->worker_count++;
+    }
+    return true;
+}
+
+void jobs_close(struct pbft_runtime *r)
+{
+    struct jobs *jobs = &r->jobs;
+    for (unsigned i = 0; i < jobs->worker_count; i++) {
+        struct worker *w = &jobs->workers[i];
+        pthread_mutex_lock(&w->mutex);
+        w->stop = true;
+        pthread_cond_signal(&w->cond);
+        pthread_mutex_unlock(&w->mutex);
+        pthread_join(w->thread, NULL);
+        pthread_cond_destroy(&w->cond);
+        pthread_mutex_destroy(&w->mutex);
+    }
+    jobs->worker_count = 0;
+    pthread_mutex_destroy(&jobs->mutex);
+}
+
+/* ---- the core thread's side ---- */
+
+static void done(struct pbft_runtime *r, const struct job *job)
+{
+    r->jobs.count[job->kind]++;
+    r->jobs.ns[job->kind] += job->ns;
+    r->dirty = true;
+    pbft_node_job_done(r->node, runtime_time(), job->job);
+}
+
+void jobs_dispatch(struct pbft_runtime *r, const struct pbft_output *output)
+{
+    struct jobs *jobs = &r->jobs;
+    struct job job = {.job = output->job, .kind = output->job_kind};
+    if (job.kind == PBFT_JOB_SYNC && jobs->sync_inline) {
+        run(&job);
+        done(r, &job); /* puts out what waited; the caller is draining anyway */
+        return;
+    }
+    if (jobs->worker_count == 0) {
+        queue_push(&jobs->waiting, &job);
+        return;
+    }
+    struct worker *w = &jobs->workers[jobs->worker_count == 1 ? 0 : job.kind];
+    pthread_mutex_lock(&w->mutex);
+    queue_push(&w->queue, &job);
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+bool jobs_collect(struct pbft_runtime *r)
+{
+    struct job_queue completed;
+    pthread_mutex_lock(&r->jobs.mutex);
+    completed = r->jobs.completed;
+    r->jobs.completed.count = 0;
+    pthread_mutex_unlock(&r->jobs.mutex);
+    for (size_t i = 0; i < completed.count; i++)
+        done(r, &completed.at[i]);
+    return completed.count > 0;
+}
+
+/* One round: what these jobs lead to waits until the net was looked at again. */
+bool jobs_run_inline(struct pbft_runtime *r)
+{
+    struct job_queue waiting = r->jobs.waiting;
+    r->jobs.waiting.count = 0;
+    for (size_t i = 0; i < waiting.count; i++) {
+        run(&waiting.at[i]);
+        done(r, &waiting.at[i]);
+        runtime_drain(r);
+    }
+    return waiting.count > 0;
+}

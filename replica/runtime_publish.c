@@ -1,0 +1,123 @@
+/* What the endpoints show: numbers and JSON copied by the core thread, looked at by nng's. */
+#include "replica/runtime_internal.h"
+
+#include "pbft/quorum.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Why this replica does not serve; "" when it does. */
+static void find_unready(const struct pbft_runtime *r, const struct pbft_node_info *info,
+                         uint32_t replicas_up, char out[96])
+{
+    uint32_t here = replicas_up + 1, needed = pbft_quorum(r->cluster->params.n);
+    const char *why = "";
+    if (r->stopping)
+        why = "stopping";
+    else if (info->storage_failed)
+        why = "the vote log has failed";
+    else if (info->core.mute)
+        why = "mute: this replica lost its memory and may not vote";
+    else if (info->core.transferring)
+        why = "state transfer under way";
+    else if (!info->core.view_active)
+        why = "view change under way";
+    (void)snprintf(out, 96, "%s", why);
+    if (why[0] == '\0' && here < needed)
+        (void)snprintf(out, 96, "%u of %u replicas connected, %u needed", (unsigned)here,
+                       (unsigned)r->cluster->params.n, (unsigned)needed);
+}
+
+struct text {
+    char *out;
+    size_t capacity, size;
+};
+
+__attribute__((format(printf, 2, 3))) static void put(struct text *t, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    size_t room = t->size < t->capacity ? t->capacity - t->size : 0;
+    int written = vsnprintf(room == 0 ? NULL : t->out + t->size, room, format, arguments);
+    va_end(arguments);
+    PBFT_ASSERT(written >= 0);
+    t->size += (size_t)written;
+}
+
+static void put_connected(struct text *t, const struct pbft_metrics *m)
+{
+    const char *comma = "";
+    put(t, ",\"connected\":[");
+    for (pbft_id i = 0; i < m->n; i++) {
+        if (i == m->id || m->peers[i].connection == 0) continue;
+        put(t, "%s%u", comma, (unsigned)i);
+        comma = ",";
+    }
+    put(t, "]");
+}
+
+/* The node's object, and what only the runtime knows. */
+static void make_status(struct pbft_runtime *r, const struct pbft_metrics *m, const char *unready,
+                        uint64_t now_ns, char out[STATUS_BYTES])
+{
+    size_t size = pbft_node_status_json(r->node, out, STATUS_BYTES);
+    PBFT_ASSERT(size > 0 && size < STATUS_BYTES && out[size - 1] == '}');
+    struct text t = {out, STATUS_BYTES, size - 1};
+    put(&t, ",\"version\":\"%s\",\"service\":\"%s\",\"durability\":\"%s\",\"starts\":%" PRIu64,
+        PBFT_VERSION, m->service, m->durability, m->starts);
+    put(&t, ",\"ready\":%s,\"unready\":\"%s\",\"uptime_ms\":%" PRIu64, m->ready ? "true" : "false",
+        unready, (now_ns - r->started_ns) / MILLISECOND_NS);
+    put(&t, ",\"requests_executed\":%" PRIu64 ",\"ops_executed\":%" PRIu64,
+        m->node.requests_executed, m->node.ops_executed);
+    put(&t, ",\"batches_executed\":%" PRIu64 ",\"queries_answered\":%" PRIu64,
+        m->node.batches_executed, m->node.queries_answered);
+    put(&t, ",\"state_bytes\":%" PRIu64 ",\"evidence\":%" PRIu64 ",\"clients\":%u",
+        m->node.state_bytes, m->node.evidence_count, (unsigned)m->net.clients_up);
+    put_connected(&t, m);
+    put(&t, "}");
+    PBFT_ASSERT(t.size < STATUS_BYTES);
+}
+
+static void gather(struct pbft_runtime *r, struct pbft_metrics *m)
+{
+    memset(m, 0, sizeof *m);
+    m->id = r->id;
+    m->n = r->cluster->params.n;
+    (void)snprintf(m->service, sizeof m->service, "%s", r->cluster->service);
+    m->durability = pbft_log_name(r->log);
+    m->starts = r->starts;
+    pbft_node_info(r->node, &m->node);
+    pbft_log_stats(r->log, &m->log);
+    pbft_net_stats(r->net, &m->net);
+    for (pbft_id i = 0; i < m->n; i++)
+        (void)pbft_net_peer(r->net, i, &m->peers[i]);
+    memcpy(m->jobs, r->jobs.count, sizeof m->jobs);
+    memcpy(m->jobs_ns, r->jobs.ns, sizeof m->jobs_ns);
+    m->wakeups = r->wakeups;
+    m->frames = r->frames;
+    m->misbehaviour_closed = r->misbehaviour_closed;
+    const struct pbft_replica_extension *x = r->config.extension;
+    if (x == NULL || x->metrics == NULL) return;
+    if (x->metrics(x->context, m->extra, sizeof m->extra) >= sizeof m->extra)
+        m->extra[0] = '\0'; /* half a line would spoil all */
+}
+
+void publish(struct pbft_runtime *r, uint64_t now_ns)
+{
+    struct pbft_metrics m;
+    char status[STATUS_BYTES], unready[96];
+    gather(r, &m);
+    find_unready(r, &m.node, m.net.replicas_up, unready);
+    m.ready = unready[0] == '\0';
+    make_status(r, &m, unready, now_ns, status);
+    struct published *p = &r->published;
+    pthread_mutex_lock(&p->mutex);
+    p->metrics = m;
+    memcpy(p->status, status, sizeof status);
+    memcpy(p->unready, unready, sizeof unready);
+    p->at_ns = now_ns;
+    pthread_mutex_unlock(&p->mutex);
+    r->dirty = false;
+}
