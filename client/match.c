@@ -550,6 +550,11 @@ void pbft_match_disconnected(struct pbft_match *m, pbft_id replica)
     PBFT_ASSERT(replica < m->n);
     m->connected &= ~pbft_signers_of(replica);
     m->introduced &= ~pbft_signers_of(replica);
+    if (replica != pbft_primary(m->n, m->view)) return;
+    /* What only the primary has heard of dies with it: tell the others at the next tick, so that
+     * their timers start now and not after ours. */
+    for (uint32_t i = 0; m->held > 0 && i < m->ring; i++)
+        m->requests[i].retry_at_ns = 0;
 }
 
 enum pbft_verdict pbft_match_message(struct pbft_match *m, uint64_t now_ns, pbft_id from,

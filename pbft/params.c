@@ -89,7 +89,7 @@ struct pbft_params pbft_params_default(uint32_t n)
         .bundle_max_ops = 1024,
         .key_max_bytes = KIB,
         .value_max_bytes = MIB,
-        .reply_max_bytes = MIB,
+        .reply_max_bytes = MIB + 64 * 1024, /* a value of full size fits with its header */
         .session_window = 256,
         .sessions_per_client = 4096, /* one for each call of pbftctl */
         .sessions_total = 65536,
@@ -102,7 +102,7 @@ struct pbft_params pbft_params_default(uint32_t n)
     /* From n = 26 on no window of two intervals can be verified in time: wait longer instead. */
     while (!choose_window(&p))
         p.view_timeout_ns += 100 * MILLISECOND_NS;
-    p.pipeline_depth = 8;
+    p.pipeline_depth = 1; /* natural batching alone: best where CPU is the limit */
     return p;
 }
 

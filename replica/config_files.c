@@ -15,7 +15,7 @@
 #define HEX_BYTES    65u /* of a key or nonce, with the final 0 */
 #define CALL_TIMEOUT UINT64_C(5000000000)
 #define HOUR_NS      UINT64_C(3600000000000)
-#define YEAR_NS      (365 * 24 * HOUR_NS)
+#define YEAR_NS      (UINT64_C(8760) * HOUR_NS)
 
 static const char *const durabilities[] = {"memory", "async", "sync", NULL};
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};

@@ -22,12 +22,12 @@ enum config_kind {
 struct config_field {
     const char *section;
     const char *name;
-    enum config_kind kind;
     size_t offset; /* in the structure that is filled */
     uint64_t min, max;
-    bool required;
     const char *word;           /* CONFIG_U32: stands for 0 */
     const char *const *choices; /* CONFIG_CHOICE: ends with NULL */
+    enum config_kind kind;
+    bool required;
 };
 
 struct config_parse {

@@ -27,7 +27,7 @@
 #define TASKS_PER_JOB         1024u
 #define ROOTS_KEPT            8u
 #define QUERY_HOLD_TIMEOUTS   2u /* a held read is dropped after so many base time-outs */
-#define CARRY_BYTES_DIVISOR   4u /* cut the log once it is filled to this part of its cap */
+#define CARRY_BYTES_DIVISOR   32u/* cut the log once it is filled to this part of its cap */
 
 void *node_grow(void *array, size_t *capacity, size_t count, size_t item); /* room for one more */
 void *node_alloc(size_t bytes); /* zeroed; ends the process when there is no memory */

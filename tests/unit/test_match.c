@@ -140,7 +140,7 @@ static void tick(struct world *w)
 /* The digest of the request that the last call sent. */
 static struct pbft_digest sent_digest(const struct world *w)
 {
-    struct pbft_digest digest;
+    struct pbft_digest digest = {{0}};
     for (size_t i = 0; i < w->sent_count; i++) {
         if (w->sent[i].type != PBFT_REQUEST) continue;
         pbft_digest_request(&digest, pbft_wire_signed_body(pbft_frame_span(w->sent[i].frame)));
@@ -261,6 +261,22 @@ Test(match, first_request_goes_to_all_then_to_the_primary)
     pbft_match_disconnected(w->m, 0); /* nobody waits for a primary that is gone */
     cr_assert_eq(submit(w, 0), PBFT_OK);
     cr_assert_eq(w->sent[0].to, pbft_everyone(4));
+    world_free(w);
+}
+
+Test(match, what_a_dead_primary_had_goes_to_the_others_at_once)
+{
+    struct world *w = world_new(4, 4, 16);
+    submit(w, 0);
+    submit(w, 0); /* seen by the primary alone */
+    pbft_match_disconnected(w->m, 3);
+    cr_assert_gt(pbft_match_deadline(w->m), w->now);
+    pbft_match_disconnected(w->m, 0);
+    cr_assert_leq(pbft_match_deadline(w->m), w->now);
+    tick(w);
+    cr_assert_eq(w->sent_count, 2u);
+    cr_assert_eq(w->sent[0].to & w->sent[1].to, pbft_everyone(4));
+    cr_assert_gt(pbft_match_deadline(w->m), w->now, "once");
     world_free(w);
 }
 

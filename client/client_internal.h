@@ -1,0 +1,80 @@
+/* Shared by client.c (the public functions) and client_loop.c (the library's thread). */
+#ifndef PBFT_CLIENT_CLIENT_INTERNAL_H
+#define PBFT_CLIENT_CLIENT_INTERNAL_H
+
+#include "client/match.h"
+#include "client/pbft.h"
+#include "net/net.h"
+#include "replica/config.h"
+#include "replica/pool.h"
+
+#include <pthread.h>
+
+enum job_kind { JOB_CALL, JOB_READ, JOB_ADMIN, JOB_STATS, JOB_WAIT };
+
+/* One submission, from the caller to its callback. */
+struct job {
+    struct job *next;
+    enum job_kind kind;
+    uint32_t op_count;
+    pbft_id replica; /* JOB_ADMIN */
+    uint8_t admin_kind;
+    uint64_t id;           /* JOB_ADMIN: of the question */
+    uint32_t attempts;     /* sessions that it was sent under */
+    uint64_t submitted_ns; /* monotonic */
+    uint64_t deadline_ns;
+    pbft_client_done done;
+    void *context;
+    size_t size;
+    uint8_t bytes[]; /* items, or the operation, or the argument */
+};
+
+struct job_list {
+    struct job *head, *tail;
+    uint32_t count;
+};
+
+struct pbft_client {
+    struct pbft_cluster_config config;
+    struct pbft_client_config own;
+    struct pbft_client_options options;
+    struct pbft_keypair keypair;
+    uint32_t client_index;
+    struct pbft_pool *pool;
+    struct pbft_door *door;
+    struct pbft_net *net;
+    pthread_t thread;
+    bool started;
+
+    /* Shared with callers, under the lock. */
+    pthread_mutex_t lock;
+    struct job_list submitted;
+    uint32_t queued; /* submitted and not yet done, of each sort */
+    uint32_t admin_queued;
+    bool sleeping; /* the thread is, or is about to be, in poll */
+    bool closing;
+
+    /* The thread's. */
+    void *memory; /* of the match */
+    struct pbft_match *m;
+    uint64_t session;
+    uint64_t query_base;     /* ids of this session's fast reads */
+    bool expired;            /* to be replaced as soon as nothing is outstanding */
+    uint64_t used_ns;        /* last time that something was sent under it */
+    struct job_list waiting; /* for a place in the window */
+    struct job_list admins;  /* asked */
+    struct job_list waiters; /* for a quorum of connections */
+    uint64_t next_admin;
+    uint64_t next_generation;                /* of query ids */
+    uint64_t connections[PBFT_REPLICAS_MAX]; /* 0: not connected */
+    struct pbft_client_stats stats;          /* of sessions that were replaced, and of frames */
+};
+
+uint64_t client_now(void);
+void job_push(struct job_list *list, struct job *job);
+/* The first session, and each one after it when nothing is outstanding. False: out of memory. */
+bool client_new_session(struct pbft_client *c);
+void *client_run(void *client);
+void client_snapshot(const struct pbft_client *c, struct pbft_client_stats *out);
+
+#endif

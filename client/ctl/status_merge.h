@@ -1,0 +1,34 @@
+/**
+ * client/ctl/status_merge.h - many replicas' answers about themselves into one status (DESIGN 6).
+ * Pure: no I/O. Answers are hostile; nothing of them is shown before it was checked.
+ */
+#ifndef PBFT_CLIENT_CTL_STATUS_MERGE_H
+#define PBFT_CLIENT_CTL_STATUS_MERGE_H
+
+#include "crypto/cluster.h"
+
+#include <jansson.h>
+
+struct ctl_status_summary {
+    uint32_t reachable;
+    uint32_t active; /* reachable, in `view`, taking part in it, not mute */
+    pbft_view view;  /* in which most replicas are active; the higher one of equals */
+    bool healthy;    /* a quorum is active in one view */
+};
+
+/* The answer of replica `id` if it makes sense, else NULL; the caller decrefs. */
+json_t *ctl_status_parse(const struct pbft_cluster *cluster, pbft_id id, struct pbft_span answer);
+
+/**
+ * Whom the replicas accuse. objects[id] is NULL for a replica that does not answer.
+ *
+ * doubtful  takes those whom at most f accuse: perhaps liars only, so their proof must be seen
+ * Returns   those whom f+1 accuse: a correct one among them holds verified evidence (PROTOCOL 38)
+ */
+pbft_signers ctl_status_accused(uint32_t n, json_t *const objects[], pbft_signers *doubtful);
+
+/* The object that `status --json` prints; the caller decrefs. NULL: out of memory. */
+json_t *ctl_status_merge(const struct pbft_cluster *cluster, json_t *const objects[],
+                         pbft_signers accused, struct ctl_status_summary *summary);
+
+#endif

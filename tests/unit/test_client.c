@@ -1,0 +1,545 @@
+/* client/client against small replicas in this process, over real connections: some of them lie. */
+#include "client/pbft.h"
+
+#include "crypto/hash.h"
+#include "net/net.h"
+#include "pbft/quorum.h"
+#include "replica/config.h"
+#include "replica/pool.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define N        4u
+#define SECOND   UINT64_C(1000000000)
+#define SEEN_MAX 4096u
+
+enum conduct { HONEST, SILENT, WRONG_RESULT, WRONG_DIGEST };
+
+/* A request that was "ordered": every fake replica answers it. */
+struct seen {
+    uint64_t session, t;
+    struct pbft_digest digest;
+    uint32_t op_count;
+    uint8_t ops[128];
+    size_t size;
+};
+
+struct fake {
+    struct pbft_cluster_config config;
+    struct pbft_public_key client_key;
+    struct pbft_keypair keys[N];
+    struct pbft_pool *pool;
+    struct pbft_net *nets[N];
+    struct pbft_door *doors[N];
+    struct pbft_peer peers[N]; /* the client's connection; kind 0: none */
+    enum conduct conduct[N];
+    uint64_t expire_before; /* sessions below are EXPIRED */
+    struct seen seen[SEEN_MAX];
+    atomic_uint executed;
+    atomic_bool stop;
+    pthread_t thread;
+    char dir[64];
+};
+
+static void send_msg(struct fake *f, pbft_id id, struct pbft_msg *msg)
+{
+    size_t size = pbft_wire_size(msg);
+    struct pbft_frame *frame = pbft_frame_new(pbft_pool_frames(f->pool), (uint32_t)size);
+    frame->size = (uint32_t)pbft_wire_encode(msg, frame->bytes, frame->capacity);
+    (void)pbft_net_send(f->nets[id], &f->peers[id], frame);
+    pbft_frame_release(frame);
+}
+
+/* Every operation answers with "re:" and itself. */
+static size_t results_of(const struct pbft_request *r, uint8_t *out, bool wrong)
+{
+    size_t size = 4;
+    size_t cursor = 0;
+    struct pbft_span op;
+    pbft_put_u32(out, r->op_count);
+    while (pbft_wire_next_item(r->ops, &cursor, &op)) {
+        pbft_put_u32(out + size, (uint32_t)op.size + 3);
+        memcpy(out + size + 4, wrong ? "no:" : "re:", 3);
+        memcpy(out + size + 7, op.data, op.size);
+        size += 7 + op.size;
+    }
+    return size;
+}
+
+static void answer_request(struct fake *f, pbft_id id, const struct pbft_request *r, bool fetched)
+{
+    if (f->conduct[id] == SILENT || f->peers[id].connection == 0) return;
+    uint8_t body[8192];
+    bool expired = r->session < f->expire_before;
+    bool whole = expired || fetched || pbft_designated(N, &r->client, r->t) == id ||
+                 f->conduct[id] != HONEST;
+    size_t size = expired ? 0 : results_of(r, body, f->conduct[id] == WRONG_RESULT);
+    struct pbft_msg msg = {.type = PBFT_REPLY};
+    msg.reply = (struct pbft_reply){.seq = r->t,
+                                    .session = r->session,
+                                    .t = r->t,
+                                    .request = r->digest,
+                                    .outcome = expired ? PBFT_OUTCOME_EXPIRED : 0,
+                                    .flags = whole ? PBFT_REPLY_HAS_BODY : 0};
+    pbft_digest_result(&msg.reply.result, msg.reply.outcome, (struct pbft_span){body, size});
+    if (f->conduct[id] == WRONG_DIGEST) msg.reply.result.bytes[0] ^= 1;
+    if (whole) msg.reply.body = (struct pbft_span){body, size};
+    send_msg(f, id, &msg);
+}
+
+static void on_request(struct fake *f, const struct pbft_request *r)
+{
+    unsigned count = atomic_load(&f->executed);
+    bool known = r->session < f->expire_before;
+    for (unsigned i = 0; i < count && !known; i++)
+        known = f->seen[i].session == r->session && f->seen[i].t == r->t;
+    if (!known) {
+        cr_assert_lt(count, SEEN_MAX);
+        cr_assert_leq(r->ops.size, sizeof f->seen[count].ops);
+        f->seen[count] = (struct seen){.session = r->session,
+                                       .t = r->t,
+                                       .digest = r->digest,
+                                       .op_count = r->op_count,
+                                       .size = r->ops.size};
+        memcpy(f->seen[count].ops, r->ops.data, r->ops.size);
+        atomic_store(&f->executed, count + 1);
+    }
+    for (pbft_id id = 0; id < N; id++) /* "ordered" */
+        answer_request(f, id, r, false);
+}
+
+static void on_fetch(struct fake *f, pbft_id id, const struct pbft_result_fetch *fetch)
+{
+    unsigned count = atomic_load(&f->executed);
+    for (unsigned i = 0; i < count; i++) {
+        const struct seen *s = &f->seen[i];
+        if (s->session != fetch->session || s->t != fetch->t) continue;
+        struct pbft_request r = {.client = f->client_key,
+                                 .session = s->session,
+                                 .t = s->t,
+                                 .op_count = s->op_count,
+                                 .ops = {s->ops, s->size},
+                                 .digest = s->digest};
+        answer_request(f, id, &r, true);
+    }
+}
+
+static void on_query(struct fake *f, pbft_id id, const struct pbft_query *q)
+{
+    if (f->conduct[id] == SILENT) return;
+    uint8_t body[4096];
+    memcpy(body, f->conduct[id] == WRONG_RESULT ? "no:" : "re:", 3);
+    memcpy(body + 3, q->op.data, q->op.size);
+    struct pbft_span span = {body, q->op.size + 3};
+    struct pbft_msg msg = {.type = PBFT_QUERY_REPLY};
+    msg.query_reply =
+        (struct pbft_query_reply){.id = q->id, .mark = 5, .flags = q->want_body, .executed = 9};
+    pbft_digest_query(&msg.query_reply.result, 0, 5, span);
+    if (f->conduct[id] == WRONG_DIGEST) msg.query_reply.result.bytes[0] ^= 1;
+    if (q->want_body == 1) msg.query_reply.body = span;
+    send_msg(f, id, &msg);
+}
+
+static void on_admin(struct fake *f, pbft_id id, const struct pbft_admin *a)
+{
+    char text[32];
+    int size = snprintf(text, sizeof text, "replica %u", id);
+    struct pbft_msg msg = {.type = PBFT_ADMIN_REPLY};
+    msg.admin_reply = (struct pbft_admin_reply){a->id,
+                                                a->kind == PBFT_ADMIN_STATUS,
+                                                {(uint8_t *)text, (size_t)size}};
+    send_msg(f, id, &msg);
+}
+
+static void on_frame(struct fake *f, pbft_id id, const struct pbft_net_event *event)
+{
+    struct pbft_msg msg;
+    enum pbft_verdict verdict =
+        pbft_door_open(f->doors[id], &event->peer, pbft_frame_span(event->frame), &msg);
+    cr_assert_eq(verdict, PBFT_OK, "%s", pbft_verdict_text(verdict));
+    if (msg.type == PBFT_REQUEST) on_request(f, &msg.request);
+    if (msg.type == PBFT_QUERY) on_query(f, id, &msg.query);
+    if (msg.type == PBFT_ADMIN) on_admin(f, id, &msg.admin);
+    if (msg.type == PBFT_RESULT_FETCH) on_fetch(f, id, &msg.result_fetch);
+}
+
+static void *fake_run(void *context)
+{
+    struct fake *f = context;
+    while (!atomic_load(&f->stop)) {
+        for (pbft_id id = 0; id < N; id++) {
+            struct pbft_net_event events[16];
+            size_t count = pbft_net_poll(f->nets[id], 500000, events, 16);
+            for (size_t i = 0; i < count; i++) {
+                if (events[i].kind == PBFT_NET_UP) f->peers[id] = events[i].peer;
+                if (events[i].kind == PBFT_NET_DOWN &&
+                    f->peers[id].connection == events[i].peer.connection)
+                    f->peers[id].connection = 0;
+                if (events[i].kind == PBFT_NET_FRAME) {
+                    on_frame(f, id, &events[i]);
+                    pbft_frame_release(events[i].frame);
+                }
+            }
+            pbft_net_flush(f->nets[id]);
+        }
+    }
+    return NULL;
+}
+
+static void path_of(const struct fake *f, const char *name, char out[128])
+{
+    (void)snprintf(out, 128, "%s/%s", f->dir, name);
+}
+
+static struct fake *fake_new(void)
+{
+    char error[256];
+    char path[128];
+    struct fake *f = calloc(1, sizeof *f);
+    cr_assert_eq(pbft_crypto_init(), PBFT_STATUS_OK);
+    (void)strcpy(f->dir, "/tmp/pbft-client-XXXXXX");
+    cr_assert_not_null(mkdtemp(f->dir));
+    struct pbft_keypair client;
+    cr_assert_eq(pbft_keypair_generate(&client), PBFT_STATUS_OK);
+    struct pbft_cluster *c = &f->config.cluster;
+    c->params = pbft_params_default(N);
+    (void)strcpy(c->service, "echo");
+    for (pbft_id id = 0; id < N; id++) {
+        cr_assert_eq(pbft_keypair_generate(&f->keys[id]), PBFT_STATUS_OK);
+        c->replicas[id] = f->keys[id].public;
+    }
+    f->client_key = client.public;
+    c->clients = &f->client_key;
+    c->client_count = 1;
+    cr_assert_eq(pbft_cluster_seal(c, error), PBFT_STATUS_OK, "%s", error);
+    f->pool = pbft_pool_new(64u << 20);
+    f->config.addresses = calloc(N, sizeof *f->config.addresses);
+    for (pbft_id id = 0; id < N; id++) {
+        struct pbft_net_config net = {.cluster = c,
+                                      .self = &f->keys[id],
+                                      .pool = pbft_pool_frames(f->pool),
+                                      .listen_clients = "tcp://127.0.0.1:0"};
+        cr_assert_eq(pbft_net_open(&f->nets[id], &net, error), PBFT_STATUS_OK, "%s", error);
+        struct pbft_door_config door = {.cluster = c,
+                                        .signer = &pbft_signer_ed25519,
+                                        .cache_entries = 16};
+        f->doors[id] = pbft_door_new(&door);
+        struct pbft_config_addresses *a = &f->config.addresses[id];
+        (void)snprintf(a->peer, sizeof a->peer, "tcp://127.0.0.1:1");
+        (void)snprintf(a->client, sizeof a->client, "tcp://127.0.0.1:%u",
+                       (unsigned)pbft_net_client_port(f->nets[id]));
+    }
+    path_of(f, "cluster.conf", path);
+    cr_assert_eq(pbft_cluster_config_save(&f->config, path, error), PBFT_STATUS_OK, "%s", error);
+    path_of(f, "key", path);
+    cr_assert_eq(pbft_keypair_save(&client, path, error), PBFT_STATUS_OK, "%s", error);
+    struct pbft_client_config own = pbft_client_config_default();
+    (void)strcpy(own.cluster, "cluster.conf");
+    (void)strcpy(own.key, "key");
+    path_of(f, "client.conf", path);
+    cr_assert_eq(pbft_client_config_save(&own, path, error), PBFT_STATUS_OK, "%s", error);
+    return f;
+}
+
+static void fake_start(struct fake *f)
+{
+    cr_assert_eq(pthread_create(&f->thread, NULL, fake_run, f), 0);
+}
+
+static void fake_free(struct fake *f)
+{
+    char path[128];
+    atomic_store(&f->stop, true);
+    (void)pthread_join(f->thread, NULL);
+    for (pbft_id id = 0; id < N; id++) {
+        pbft_net_close(f->nets[id]);
+        pbft_door_free(f->doors[id]);
+    }
+    pbft_pool_free(f->pool);
+    free(f->config.addresses);
+    pbft_cluster_unseal(&f->config.cluster);
+    static const char *const names[] = {"cluster.conf", "client.conf", "key"};
+    for (size_t i = 0; i < 3; i++) {
+        path_of(f, names[i], path);
+        (void)unlink(path);
+    }
+    (void)rmdir(f->dir);
+    free(f);
+}
+
+static struct pbft_client *open_client(struct fake *f, uint32_t window)
+{
+    char error[256];
+    struct pbft_client *client;
+    struct pbft_client_options options = {.window = window, .timeout_ns = 20 * SECOND};
+    cr_assert_eq(pbft_client_open(&client, f->dir, &options, error), PBFT_STATUS_OK, "%s", error);
+    return client;
+}
+
+static struct pbft_span text_span(const char *text)
+{
+    return (struct pbft_span){(const uint8_t *)text, strlen(text)};
+}
+
+static void expect_text(struct pbft_span got, const char *text)
+{
+    cr_assert_eq(got.size, strlen(text), "%.*s", (int)got.size, (const char *)got.data);
+    cr_assert_eq(memcmp(got.data, text, got.size), 0);
+}
+
+static void expect_call(struct pbft_client *client, const char *op, const char *result)
+{
+    struct pbft_answer answer;
+    enum pbft_status status = pbft_client_call(client, text_span(op), 0, &answer);
+    cr_assert_eq(status, PBFT_STATUS_OK, "%s", pbft_status_text(status));
+    expect_text((struct pbft_span){answer.bytes, answer.size}, result);
+    pbft_answer_free(&answer);
+}
+
+Test(client, calls_reads_bundles_and_questions)
+{
+    struct fake *f = fake_new();
+    fake_start(f);
+    struct pbft_client *client = open_client(f, 0);
+    cr_assert_eq(pbft_client_wait(client, 10 * SECOND), PBFT_STATUS_OK);
+    expect_call(client, "hello", "re:hello");
+    struct pbft_answer answer;
+    struct pbft_span ops[3] = {text_span("a"), text_span("bb"), text_span("ccc")};
+    cr_assert_eq(pbft_client_call_bundle(client, ops, 3, 0, &answer), PBFT_STATUS_OK);
+    static const char *const results[] = {"re:a", "re:bb", "re:ccc"};
+    size_t cursor = 0;
+    struct pbft_span result;
+    for (int i = 0; i < 3; i++) {
+        cr_assert(pbft_answer_next(&answer, &cursor, &result));
+        expect_text(result, results[i]);
+    }
+    cr_assert_not(pbft_answer_next(&answer, &cursor, &result));
+    pbft_answer_free(&answer);
+    cr_assert_eq(pbft_client_read(client, text_span("key"), 0, &answer), PBFT_STATUS_OK);
+    expect_text((struct pbft_span){answer.bytes, answer.size}, "re:key");
+    cr_assert_eq(answer.mark, 5u);
+    cr_assert_not(answer.fallback);
+    pbft_answer_free(&answer);
+    for (pbft_id id = 0; id < N; id++) {
+        char text[32];
+        (void)snprintf(text, sizeof text, "replica %u", id);
+        cr_assert_eq(pbft_client_admin(client, id, PBFT_ADMIN_STATUS, (struct pbft_span){NULL, 0},
+                                       0, &answer),
+                     PBFT_STATUS_OK);
+        expect_text((struct pbft_span){answer.bytes, answer.size}, text);
+        pbft_answer_free(&answer);
+    }
+    cr_assert_eq(pbft_client_admin(client, 1, PBFT_ADMIN_EVIDENCE_LIST, (struct pbft_span){NULL, 0},
+                                   0, &answer),
+                 PBFT_STATUS_REFUSED);
+    pbft_answer_free(&answer);
+    cr_assert_eq(pbft_client_admin(client, N, PBFT_ADMIN_STATUS, (struct pbft_span){NULL, 0}, 0,
+                                   &answer),
+                 PBFT_STATUS_ARGUMENT);
+    cr_assert_eq(atomic_load(&f->executed), 2u);
+    pbft_client_close(client);
+    fake_free(f);
+}
+
+static void run_with_liar(enum conduct conduct, pbft_id liar, bool counted)
+{
+    struct fake *f = fake_new();
+    f->conduct[liar] = conduct;
+    fake_start(f);
+    struct pbft_client *client = open_client(f, 4);
+    struct pbft_answer answer;
+    for (int i = 0; i < 20; i++) {
+        char op[16];
+        char result[24];
+        (void)snprintf(op, sizeof op, "op%d", i);
+        (void)snprintf(result, sizeof result, "re:op%d", i);
+        expect_call(client, op, result);
+        cr_assert_eq(pbft_client_read(client, text_span(op), 0, &answer), PBFT_STATUS_OK);
+        expect_text((struct pbft_span){answer.bytes, answer.size}, result);
+        pbft_answer_free(&answer);
+    }
+    struct pbft_client_stats stats;
+    pbft_client_stats(client, &stats);
+    cr_assert_eq(stats.connected, N);
+    for (pbft_id id = 0; id < N; id++)
+        if (id != liar) cr_assert_eq(stats.wrong_replies[id], 0u);
+    if (counted) cr_assert_gt(stats.wrong_replies[liar], 0u);
+    pbft_client_close(client);
+    fake_free(f);
+}
+
+Test(client, outvotes_a_wrong_result)
+{
+    run_with_liar(WRONG_RESULT, 0, true);
+}
+
+Test(client, outvotes_a_body_that_is_not_its_digests)
+{
+    run_with_liar(WRONG_DIGEST, 2, true);
+}
+
+Test(client, does_without_a_silent_replica)
+{
+    run_with_liar(SILENT, 3, false);
+}
+
+Test(client, two_liars_are_too_many_for_an_answer_and_get_none_through)
+{
+    struct fake *f = fake_new();
+    f->conduct[0] = WRONG_RESULT;
+    f->conduct[1] = WRONG_RESULT;
+    fake_start(f);
+    struct pbft_client *client = open_client(f, 4);
+    struct pbft_answer answer;
+    cr_assert_eq(pbft_client_call(client, text_span("x"), SECOND / 2, &answer),
+                 PBFT_STATUS_TIMEOUT);
+    pbft_answer_free(&answer);
+    cr_assert_eq(pbft_client_read(client, text_span("x"), SECOND / 2, &answer),
+                 PBFT_STATUS_TIMEOUT);
+    pbft_answer_free(&answer);
+    pbft_client_close(client);
+    fake_free(f);
+}
+
+struct many {
+    struct pbft_client *client;
+    unsigned number;
+};
+
+static void *call_many(void *context)
+{
+    struct many *m = context;
+    for (unsigned i = 0; i < 40; i++) {
+        char op[32];
+        char result[40];
+        (void)snprintf(op, sizeof op, "thread%u-%u", m->number, i);
+        (void)snprintf(result, sizeof result, "re:%s", op);
+        expect_call(m->client, op, result);
+    }
+    return NULL;
+}
+
+Test(client, many_threads_share_one_client)
+{
+    struct fake *f = fake_new();
+    fake_start(f);
+    struct pbft_client *client = open_client(f, 3); /* fewer places than threads */
+    pthread_t threads[8];
+    struct many many[8];
+    for (unsigned i = 0; i < 8; i++) {
+        many[i] = (struct many){client, i};
+        cr_assert_eq(pthread_create(&threads[i], NULL, call_many, &many[i]), 0);
+    }
+    for (unsigned i = 0; i < 8; i++)
+        (void)pthread_join(threads[i], NULL);
+    cr_assert_eq(atomic_load(&f->executed), 320u, "each once");
+    pbft_client_close(client);
+    fake_free(f);
+}
+
+struct async {
+    struct pbft_client *client;
+    atomic_uint done, closed, resubmitted;
+};
+
+static void async_done(void *context, const struct pbft_answer *answer)
+{
+    struct async *a = context;
+    if (answer->status == PBFT_STATUS_CLOSED) {
+        atomic_fetch_add(&a->closed, 1);
+        struct pbft_span op = text_span("late"); /* refused: nothing is lost and nothing hangs */
+        cr_assert_eq(pbft_client_submit(a->client, &op, 1, 0, async_done, a), PBFT_STATUS_CLOSED);
+        return;
+    }
+    cr_assert_eq(answer->status, PBFT_STATUS_OK);
+    if (atomic_fetch_add(&a->resubmitted, 1) < 100) {
+        struct pbft_span op = text_span("again");
+        cr_assert_eq(pbft_client_submit(a->client, &op, 1, 0, async_done, a), PBFT_STATUS_OK);
+    }
+    atomic_fetch_add(&a->done, 1);
+}
+
+Test(client, callbacks_and_a_window)
+{
+    struct fake *f = fake_new();
+    fake_start(f);
+    struct async a = {.client = open_client(f, 4)};
+    for (int i = 0; i < 200; i++) {
+        struct pbft_span op = text_span("op");
+        cr_assert_eq(pbft_client_submit(a.client, &op, 1, 0, async_done, &a), PBFT_STATUS_OK);
+    }
+    for (int i = 0; i < 2000 && atomic_load(&a.done) < 300; i++)
+        (void)nanosleep(&(struct timespec){0, 10000000}, NULL);
+    cr_assert_eq(atomic_load(&a.done), 300u);
+    cr_assert_eq(atomic_load(&f->executed), 300u);
+    pbft_client_close(a.client);
+    fake_free(f);
+}
+
+Test(client, closing_answers_what_is_outstanding)
+{
+    struct fake *f = fake_new();
+    for (pbft_id id = 0; id < N; id++)
+        f->conduct[id] = SILENT;
+    fake_start(f);
+    struct async a = {.client = open_client(f, 4)};
+    struct pbft_span op = text_span("op");
+    for (int i = 0; i < 20; i++)
+        cr_assert_eq(pbft_client_submit(a.client, &op, 1, 0, async_done, &a), PBFT_STATUS_OK);
+    for (int i = 0; i < 10; i++)
+        cr_assert_eq(pbft_client_submit_read(a.client, op, 0, async_done, &a), PBFT_STATUS_OK);
+    cr_assert_eq(pbft_client_wait(a.client, 10 * SECOND), PBFT_STATUS_OK);
+    pbft_client_close(a.client);
+    cr_assert_eq(atomic_load(&a.closed), 30u);
+    fake_free(f);
+}
+
+Test(client, an_expired_session_is_replaced_and_the_operation_sent_again)
+{
+    struct fake *f = fake_new();
+    struct pbft_client *client = open_client(f, 4);
+    /* Whatever session it opened is below; the next one, a moment later, is above. */
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    f->expire_before = (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
+    fake_start(f);
+    expect_call(client, "x", "re:x");
+    expect_call(client, "y", "re:y");
+    struct pbft_client_stats stats;
+    pbft_client_stats(client, &stats);
+    cr_assert_eq(stats.renewed_sessions, 1u);
+    cr_assert_eq(atomic_load(&f->executed), 2u);
+    pbft_client_close(client);
+    fake_free(f);
+}
+
+Test(client, opening_refuses_what_cannot_work)
+{
+    struct fake *f = fake_new();
+    fake_start(f);
+    char error[256];
+    char path[128];
+    struct pbft_client *client;
+    struct pbft_client_options wide = {.window = 129};
+    cr_assert_eq(pbft_client_open(&client, f->dir, &wide, error), PBFT_STATUS_ARGUMENT);
+    cr_assert_null(client);
+    cr_assert_eq(pbft_client_open(&client, "/nonexistent", NULL, error), PBFT_STATUS_NOT_FOUND);
+    path_of(f, "key", path);
+    cr_assert_eq(chmod(path, 0644), 0);
+    cr_assert_eq(pbft_client_open(&client, f->dir, NULL, error), PBFT_STATUS_PERMISSION);
+    cr_assert_eq(unlink(path), 0);
+    struct pbft_keypair stranger;
+    cr_assert_eq(pbft_keypair_generate(&stranger), PBFT_STATUS_OK);
+    cr_assert_eq(pbft_keypair_save(&stranger, path, error), PBFT_STATUS_OK);
+    cr_assert_eq(pbft_client_open(&client, f->dir, NULL, error), PBFT_STATUS_REFUSED);
+    cr_assert_not_null(strstr(error, "not among the clients"), "%s", error);
+    fake_free(f);
+}

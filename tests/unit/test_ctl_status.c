@@ -1,0 +1,174 @@
+/* What many replicas say of themselves, liars among them, made into one status. */
+#include "client/ctl/status_merge.h"
+/* The program's files are in no library. */
+#include "client/ctl/status_merge.c" /* NOLINT(bugprone-suspicious-include) */
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NODES 4u
+
+static const char ROOT[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+static struct pbft_cluster make_cluster(uint32_t n)
+{
+    struct pbft_cluster c = {.params = pbft_params_default(n)};
+    for (size_t i = 0; i < PBFT_DIGEST_BYTES; i++)
+        c.id.bytes[i] = (uint8_t)(i * 7 + 1);
+    return c;
+}
+
+/* A right answer; `extra` comes before the closing brace. */
+static void answer_of(const struct pbft_cluster *c, unsigned id, unsigned long long view,
+                      const char *extra, char out[1024])
+{
+    char hex[2 * PBFT_DIGEST_BYTES + 1];
+    pbft_hex_encode(c->id.bytes, PBFT_DIGEST_BYTES, hex);
+    snprintf(out, 1024,
+             "{\"cluster_id\":\"%s\",\"n\":4,\"f\":1,\"id\":%u,\"reachable\":true,\"role\":\"%s\","
+             "\"view\":%llu,\"view_active\":true,\"last_executed\":300,\"stable\":256,\"root\":"
+             "\"%s\",\"mute\":false%s}",
+             hex, id, view % 4 == id ? "primary" : "backup", view, ROOT, extra);
+}
+
+static json_t *parsed(const struct pbft_cluster *c, unsigned id, const char *text)
+{
+    return ctl_status_parse(c, id, (struct pbft_span){(const uint8_t *)text, strlen(text)});
+}
+
+static json_t *said(const struct pbft_cluster *c, unsigned id, unsigned long long view,
+                    const char *extra)
+{
+    char text[1024];
+    answer_of(c, id, view, extra, text);
+    json_t *object = parsed(c, id, text);
+    cr_assert_not_null(object, "%s", text);
+    return object;
+}
+
+static void release(json_t **objects)
+{
+    for (unsigned i = 0; i < NODES; i++)
+        json_decref(objects[i]);
+}
+
+Test(ctl_status, answers_that_make_no_sense_are_refused)
+{
+    struct pbft_cluster c = make_cluster(NODES);
+    char right[1024], wrong[1024];
+    answer_of(&c, 2, 6, "", right);
+    json_t *object = parsed(&c, 2, right);
+    cr_assert_not_null(object);
+    json_decref(object);
+    cr_expect_null(parsed(&c, 1, right), "another replica's");
+    static const char *const changes[][2] = {
+        {"\"role\":\"primary\"", "\"role\":\"emperor\""},
+        {"\"role\":\"primary\"", "\"role\":7"},
+        {"\"view\":6", "\"view\":-6"},
+        {"\"view\":6", "\"view\":\"6\""},
+        {"\"view_active\":true", "\"view_active\":1"},
+        {"\"last_executed\":300", "\"last_executed\":null"},
+        {"\"stable\":256", "\"stable\":2.5"},
+        {"\"root\":\"00", "\"root\":\"\\u001b["},
+        {"\"root\":\"00", "\"root\":\"0"},
+        {"\"cluster_id\":\"01", "\"cluster_id\":\"02"},
+        {"\"id\":2", "\"id\":2,\"id\":2"},
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        const char *at = strstr(right, changes[i][0]);
+        cr_assert_not_null(at, "%s", changes[i][0]);
+        snprintf(wrong, sizeof wrong, "%.*s%s%s", (int)(at - right), right, changes[i][1],
+                 at + strlen(changes[i][0]));
+        cr_expect_null(parsed(&c, 2, wrong), "%s", changes[i][1]);
+    }
+    static const char *const junk[] = {"", "[]", "null", "7", "{}", "{\"id\":2", "\"x\""};
+    for (size_t i = 0; i < sizeof junk / sizeof junk[0]; i++)
+        cr_expect_null(parsed(&c, 2, junk[i]), "%s", junk[i]);
+    for (size_t size = 0; size < strlen(right); size++)
+        cr_expect_null(ctl_status_parse(&c, 2, (struct pbft_span){(const uint8_t *)right, size}));
+}
+
+Test(ctl_status, one_liar_accuses_nobody)
+{
+    struct pbft_cluster c = make_cluster(NODES);
+    json_t *objects[NODES] = {said(&c, 0, 0, ",\"evidence_against\":[3]"), NULL,
+                              said(&c, 2, 0, ",\"evidence_against\":[3,3,3]"),
+                              said(&c, 3, 0,
+                                   ",\"evidence_against\":[0,0,1,4,-1,64,\"2\",2.0,99999999999]")};
+    pbft_signers doubtful = 77;
+    pbft_signers accused = ctl_status_accused(NODES, objects, &doubtful);
+    cr_expect_eq(accused, pbft_signers_of(3), "two accuse replica 3, f = 1");
+    cr_expect_eq(doubtful, pbft_signers_of(0) | pbft_signers_of(1), "one, twice, is one");
+    json_decref(objects[2]);
+    objects[2] = NULL;
+    cr_expect_eq(ctl_status_accused(NODES, objects, &doubtful), 0u);
+    cr_expect_eq(doubtful, pbft_signers_of(0) | pbft_signers_of(1) | pbft_signers_of(3));
+    release(objects);
+}
+
+Test(ctl_status, merged_object_is_the_contract)
+{
+    struct pbft_cluster c = make_cluster(NODES);
+    struct ctl_status_summary s;
+    json_t *objects[NODES] = {said(&c, 0, 4, ""), said(&c, 1, 4, ",\"accused\":true"), NULL,
+                              said(&c, 3, 4, "")};
+    json_t *status = ctl_status_merge(&c, objects, pbft_signers_of(2) | pbft_signers_of(3), &s);
+    cr_assert_not_null(status);
+    cr_expect_eq(json_integer_value(json_object_get(status, "n")), 4);
+    cr_expect_eq(json_integer_value(json_object_get(status, "f")), 1);
+    cr_expect_eq(json_string_length(json_object_get(status, "cluster_id")), 64u);
+    cr_expect(json_is_true(json_object_get(status, "healthy")));
+    json_t *replicas = json_object_get(status, "replicas");
+    cr_assert_eq(json_array_size(replicas), NODES);
+    for (unsigned i = 0; i < NODES; i++) {
+        json_t *r = json_array_get(replicas, i);
+        cr_expect_eq(json_integer_value(json_object_get(r, "id")), (json_int_t)i);
+        cr_expect_eq(json_is_true(json_object_get(r, "reachable")), i != 2);
+        cr_expect_eq(json_is_true(json_object_get(r, "accused")), i >= 2,
+                     "its own word does not count");
+        cr_expect_eq(json_object_get(r, "root") != NULL, i != 2);
+    }
+    cr_expect_str_eq(json_string_value(json_object_get(json_array_get(replicas, 0), "role")),
+                     "primary");
+    cr_expect_str_eq(json_string_value(json_object_get(json_array_get(replicas, 3), "root")), ROOT);
+    json_decref(status);
+    release(objects);
+}
+
+/* {view, or -1: no answer, -2: mute, -3: between views} of each; healthy; view; active */
+Test(ctl_status, health_is_a_quorum_active_in_one_view)
+{
+    static const struct {
+        int views[NODES];
+        bool healthy;
+        unsigned reachable, active, view;
+    } cases[] = {
+        {{0, 0, 0, 0}, true, 4, 4, 0},      {{5, 5, -1, 5}, true, 3, 3, 5},
+        {{5, 5, -1, -1}, false, 2, 2, 5},   {{5, 5, 6, 6}, false, 4, 2, 6},
+        {{7, 8, 8, 8}, true, 4, 3, 8},      {{1, 1, 1, 9}, true, 4, 3, 1},
+        {{2, 2, -2, 3}, false, 4, 2, 2},    {{2, 2, -3, 2}, true, 4, 3, 2},
+        {{2, -3, -3, 2}, false, 4, 2, 2},   {{-1, -1, -1, -1}, false, 0, 0, 0},
+        {{-2, -2, -2, -2}, false, 4, 0, 0}, {{0, 1, 2, 3}, false, 4, 1, 3},
+    };
+    struct pbft_cluster c = make_cluster(NODES);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        json_t *objects[NODES] = {NULL};
+        struct ctl_status_summary s;
+        for (unsigned id = 0; id < NODES; id++) {
+            int view = cases[i].views[id];
+            if (view == -1) continue;
+            objects[id] = said(&c, id, view < 0 ? 2 : (unsigned long long)view, "");
+            if (view == -2) json_object_set_new(objects[id], "mute", json_true());
+            if (view == -3) json_object_set_new(objects[id], "view_active", json_false());
+        }
+        json_t *status = ctl_status_merge(&c, objects, 0, &s);
+        cr_expect_eq(s.healthy, cases[i].healthy, "case %zu", i);
+        cr_expect_eq(s.reachable, cases[i].reachable, "case %zu", i);
+        cr_expect_eq(s.active, cases[i].active, "case %zu", i);
+        cr_expect_eq(s.view, cases[i].view, "case %zu", i);
+        cr_expect_eq(json_is_true(json_object_get(status, "healthy")), cases[i].healthy);
+        json_decref(status);
+        release(objects);
+    }
+}
