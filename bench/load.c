@@ -1,0 +1,356 @@
+#include "bench/load.h"
+
+#include "service/kv.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define KEY_BYTES   16u
+#define OP_SLACK    32u /* op code and lengths of an encoded operation */
+#define WAIT_NS     30000000000u
+#define SAY_STEP_NS 1000000000u
+
+enum phase { WARMUP, COUNTED, DRAIN };
+
+struct load {
+    const struct load_options *options;
+    atomic_int phase;
+    atomic_uint_fast64_t ops, errors, wrong;
+    atomic_uint outstanding;
+    pthread_mutex_t lock; /* guards `idle` */
+    pthread_cond_t idle;
+};
+
+struct client;
+
+/* One outstanding request, again and again. */
+struct slot {
+    struct client *client;
+    uint64_t sent_ns;
+    uint32_t key;   /* of a read */
+    uint32_t count; /* operations: 1 for a read */
+    bool read;
+    bool counted;
+    struct pbft_span *ops;
+    uint8_t *bytes; /* encoded operations */
+};
+
+struct client {
+    struct load *load;
+    struct pbft_client *handle;
+    uint64_t random;
+    uint32_t number;
+    uint64_t writes;
+    struct slot *slots;
+    uint32_t slot_count;
+    struct histogram latency; /* touched by the handle's thread only */
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t next_random(struct client *c)
+{
+    c->random ^= c->random << 13;
+    c->random ^= c->random >> 7;
+    c->random ^= c->random << 17;
+    return c->random;
+}
+
+/* ---- operations: a value names its key, so that a read can be judged ---- */
+
+static size_t key_text(uint32_t key, char out[KEY_BYTES + 1])
+{
+    return (size_t)snprintf(out, KEY_BYTES + 1, "key-%010u", key);
+}
+
+static size_t value_text(struct client *c, uint32_t key, uint8_t *out)
+{
+    uint32_t size = c->load->options->value_bytes;
+    char head[64];
+    int used = snprintf(head, sizeof head, "%010u:%u:%llu;", key, c->number,
+                        (unsigned long long)c->writes++);
+    for (uint32_t i = 0; i < size; i++)
+        out[i] = i < (uint32_t)used ? (uint8_t)head[i] : (uint8_t)('a' + (i + key) % 26);
+    return size;
+}
+
+static void make_write(struct slot *s)
+{
+    struct client *c = s->client;
+    const struct load_options *o = c->load->options;
+    size_t stride = KEY_BYTES + o->value_bytes + OP_SLACK;
+    uint8_t *value = s->bytes + stride * o->bundle; /* scratch behind the operations */
+    s->read = false;
+    s->count = o->bundle;
+    for (uint32_t i = 0; i < o->bundle; i++) {
+        char key[KEY_BYTES + 1];
+        uint32_t number = (uint32_t)(next_random(c) % o->keys);
+        size_t key_size = key_text(number, key);
+        size_t value_size = value_text(c, number, value);
+        uint8_t *op = s->bytes + stride * i;
+        size_t size =
+            pbft_kv_encode_put(op, stride, (struct pbft_span){(const uint8_t *)key, key_size},
+                               (struct pbft_span){value, value_size});
+        PBFT_ASSERT(size > 0);
+        s->ops[i] = (struct pbft_span){op, size};
+    }
+}
+
+static void make_read(struct slot *s)
+{
+    struct client *c = s->client;
+    char key[KEY_BYTES + 1];
+    s->key = (uint32_t)(next_random(c) % c->load->options->keys);
+    size_t key_size = key_text(s->key, key);
+    s->read = true;
+    s->count = 1;
+    size_t size = pbft_kv_encode_get(s->bytes, KEY_BYTES + OP_SLACK,
+                                     (struct pbft_span){(const uint8_t *)key, key_size});
+    PBFT_ASSERT(size > 0);
+    s->ops[0] = (struct pbft_span){s->bytes, size};
+}
+
+/* So that reads are `reads` percent of the operations although a write has `bundle` of them. */
+static bool draw_read(struct client *c)
+{
+    const struct load_options *o = c->load->options;
+    uint64_t reads = (uint64_t)o->reads * o->bundle, writes = 100u - o->reads;
+    return reads > 0 && next_random(c) % (reads + writes) < reads;
+}
+
+/* ---- the loop ---- */
+
+static void slot_ended(struct slot *s)
+{
+    struct load *load = s->client->load;
+    if (atomic_fetch_sub(&load->outstanding, 1) != 1) return;
+    pthread_mutex_lock(&load->lock);
+    pthread_cond_signal(&load->idle);
+    pthread_mutex_unlock(&load->lock);
+}
+
+static void judge_read(const struct slot *s, const struct pbft_answer *answer)
+{
+    struct pbft_kv_result result;
+    char head[16];
+    int size = snprintf(head, sizeof head, "%010u:", s->key);
+    bool right = pbft_kv_decode_result((struct pbft_span){answer->bytes, answer->size}, &result) &&
+                 result.op == PBFT_KV_GET;
+    if (right && result.status == PBFT_KV_OK) {
+        size_t judged = result.value.size < (size_t)size ? result.value.size : (size_t)size;
+        right = memcmp(result.value.data, head, judged) == 0;
+    } else if (right) {
+        right = result.status == PBFT_KV_NOT_FOUND;
+    }
+    if (!right) atomic_fetch_add(&s->client->load->wrong, 1);
+}
+
+static void slot_send(struct slot *s);
+
+static void slot_done(void *context, const struct pbft_answer *answer)
+{
+    struct slot *s = context;
+    struct load *load = s->client->load;
+    if (answer->status != PBFT_STATUS_OK) {
+        atomic_fetch_add(&load->errors, 1);
+    } else {
+        if (s->read) judge_read(s, answer);
+        if (s->counted && atomic_load(&load->phase) == COUNTED) {
+            atomic_fetch_add(&load->ops, s->count);
+            histogram_record(&s->client->latency, now_ns() - s->sent_ns, s->count);
+        }
+    }
+    slot_send(s);
+}
+
+static void slot_send(struct slot *s)
+{
+    struct client *c = s->client;
+    int phase = atomic_load(&c->load->phase);
+    if (phase == DRAIN) {
+        slot_ended(s);
+        return;
+    }
+    if (draw_read(c))
+        make_read(s);
+    else
+        make_write(s);
+    s->counted = phase == COUNTED;
+    s->sent_ns = now_ns();
+    uint64_t timeout = c->load->options->timeout_ns;
+    enum pbft_status status =
+        s->read ? pbft_client_submit_read(c->handle, s->ops[0], timeout, slot_done, s)
+                : pbft_client_submit(c->handle, s->ops, s->count, timeout, slot_done, s);
+    if (status == PBFT_STATUS_OK) return;
+    atomic_fetch_add(&c->load->errors, 1); /* a slot that cannot submit is lost: say so, loudly */
+    slot_ended(s);
+}
+
+/* ---- clients ---- */
+
+static void client_free(struct client *c)
+{
+    pbft_client_close(c->handle);
+    for (uint32_t i = 0; c->slots != NULL && i < c->slot_count; i++) {
+        free(c->slots[i].ops);
+        free(c->slots[i].bytes);
+    }
+    free(c->slots);
+}
+
+/* DIR/client is client 0, DIR/client-J the others; with fewer keys than clients, they share. */
+static void client_path(const char *dir, uint32_t number, char *out, size_t capacity)
+{
+    struct stat info;
+    uint32_t keys = 1;
+    do {
+        snprintf(out, capacity, "%s/client-%u", dir, keys);
+    } while (stat(out, &info) == 0 && ++keys < number + 1u);
+    uint32_t key = number % keys;
+    if (key == 0)
+        snprintf(out, capacity, "%s/client", dir);
+    else
+        snprintf(out, capacity, "%s/client-%u", dir, key);
+}
+
+static enum pbft_status client_make(struct client *c, struct load *load, uint32_t number,
+                                    char error[256])
+{
+    const struct load_options *o = load->options;
+    char path[512];
+    c->load = load;
+    c->number = number;
+    c->random = 0x9E3779B97F4A7C15u * (number + 1u);
+    c->slot_count = o->inflight < o->bundle ? 1 : o->inflight / o->bundle;
+    client_path(o->cluster, number, path, sizeof path);
+    struct pbft_client_options options = {.window = c->slot_count, .timeout_ns = o->timeout_ns};
+    enum pbft_status status = pbft_client_open(&c->handle, path, &options, error);
+    if (status != PBFT_STATUS_OK) return status;
+    c->slots = calloc(c->slot_count, sizeof *c->slots);
+    if (c->slots == NULL) return PBFT_STATUS_MEMORY;
+    for (uint32_t i = 0; i < c->slot_count; i++) {
+        struct slot *s = &c->slots[i];
+        s->client = c;
+        s->ops = calloc(o->bundle, sizeof *s->ops);
+        s->bytes = malloc((KEY_BYTES + o->value_bytes + OP_SLACK) * (size_t)(o->bundle + 1u));
+        if (s->ops == NULL || s->bytes == NULL) return PBFT_STATUS_MEMORY;
+    }
+    /* One after the other, so that sessions of a shared key open in order (PROTOCOL 6). */
+    make_write(&c->slots[0]);
+    struct pbft_answer answer;
+    status = pbft_client_call(c->handle, c->slots[0].ops[0], WAIT_NS, &answer);
+    pbft_answer_free(&answer);
+    if (status == PBFT_STATUS_TIMEOUT)
+        snprintf(error, 256, "no quorum of replicas answers: is the cluster up?");
+    else if (status != PBFT_STATUS_OK)
+        snprintf(error, 256, "client %u: the first operation failed: %s", number,
+                 pbft_status_text(status));
+    return status;
+}
+
+/* ---- a run ---- */
+
+static double own_cpu_s(void)
+{
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    return (double)use.ru_utime.tv_sec + (double)use.ru_stime.tv_sec +
+           (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
+}
+
+static void sleep_until(struct load *load, uint64_t until, bool progress, const char *what)
+{
+    uint64_t begun = now_ns(), said = begun, ops = atomic_load(&load->ops);
+    uint64_t limit = load->options->ops;
+    while (now_ns() < until && (limit == 0 || atomic_load(&load->ops) < limit)) {
+        struct timespec t = {0, 10000000};
+        nanosleep(&t, NULL);
+        uint64_t now = now_ns();
+        if (!progress || now - said < SAY_STEP_NS) continue;
+        uint64_t seen = atomic_load(&load->ops);
+        fprintf(stderr, "\r%s %3.0f s  %9.0f operations/s  %llu errors ", what,
+                (double)(now - begun) / 1e9, (double)(seen - ops) / ((double)(now - said) / 1e9),
+                (unsigned long long)atomic_load(&load->errors));
+        said = now;
+        ops = seen;
+    }
+    if (progress) fprintf(stderr, "\r%70s\r", "");
+}
+
+static void wait_idle(struct load *load)
+{
+    pthread_mutex_lock(&load->lock);
+    while (atomic_load(&load->outstanding) > 0)
+        pthread_cond_wait(&load->idle, &load->lock);
+    pthread_mutex_unlock(&load->lock);
+}
+
+static void run_phases(struct load *load, struct client *clients, bool progress,
+                       void (*start)(void *), void (*stop)(void *), void *context,
+                       struct load_result *result)
+{
+    const struct load_options *o = load->options;
+    for (uint32_t i = 0; i < o->clients; i++)
+        atomic_fetch_add(&load->outstanding, clients[i].slot_count);
+    for (uint32_t i = 0; i < o->clients; i++)
+        for (uint32_t k = 0; k < clients[i].slot_count; k++)
+            slot_send(&clients[i].slots[k]);
+    sleep_until(load, now_ns() + o->warmup * 1000000000u, progress, "warm-up");
+    start(context);
+    double cpu = own_cpu_s();
+    uint64_t begun = now_ns();
+    atomic_store(&load->phase, COUNTED);
+    sleep_until(load, o->seconds == 0 ? UINT64_MAX : begun + o->seconds * 1000000000u, progress,
+                "measured");
+    atomic_store(&load->phase, DRAIN);
+    result->seconds = (double)(now_ns() - begun) / 1e9;
+    result->client_cpu_s = own_cpu_s() - cpu;
+    stop(context);
+    wait_idle(load);
+}
+
+enum pbft_status load_run(const struct load_options *options, bool progress, void (*start)(void *),
+                          void (*stop)(void *), void *context, struct load_result *result,
+                          char error[256])
+{
+    struct load load = {.options = options};
+    pthread_mutex_init(&load.lock, NULL);
+    pthread_cond_init(&load.idle, NULL);
+    memset(result, 0, sizeof *result);
+    struct client *clients = calloc(options->clients, sizeof *clients);
+    snprintf(error, 256, "out of memory");
+    enum pbft_status status = clients == NULL ? PBFT_STATUS_MEMORY : PBFT_STATUS_OK;
+    uint32_t made = 0;
+    for (; status == PBFT_STATUS_OK && made < options->clients; made++)
+        status = client_make(&clients[made], &load, made, error);
+    if (status == PBFT_STATUS_OK)
+        run_phases(&load, clients, progress, start, stop, context, result);
+    for (uint32_t i = 0; i < made; i++) {
+        struct pbft_client_stats stats = {0};
+        if (clients[i].handle != NULL) pbft_client_stats(clients[i].handle, &stats);
+        for (unsigned id = 0; id < PBFT_REPLICAS_MAX; id++)
+            result->wrong_replies += stats.wrong_replies[id];
+        result->fallbacks += stats.fallbacks;
+        result->retransmissions += stats.retransmissions;
+        client_free(&clients[i]);
+        histogram_merge(&result->latency, &clients[i].latency);
+    }
+    free(clients);
+    result->ops = atomic_load(&load.ops);
+    result->errors = atomic_load(&load.errors);
+    result->wrong = atomic_load(&load.wrong);
+    pthread_mutex_destroy(&load.lock);
+    pthread_cond_destroy(&load.idle);
+    return status;
+}
