@@ -1,0 +1,71 @@
+/**
+ * tests/live/live.h - real processes on loopback: a cluster started by `pbftctl up`, commands run
+ * against it, a background load, and a writer that remembers what was acknowledged.
+ *
+ * Everything ends with live_stop(): `up` stops its nodes, and nodes die with `up` whatever happens.
+ * Ports are picked free; folders are temporary and removed when the test passed.
+ */
+#ifndef PBFT_TESTS_LIVE_H
+#define PBFT_TESTS_LIVE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define LIVE_NODES_MAX 7u
+
+struct live {
+    char dir[128]; /* the cluster's folder */
+    char log[160]; /* what `up` and the nodes print */
+    unsigned nodes;
+    unsigned base_port;
+    pid_t up;
+    uint32_t faulty; /* bitmap of the nodes started as liars */
+    uint32_t dead;   /* bitmap of the nodes killed */
+};
+
+/* `init` with `nodes` and `clients`, then `up`; waits for its ready line. `faulty`: "2=lie-reply"
+ * or NULL. `service` and `pbftd`: NULL for the defaults. Aborts the test with the log when it
+ * fails. */
+void live_start(struct live *l, unsigned nodes, unsigned clients, const char *faulty,
+                const char *service, const char *pbftd);
+void live_stop(struct live *l);
+
+/* Run pbftctl with `--cluster DIR` and the arguments (NULL ends them); standard output into `out`.
+ * Returns its exit status, -1 if it was killed or took longer than 30 s. */
+int live_ctl(const struct live *l, char *out, size_t capacity, ...);
+/* The same for any command line. */
+int live_run(char *const argv[], char *out, size_t capacity);
+const char *live_bin(const char *name); /* full path in PBFT_BIN_DIR */
+
+void live_sleep_ms(unsigned ms);
+pid_t live_pid(const struct live *l, unsigned node);
+void live_kill9(struct live *l, unsigned node);
+unsigned live_primary(const struct live *l); /* as a quorum of the living says; retries */
+
+json_t *live_status(const struct live *l); /* status --json; caller decrefs; NULL on failure */
+/* Wait until all correct living replicas have the same stable checkpoint with the same root, which
+ * is above `after`; false after 20 s. */
+bool live_roots_agree(const struct live *l, uint64_t after);
+/* A plain metric of a node's /metrics (first line that begins with `name`); -1 if absent. */
+double live_metric(const struct live *l, unsigned node, const char *name);
+
+/* pbft-bench in the background. */
+struct live_load {
+    pid_t pid;
+    char json[192];
+};
+void live_load_start(struct live_load *load, const struct live *l, const char *clients,
+                     const char *bundle, const char *seconds, const char *reads);
+json_t *live_load_finish(struct live_load *load); /* its JSON; NULL when it failed */
+
+/* Threads that put keys one after the other and remember which puts were acknowledged. */
+struct live_writer;
+struct live_writer *live_writer_start(const struct live *l, unsigned threads);
+/* Stop; every acknowledged key must read back with its value. Returns how many were acknowledged;
+ * *lost counts those that did not read back, *longest_ms is the longest wait for one put. */
+unsigned live_writer_finish(struct live_writer *w, unsigned *lost, double *longest_ms,
+                            unsigned *wrong);
+
+#endif

@@ -1,0 +1,141 @@
+/* Writers that remember what was acknowledged, and read it back in the end. */
+#include "client/pbft.h"
+#include "service/kv.h"
+#include "tests/live/live.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define THREADS_MAX 4u
+#define KEYS_MAX    20000u
+#define TIMEOUT_NS  10000000000u
+#define OP_MAX      128u
+
+struct worker {
+    struct live_writer *writer;
+    pthread_t thread;
+    unsigned number;
+    struct pbft_client *client;
+    unsigned written; /* keys tried */
+    bool acknowledged[KEYS_MAX];
+    double longest_ms;
+};
+
+struct live_writer {
+    atomic_bool stop;
+    unsigned count;
+    struct worker workers[THREADS_MAX];
+};
+
+static double now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static struct pbft_span text(const char *s)
+{
+    return (struct pbft_span){(const uint8_t *)s, strlen(s)};
+}
+
+static void name(const struct worker *w, unsigned i, char key[32], char value[32])
+{
+    snprintf(key, 32, "writer-%u-%u", w->number, i);
+    snprintf(value, 32, "value-%u-%u", i, w->number);
+}
+
+static void *run(void *context)
+{
+    struct worker *w = context;
+    while (!atomic_load(&w->writer->stop) && w->written < KEYS_MAX) {
+        char key[32], value[32];
+        uint8_t op[OP_MAX];
+        unsigned i = w->written++;
+        name(w, i, key, value);
+        size_t size = pbft_kv_encode_put(op, sizeof op, text(key), text(value));
+        struct pbft_answer answer;
+        double begun = now_ms();
+        enum pbft_status status =
+            pbft_client_call(w->client, (struct pbft_span){op, size}, TIMEOUT_NS, &answer);
+        double took = now_ms() - begun;
+        if (took > w->longest_ms) w->longest_ms = took;
+        w->acknowledged[i] = status == PBFT_STATUS_OK;
+        if (status != PBFT_STATUS_OK)
+            fprintf(stderr, "writer %u: put %u: %s\n", w->number, i, pbft_status_text(status));
+        pbft_answer_free(&answer);
+    }
+    return NULL;
+}
+
+struct live_writer *live_writer_start(const struct live *l, unsigned threads)
+{
+    struct live_writer *writer = calloc(1, sizeof *writer);
+    cr_assert_not_null(writer);
+    writer->count = threads;
+    for (unsigned i = 0; i < threads; i++) {
+        struct worker *w = &writer->workers[i];
+        char error[256];
+        w->writer = writer;
+        w->number = i;
+        /* All with the admin's key: sessions keep them apart. */
+        enum pbft_status status = pbft_client_open(&w->client, l->dir, NULL, error);
+        cr_assert_eq(status, PBFT_STATUS_OK, "%s", error);
+    }
+    for (unsigned i = 0; i < threads; i++)
+        cr_assert_eq(pthread_create(&writer->workers[i].thread, NULL, run, &writer->workers[i]), 0);
+    return writer;
+}
+
+/* 0: reads back; 1: lost; 2: another value. */
+static int read_back(struct worker *w, unsigned i, bool ordered)
+{
+    char key[32], value[32];
+    uint8_t op[OP_MAX];
+    name(w, i, key, value);
+    size_t size = pbft_kv_encode_get(op, sizeof op, text(key));
+    struct pbft_span span = {op, size};
+    struct pbft_answer answer;
+    enum pbft_status status = ordered ? pbft_client_call(w->client, span, TIMEOUT_NS, &answer)
+                                      : pbft_client_read(w->client, span, TIMEOUT_NS, &answer);
+    struct pbft_kv_result result;
+    int verdict = 1;
+    if (status == PBFT_STATUS_OK &&
+        pbft_kv_decode_result((struct pbft_span){answer.bytes, answer.size}, &result) &&
+        result.status == PBFT_KV_OK)
+        verdict = result.value.size == strlen(value) &&
+                          memcmp(result.value.data, value, result.value.size) == 0
+                      ? 0
+                      : 2;
+    pbft_answer_free(&answer);
+    return verdict;
+}
+
+unsigned live_writer_finish(struct live_writer *writer, unsigned *lost, double *longest_ms,
+                            unsigned *wrong)
+{
+    unsigned acknowledged = 0;
+    *lost = *wrong = 0;
+    *longest_ms = 0;
+    atomic_store(&writer->stop, true);
+    for (unsigned k = 0; k < writer->count; k++) {
+        struct worker *w = &writer->workers[k];
+        pthread_join(w->thread, NULL);
+        if (w->longest_ms > *longest_ms) *longest_ms = w->longest_ms;
+        for (unsigned i = 0; i < w->written; i++) {
+            if (!w->acknowledged[i]) continue;
+            acknowledged++;
+            int verdict = read_back(w, i, i % 8 == 0);
+            *lost += verdict == 1;
+            *wrong += verdict == 2;
+        }
+        pbft_client_close(w->client);
+    }
+    free(writer);
+    return acknowledged;
+}

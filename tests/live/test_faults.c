@@ -1,0 +1,141 @@
+/* Every strategy of replica/faults, on the primary and on a backup of a real cluster under load:
+ * the act counter is above zero, every acknowledged write reads back, no wrong result is returned,
+ * and the correct replicas' roots are equal. */
+#include "tests/live/live.h"
+
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* PBFT_FAULT_NODES=all runs each strategy on each of the four nodes. */
+static void with_strategy(const char *strategy, unsigned node, bool force_view_change)
+{
+    struct live l;
+    char faulty[64];
+    snprintf(faulty, sizeof faulty, "%u=%s", node, strategy);
+    live_start(&l, 4, 4, faulty, NULL, NULL);
+    struct live_load load;
+    live_load_start(&load, &l, "2", "2", "5", "30");
+    struct live_writer *writer = live_writer_start(&l, 3);
+    pid_t stopped = 0;
+    if (force_view_change) { /* the liar is the next primary: stop the present one, do not kill it
+                              */
+        live_sleep_ms(1000);
+        stopped = live_pid(&l, (node + 3) % 4);
+        cr_assert_eq(kill(stopped, SIGSTOP), 0);
+        live_sleep_ms(2000);
+        cr_assert_eq(kill(stopped, SIGCONT), 0);
+    }
+    live_sleep_ms(3000);
+    json_t *result = live_load_finish(&load);
+    unsigned lost, wrong;
+    double longest_ms;
+    unsigned acknowledged = live_writer_finish(writer, &lost, &longest_ms, &wrong);
+    double acts = live_metric(&l, node, "pbft_fault_acts_total");
+    fprintf(stderr, "%s: %.0f acts, %u writes acknowledged, longest wait %.0f ms\n", faulty, acts,
+            acknowledged, longest_ms);
+    cr_expect_gt(acts, 0.0, "%s: it never had the chance", faulty);
+    cr_expect_gt(acknowledged, 20, "%s", faulty);
+    cr_expect_eq(lost, 0, "%s: %u acknowledged writes were lost", faulty, lost);
+    cr_expect_eq(wrong, 0, "%s", faulty);
+    cr_expect_not_null(result, "%s", faulty);
+    cr_expect_eq(json_integer_value(json_object_get(result, "wrong")), 0, "%s", faulty);
+    json_decref(result);
+    cr_expect(live_roots_agree(&l, 0), "%s", faulty);
+    live_stop(&l);
+}
+
+static void on_nodes(const char *strategy)
+{
+    const char *nodes = getenv("PBFT_FAULT_NODES");
+    bool all = nodes != NULL && strcmp(nodes, "all") == 0;
+    for (unsigned node = 0; node < (all ? 4u : 2u); node++)
+        with_strategy(strategy, node, false);
+}
+
+/* Strategies of a primary: node 0 is the first one; others become it by a forced view change. */
+static void on_primaries(const char *strategy, bool first)
+{
+    const char *nodes = getenv("PBFT_FAULT_NODES");
+    bool all = nodes != NULL && strcmp(nodes, "all") == 0;
+    if (first) with_strategy(strategy, 0, false);
+    with_strategy(strategy, 1, true);
+    (void)all;
+}
+
+Test(live_faults, silent)
+{
+    on_nodes("silent");
+}
+Test(live_faults, equivocate)
+{
+    on_primaries("equivocate", true);
+}
+Test(live_faults, lie_reply)
+{
+    on_nodes("lie-reply");
+}
+Test(live_faults, wrong_digest)
+{
+    on_nodes("wrong-digest");
+}
+Test(live_faults, bad_signature)
+{
+    on_nodes("bad-signature");
+}
+Test(live_faults, censor)
+{
+    on_nodes("censor=1");
+}
+Test(live_faults, delay)
+{
+    on_nodes("delay=20");
+}
+Test(live_faults, replay)
+{
+    on_nodes("replay");
+}
+Test(live_faults, forge_new_view)
+{
+    on_primaries("forge-new-view", false);
+}
+Test(live_faults, wrong_checkpoint)
+{
+    on_nodes("wrong-checkpoint");
+}
+
+/* An equivocating primary leaves proof, which verifies, and does not with any one bit changed. */
+Test(live_faults, equivocation_leaves_proof)
+{
+    struct live l;
+    static char out[65536];
+    char proof[256], forged[256];
+    live_start(&l, 4, 2, "0=equivocate", NULL, NULL);
+    struct live_load load;
+    live_load_start(&load, &l, "2", "2", "3", "0");
+    json_decref(live_load_finish(&load));
+    snprintf(proof, sizeof proof, "%s/proof", l.dir);
+    snprintf(forged, sizeof forged, "%s/forged", l.dir);
+    cr_expect_eq(live_ctl(&l, out, sizeof out, "evidence", "list", NULL), 0);
+    cr_expect_gt(strlen(out), 0);
+    cr_assert_eq(live_ctl(&l, out, sizeof out, "evidence", "export", "0", proof, NULL), 0);
+    cr_expect_eq(live_ctl(&l, out, sizeof out, "evidence", "verify", proof, NULL), 0);
+
+    FILE *file = fopen(proof, "rb");
+    cr_assert_not_null(file);
+    size_t size = fread(out, 1, sizeof out, file);
+    fclose(file);
+    for (size_t bit = 3; bit < size * 8; bit += size / 2 * 8 / 5 + 1) {
+        out[bit / 8] = (char)(out[bit / 8] ^ (1 << bit % 8));
+        file = fopen(forged, "wb");
+        cr_assert_eq(fwrite(out, 1, size, file), size);
+        fclose(file);
+        cr_expect_eq(live_ctl(&l, NULL, 0, "evidence", "verify", forged, NULL), 4, "bit %zu", bit);
+        out[bit / 8] = (char)(out[bit / 8] ^ (1 << bit % 8));
+    }
+    live_stop(&l);
+}
