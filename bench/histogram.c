@@ -4,14 +4,14 @@
 
 static unsigned bucket_of(uint64_t value)
 {
-    if (value < 2 * HISTOGRAM_STEPS) return (unsigned)value;
+    if (value < 128) return (unsigned)value;
     unsigned shift = (unsigned)(63 - __builtin_clzll(value)) - 6u; /* value >> shift in [64, 128) */
     return shift * HISTOGRAM_STEPS + (unsigned)(value >> shift);
 }
 
 static uint64_t highest_in(unsigned bucket)
 {
-    if (bucket < 2 * HISTOGRAM_STEPS) return bucket;
+    if (bucket < 128) return bucket;
     unsigned shift = bucket / HISTOGRAM_STEPS - 1u;
     uint64_t low = (uint64_t)(bucket % HISTOGRAM_STEPS + HISTOGRAM_STEPS) << shift;
     return low + ((uint64_t)1 << shift) - 1;

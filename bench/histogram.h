@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define HISTOGRAM_STEPS   64u
-#define HISTOGRAM_BUCKETS (59u * HISTOGRAM_STEPS)
+#define HISTOGRAM_BUCKETS 3776u /* 59 powers of two */
 
 struct histogram {
     uint64_t count;

@@ -14,6 +14,7 @@
 #define KEY_BYTES   16u
 #define OP_SLACK    32u /* op code and lengths of an encoded operation */
 #define WAIT_NS     30000000000u
+#define CONNECT_NS  10000000000u
 #define SAY_STEP_NS 1000000000u
 
 enum phase { WARMUP, COUNTED, DRAIN };
@@ -246,17 +247,52 @@ static enum pbft_status client_make(struct client *c, struct load *load, uint32_
         s->bytes = malloc((KEY_BYTES + o->value_bytes + OP_SLACK) * (size_t)(o->bundle + 1u));
         if (s->ops == NULL || s->bytes == NULL) return PBFT_STATUS_MEMORY;
     }
-    /* One after the other, so that sessions of a shared key open in order (PROTOCOL 6). */
+    return PBFT_STATUS_OK;
+}
+
+/* One after the other, so that sessions of a shared key open in order (PROTOCOL 6). Its result is
+ * looked at: what is measured later must not be a service that refuses. */
+static enum pbft_status client_begin(struct client *c, char error[256])
+{
+    const struct pbft_cluster *cluster = pbft_client_cluster(c->handle);
+    if (strcmp(cluster->service, pbft_kv_service.name) != 0) {
+        snprintf(error, 256, "the cluster runs the service '%s', and this load is for '%s'",
+                 cluster->service, pbft_kv_service.name);
+        return PBFT_STATUS_CONFIG;
+    }
+    const char *down = "no quorum of replicas answers: is the cluster up?";
+    enum pbft_status status = pbft_client_wait(c->handle, CONNECT_NS);
+    if (status != PBFT_STATUS_OK) {
+        pbft_id replica;
+        char text[96];
+        if (!pbft_client_refused(c->handle, &replica, text)) {
+            snprintf(error, 256, "%s", down);
+            return status;
+        }
+        snprintf(error, 256, "replica %u and this client refuse each other: %s", (unsigned)replica,
+                 text);
+        return PBFT_STATUS_PERMISSION;
+    }
     make_write(&c->slots[0]);
     struct pbft_answer answer;
+    struct pbft_kv_result result;
     status = pbft_client_call(c->handle, c->slots[0].ops[0], WAIT_NS, &answer);
+    bool put = status == PBFT_STATUS_OK &&
+               pbft_kv_decode_result((struct pbft_span){answer.bytes, answer.size}, &result) &&
+               result.op == PBFT_KV_PUT && result.status == PBFT_KV_OK;
     pbft_answer_free(&answer);
+    if (put) return PBFT_STATUS_OK;
     if (status == PBFT_STATUS_TIMEOUT)
-        snprintf(error, 256, "no quorum of replicas answers: is the cluster up?");
-    else if (status != PBFT_STATUS_OK)
-        snprintf(error, 256, "client %u: the first operation failed: %s", number,
+        snprintf(error, 256, "%s", down);
+    else if (status == PBFT_STATUS_OK)
+        snprintf(error, 256,
+                 "the service refused the first put: is --value-bytes %u beyond "
+                 "value_max_bytes?",
+                 c->load->options->value_bytes);
+    else
+        snprintf(error, 256, "client %u: the first operation failed: %s", c->number,
                  pbft_status_text(status));
-    return status;
+    return status == PBFT_STATUS_OK ? PBFT_STATUS_REFUSED : status;
 }
 
 /* ---- a run ---- */
@@ -333,7 +369,8 @@ enum pbft_status load_run(const struct load_options *options, bool progress, voi
     enum pbft_status status = clients == NULL ? PBFT_STATUS_MEMORY : PBFT_STATUS_OK;
     uint32_t made = 0;
     for (; status == PBFT_STATUS_OK && made < options->clients; made++)
-        status = client_make(&clients[made], &load, made, error);
+        if ((status = client_make(&clients[made], &load, made, error)) == PBFT_STATUS_OK)
+            status = client_begin(&clients[made], error);
     if (status == PBFT_STATUS_OK)
         run_phases(&load, clients, progress, start, stop, context, result);
     for (uint32_t i = 0; i < made; i++) {

@@ -29,9 +29,11 @@ static const char help[] =
     "  --ops N            stop after N counted operations\n"
     "  --timeout S        of one request [10]\n"
     "  --json FILE        write the result to FILE (-: standard output)\n"
+    "  --version, --help\n"
     "\n"
     "Example: pbft-bench --cluster d --clients 16 --bundle 64 --seconds 10 --json result.json\n"
-    "Exit codes: 0, or 1 if an operation failed or read wrong, 2 usage, 3 no quorum.\n";
+    "Exit codes: 0, or 1 if an operation failed or read wrong, 2 usage, 3 no quorum, 4 refused,\n"
+    "5 the service refused.\n";
 
 struct use {
     const char *dir;
@@ -89,6 +91,7 @@ enum {
     TIMEOUT,
     JSON,
     HELP,
+    VERSION,
 };
 
 static const struct option long_options[] = {
@@ -105,13 +108,38 @@ static const struct option long_options[] = {
     {"timeout", required_argument, NULL, TIMEOUT},
     {"json", required_argument, NULL, JSON},
     {"help", no_argument, NULL, HELP},
+    {"version", no_argument, NULL, VERSION},
     {NULL, 0, NULL, 0},
 };
+
+static const char *name_of(int option)
+{
+    for (const struct option *o = long_options; o->name != NULL; o++)
+        if (o->val == option) return o->name;
+    return "?";
+}
+
+/* As pbftctl's: 2 usage and files, 3 no quorum, 4 refused, 5 the service refused. */
+static int exit_code(enum pbft_status status)
+{
+    switch ((int)status) {
+    case PBFT_STATUS_TIMEOUT: return 3;
+    case PBFT_STATUS_PERMISSION:
+    case PBFT_STATUS_CORRUPT:
+    case PBFT_STATUS_CRYPTO: return 4;
+    case PBFT_STATUS_NOT_FOUND:
+    case PBFT_STATUS_CONFIG:
+    case PBFT_STATUS_ARGUMENT: return 2;
+    case PBFT_STATUS_REFUSED: return 5;
+    default: return 1;
+    }
+}
 
 /* -1: go on; else the exit code. */
 static int parse(int argc, char **argv, struct load_options *o, const char **json)
 {
     int option;
+    opterr = 0; /* what is wrong is said here, once */
     while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         uint64_t n = 0;
         bool ok = true;
@@ -129,11 +157,12 @@ static int parse(int argc, char **argv, struct load_options *o, const char **jso
         case TIMEOUT: ok = number(optarg, 1, 3600, &n), o->timeout_ns = n * 1000000000u; break;
         case JSON: *json = optarg; break;
         case HELP: fputs(help, stdout); return 0;
-        default: return usage("there is no such option");
+        case VERSION: puts("pbft-bench " PBFT_VERSION); return 0;
+        default: return usage("there is no such option, or its value is missing");
         }
         if (!ok) {
-            fprintf(stderr, "pbft-bench: '%s' is not a number that fits this option; see --help\n",
-                    optarg);
+            fprintf(stderr, "pbft-bench: '%s' is not a number that fits --%s; see --help\n", optarg,
+                    name_of(option));
             return 2;
         }
     }
@@ -211,7 +240,7 @@ int main(int argc, char **argv)
         load_run(&options, isatty(STDERR_FILENO) != 0, use_start, use_stop, &use, &result, error);
     if (status != PBFT_STATUS_OK) {
         fprintf(stderr, "pbft-bench: %s\n", error);
-        return status == PBFT_STATUS_TIMEOUT ? 3 : status == PBFT_STATUS_PERMISSION ? 4 : 1;
+        return exit_code(status);
     }
     json_t *json = to_json(&options, &result, &use);
     if (json == NULL) {

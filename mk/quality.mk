@@ -48,7 +48,7 @@ lint: ## purity, format-check, tidy, cppcheck
 
 mutants: ## every wrong-rule patch of tests/mutants is caught (FILTER=NAME for some)
 	@$(if $(wildcard tests/mutants/*.patch),\
-	    $(MAKE) test-binaries && MAKE='$(MAKE)' WERROR='$(WERROR)' scripts/mutants.sh $(FILTER),\
+	    $(MAKE) test-binaries && MAKE='$(MAKE)' WERROR='$(WERROR)' SHARD='$(SHARD)' scripts/mutants.sh $(FILTER),\
 	    echo "== mutants: no patches yet (tests/mutants): skipped")
 
 fresh-check: ## make demo and make test in a fresh Debian 12 (root, debootstrap)

@@ -43,9 +43,9 @@ golden: ## wire vectors (tests/golden)
 sim:    ## clusters under virtual time (tests/sim)
 live:   ## real processes (tests/live)
 
-asan: ## unit, rules, golden, sim under AddressSanitizer and UBSan
-	@$(MAKE) VARIANT=asan test-binaries
-	@scripts/sanitized.sh build/asan/reports $(MAKE) VARIANT=asan unit rules golden sim
+asan: ## every suite under AddressSanitizer and UBSan (live: the brief form)
+	@$(MAKE) VARIANT=asan all test-binaries
+	@PBFT_LIVE_BRIEF=1 scripts/sanitized.sh build/asan/reports $(MAKE) VARIANT=asan $(SUITES)
 
 tsan: ## threaded programs under ThreadSanitizer (tests/tsan)
 ifeq ($(TSAN_SRC),)

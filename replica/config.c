@@ -174,6 +174,8 @@ static bool store_number(struct config_parse *p, const struct config_field *fiel
         ok = bytes_value(value, &number);
     }
     if (!ok) return config_problem(p, "%s must be a whole number", field->name);
+    if (field->kind == CONFIG_DURATION && (number < field->min || number > field->max))
+        return config_problem(p, "%s is outside its range", field->name);
     if (number < field->min || number > field->max)
         return config_problem(p, "%s is outside %llu .. %llu", field->name,
                               (unsigned long long)field->min, (unsigned long long)field->max);
@@ -252,6 +254,7 @@ static int on_key(void *context, const char *section, const char *name, const ch
         if (strcmp(field->section, section) != 0 || strcmp(field->name, name) != 0) continue;
         if ((p->seen >> i & 1) != 0) return config_problem(p, "%s is given twice", name);
         p->seen |= UINT64_C(1) << i;
+        p->lines[i] = p->line;
         return config_store(p, field, value);
     }
     if (p->other != NULL && p->section_known(section)) return p->other(p, section, name, value);

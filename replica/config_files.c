@@ -226,13 +226,33 @@ static void fill_params(const struct config_parse *p, struct pbft_params *params
     }
 }
 
+/* The line of the parameter that a complaint begins with; 0: it was not given, or is none. */
+static int line_of(const struct config_parse *p, const char *problem)
+{
+    size_t size = strcspn(problem, " ");
+    for (size_t i = 0; i < CLUSTER_FIELDS; i++)
+        if (strncmp(cluster_fields[i].name, problem, size) == 0 &&
+            cluster_fields[i].name[size] == '\0')
+            return p->lines[i];
+    return 0;
+}
+
+static void complain_about(const struct config_parse *p, const char *problem, char error[256])
+{
+    int line = line_of(p, problem);
+    if (line > 0)
+        (void)snprintf(error, 256, "%.100s:%d: %.130s", p->path, line, problem);
+    else
+        (void)snprintf(error, 256, "%.100s: %.150s", p->path, problem);
+}
+
 static enum pbft_status cluster_finish(struct config_parse *p, struct cluster_text *text,
                                        struct cluster_lists *lists, char error[256])
 {
     struct pbft_cluster *c = &lists->out->cluster;
     char problem[256];
     if (!pbft_hex_decode(text->nonce, c->nonce, sizeof c->nonce)) {
-        (void)snprintf(error, 256, "%.120s: nonce must be 64 lower-case hex digits", p->path);
+        complain_about(p, "nonce must be 64 lower-case hex digits", error);
         return PBFT_STATUS_CONFIG;
     }
     if (!lists_complete(lists, text->params.n, problem)) {
@@ -243,7 +263,7 @@ static enum pbft_status cluster_finish(struct config_parse *p, struct cluster_te
     c->params = text->params;
     memcpy(c->service, text->service, sizeof c->service);
     enum pbft_status status = pbft_cluster_seal(c, problem);
-    if (status != PBFT_STATUS_OK) (void)snprintf(error, 256, "%.100s: %.150s", p->path, problem);
+    if (status != PBFT_STATUS_OK) complain_about(p, problem, error);
     return status;
 }
 

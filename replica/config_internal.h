@@ -35,6 +35,7 @@ struct config_parse {
     const struct config_field *fields;
     size_t field_count;
     uint64_t seen; /* bit i: field i */
+    int lines[64]; /* where field i was seen */
     void *target;
     /* For what the table does not describe; NULL when there is nothing. `section_known` says
      * whether a section exists. `other` returns false with p->problem filled. */

@@ -20,6 +20,7 @@
 #define MILLISECOND_NS     UINT64_C(1000000)
 #define PUBLISH_NS         (200u * MILLISECOND_NS)
 #define STOP_LIMIT_SECONDS 2 /* from the first TERM to the end of the process */
+#define STOP_AGAIN_NS      (250u * MILLISECOND_NS) /* a TERM this soon after the first is its echo */
 #define FLUSH_LIMIT_NS     (200u * MILLISECOND_NS) /* of that, for what is queued for the wire */
 
 struct pbft_runtime;
@@ -72,6 +73,7 @@ struct signals {
     pthread_mutex_t mutex; /* guards the rest */
     struct pbft_net *net;  /* to wake; NULL while there is none */
     bool quit, stop, reload;
+    uint64_t stop_ns; /* when `stop` was first asked for */
 };
 
 bool signals_open(struct pbft_runtime *r);

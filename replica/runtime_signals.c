@@ -34,7 +34,10 @@ static bool take(struct pbft_runtime *r, int signal_number)
     bool quit = s->quit, second = false;
     if (signal_number == SIGHUP) s->reload = true;
     if (signal_number == SIGTERM || signal_number == SIGINT) {
-        second = s->stop;
+        /* Whoever means it twice takes his time. A parent that is killed while it has several
+         * threads is announced by the kernel (PR_SET_PDEATHSIG) once for each of them. */
+        second = s->stop && runtime_now() - s->stop_ns >= STOP_AGAIN_NS;
+        if (!s->stop) s->stop_ns = runtime_now();
         s->stop = true;
     }
     if (s->net != NULL) pbft_net_wake(s->net);

@@ -5,6 +5,9 @@
 # again, and the suite that its line `Killed-by: SUITE [SUITE...]` names (default: rules, then unit)
 # must fail. A patch that does not apply or does not compile is an error, not a success; so is a copy
 # whose tests fail without any patch. A hang counts as caught once it has lasted LIMIT seconds.
+#
+# SHARD=K/N takes every N-th patch, from the K-th on (K = 0 .. N-1): CI takes another eighth for each
+# commit, so that it ends in minutes.
 set -uo pipefail
 
 cd "$(dirname "$0")/.." || exit
@@ -24,6 +27,12 @@ for patch in tests/mutants/*.patch; do
         [[ $(basename "$patch" .patch) == *"$word"* ]] && { patches+=("$patch"); break; }
     done
 done
+if [[ -n ${SHARD:-} ]]; then
+    shard=()
+    for ((i = ${SHARD%/*}; i < ${#patches[@]}; i += ${SHARD#*/})); do shard+=("${patches[i]}"); done
+    echo "shard $SHARD: ${#shard[@]} of ${#patches[@]} patches"
+    patches=("${shard[@]}")
+fi
 if [[ ${#patches[@]} -eq 0 ]]; then
     echo "== mutants: no patch${1:+ matches '$*'}"
     [[ $# -eq 0 ]]

@@ -8,7 +8,8 @@
 
 uint64_t ctl_ask_timeout(const struct ctl_options *options)
 {
-    return options->timeout_ns < CTL_ASK_MAX_NS ? options->timeout_ns : CTL_ASK_MAX_NS;
+    bool given = options->timeout_ns > 0 && options->timeout_ns < CTL_ASK_MAX_NS;
+    return given ? options->timeout_ns : CTL_ASK_MAX_NS;
 }
 
 static uint64_t now_ns(void)

@@ -12,7 +12,7 @@
  * those that answer. */
 #define CTL_ASK_MAX_NS UINT64_C(1000000000)
 
-uint64_t ctl_ask_timeout(const struct ctl_options *options); /* min(--timeout, CTL_ASK_MAX_NS) */
+uint64_t ctl_ask_timeout(const struct ctl_options *options); /* --timeout, at most CTL_ASK_MAX_NS */
 
 /* One question to one replica; asks again while it is not connected and time is left. The caller
  * frees the answer when OK is returned. */

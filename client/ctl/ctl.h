@@ -19,7 +19,7 @@ enum ctl_exit {
 /* Options that stand before or behind the verb and mean the same everywhere. */
 struct ctl_options {
     const char *cluster; /* --cluster DIR, or PBFT_CLUSTER; NULL: none was given */
-    uint64_t timeout_ns; /* --timeout 5s */
+    uint64_t timeout_ns; /* --timeout 5s; 0: what client.conf says */
     bool json;           /* --json */
     const char *program; /* argv[0], to find the other programs beside it */
 };

@@ -40,6 +40,15 @@ static bool number(const char *text, uint64_t min, uint64_t max, uint32_t *out)
     return true;
 }
 
+/* As pbft_cluster_seal() demands, but before anything is made. */
+static bool service_name(const char *name)
+{
+    size_t size = strlen(name);
+    return size > 0 && size <= PBFT_SERVICE_NAME_MAX &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") ==
+               size;
+}
+
 /* -1: go on; else the exit code. */
 static int parse(struct plan *p, int argc, char **argv)
 {
@@ -53,6 +62,7 @@ static int parse(struct plan *p, int argc, char **argv)
     const struct ctl_command *command = &ctl_init_commands[0];
     int option;
     optind = 0;
+    opterr = 0; /* what is wrong is said here, once */
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         bool ok = true;
         switch (option) {
@@ -70,8 +80,8 @@ static int parse(struct plan *p, int argc, char **argv)
     p->dir = argv[optind];
     if (p->base_port + PORTS_PER_NODE * p->nodes - 1 > 65535)
         return ctl_usage(command, "the ports of the last node would be beyond 65535");
-    if (strlen(p->service) > PBFT_SERVICE_NAME_MAX || p->service[0] == '\0')
-        return ctl_usage(command, "a service name has 1 to 31 characters");
+    if (!service_name(p->service))
+        return ctl_usage(command, "a service name is 1 to 31 letters, digits, '-', '_' or '.'");
     if (strlen(p->dir) > PBFT_CONFIG_PATH_MAX - 64)
         return ctl_usage(command, "the folder's path is too long");
     return -1;

@@ -42,11 +42,25 @@ static bool read_stdin(uint8_t **bytes, size_t *size)
     return false;
 }
 
+/* A "--" between the arguments (`put KEY -- -5`): getopt saw only one that stood before them all.
+ * Returns how many are left. */
+static int drop_dashes(int argc, char **argv)
+{
+    if (optind > 1 && strcmp(argv[optind - 1], "--") == 0) return argc;
+    for (int i = optind; i < argc; i++) {
+        if (strcmp(argv[i], "--") != 0) continue;
+        memmove(&argv[i], &argv[i + 1], (size_t)(argc - i) * sizeof *argv); /* and the NULL */
+        return argc - 1;
+    }
+    return argc;
+}
+
 /* Takes argv[optind ...]; the last one may be "-": standard input. -1: go on. */
 static int take_arguments(struct arguments *a, const struct ctl_command *command, int argc,
                           char **argv, int count)
 {
     memset(a, 0, sizeof *a);
+    argc = drop_dashes(argc, argv);
     if (argc - optind != count) return ctl_usage(command, "the number of arguments is wrong");
     for (int i = 0; i < count; i++) {
         const char *text = argv[optind + i];
@@ -180,7 +194,7 @@ static json_t *json_of(const struct pbft_kv_result *r, struct pbft_span key)
 }
 
 /* What all verbs have in common, and the exit code. */
-static int kv_code(const struct pbft_kv_result *r, struct pbft_span key)
+static int kv_code(const struct pbft_kv_result *r, struct pbft_span key, bool absent)
 {
     int size = key.size > 100 ? 100 : (int)key.size;
     switch ((enum pbft_kv_status)r->status) {
@@ -189,7 +203,9 @@ static int kv_code(const struct pbft_kv_result *r, struct pbft_span key)
         return ctl_fail(CTL_NO, "there is no key '%.*s'.", size, (const char *)key.data);
     case PBFT_KV_COMPARE_FAILED:
         return ctl_fail(CTL_NO, "the key '%.*s' %s.", size, (const char *)key.data,
-                        r->meta.version > 0 ? "has another value" : "does not exist");
+                        r->meta.version == 0 ? "does not exist"
+                        : absent             ? "exists already"
+                                             : "has another value");
     case PBFT_KV_BAD_REQUEST: break;
     }
     return ctl_fail(CTL_SERVICE, "the service refused: a key has 1 to key_max_bytes bytes, a value "
@@ -197,7 +213,7 @@ static int kv_code(const struct pbft_kv_result *r, struct pbft_span key)
 }
 
 /* Execute, decode, hand to `print`. */
-static int run_kv(const struct ctl_options *options, struct pbft_span op, bool write,
+static int run_kv(const struct ctl_options *options, struct pbft_span op, bool write, bool absent,
                   struct pbft_span key, void (*print)(const struct pbft_kv_result *r))
 {
     struct pbft_answer answer = {.status = PBFT_STATUS_CLOSED};
@@ -209,7 +225,7 @@ static int run_kv(const struct ctl_options *options, struct pbft_span op, bool w
         code = ctl_fail(CTL_SERVICE, "the answer is not one of the kv service: does this cluster "
                                      "run another one (`pbftctl call`)?");
     } else {
-        code = kv_code(&r, key);
+        code = kv_code(&r, key, absent);
         if (options->json && r.op != PBFT_KV_RANGE)
             print_json(json_of(&r, key));
         else if (code == CTL_OK)
@@ -290,9 +306,10 @@ static int run_encoded(const struct ctl_options *options, struct arguments *a, i
     }
     if (verb == GET) print = print_value;
     if (verb == RANGE) print = options->json ? print_entries_json : print_entries;
-    int code = size == 0 ? ctl_fail(CTL_NO, "out of memory.")
-                         : run_kv(options, (struct pbft_span){bytes, size},
-                                  verb != GET && verb != RANGE, a->items[0], print);
+    int code = size == 0
+                   ? ctl_fail(CTL_NO, "out of memory.")
+                   : run_kv(options, (struct pbft_span){bytes, size}, verb != GET && verb != RANGE,
+                            !expect_present, a->items[0], print);
     free(bytes);
     free(a->memory);
     return code;
@@ -387,7 +404,7 @@ static int run_call(const struct ctl_options *options, int argc, char **argv)
 const struct ctl_command ctl_kv_commands[] = {
     [PUT] =
         {"put", "put KEY VALUE", "set a key",
-         "VALUE - is read from standard input; -- stands before one that begins with a dash.\n\n"
+         "VALUE - is read from standard input. Behind -- nothing is an option: put a -- --json\n\n"
          "Example: pbftctl --cluster d put greeting hello",
          run_put},
     [GET] = {"get", "get KEY", "print the value of a key",
@@ -407,7 +424,7 @@ const struct ctl_command ctl_kv_commands[] = {
                run_range},
     [CALL] = {"call", "call TEXT", "send an operation to a service of your own",
               "TEXT - is read from standard input. Ordered, exactly once; prints the result.\n\n"
-              "Example: pbftctl --cluster d call add",
+              "Example: pbftctl --cluster d call \"add 41\"",
               run_call},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIMEOUT_DEFAULT_NS UINT64_C(5000000000)
-
 static const struct ctl_command *const tables[] = {
     ctl_init_commands, ctl_up_commands, ctl_kv_commands, ctl_status_commands, ctl_evidence_commands,
 };
@@ -47,7 +45,11 @@ static int open_failed(enum pbft_status status, const char *error)
                    status == PBFT_STATUS_CRYPTO || status == PBFT_STATUS_REFUSED;
     bool files = status == PBFT_STATUS_NOT_FOUND || status == PBFT_STATUS_CONFIG ||
                  status == PBFT_STATUS_ARGUMENT;
-    return ctl_fail(refused ? CTL_REFUSED : files ? CTL_USAGE : CTL_NO, "%s.", error);
+    size_t size = strlen(error); /* sentences about key files have their full stop */
+    return ctl_fail(refused ? CTL_REFUSED
+                    : files ? CTL_USAGE
+                            : CTL_NO,
+                    "%s%s", error, size > 0 && error[size - 1] == '.' ? "" : ".");
 }
 
 static int no_quorum(struct pbft_client *client)
@@ -198,25 +200,26 @@ static int run(struct line *line)
         return CTL_OK;
     }
     bool help = line->help || strcmp(verb, "help") == 0;
-    const struct ctl_command *command = find(strcmp(verb, "help") == 0 ? line->argv[1] : verb);
+    if (strcmp(verb, "help") == 0) verb = line->argv[1];
+    const struct ctl_command *command = find(verb);
     if (command == NULL)
-        return ctl_fail(CTL_USAGE, "there is no verb '%.40s'; see pbftctl --help.", verb);
+        return ctl_fail(CTL_USAGE, "there is no %s '%.40s'; see pbftctl --help.",
+                        verb[0] == '-' ? "option" : "verb", verb);
     if (help) return command_help(command);
     return command->run(&line->options, line->argc, line->argv);
 }
 
 int main(int argc, char **argv)
 {
-    struct line line = {.options = {.cluster = getenv("PBFT_CLUSTER"),
-                                    .timeout_ns = TIMEOUT_DEFAULT_NS,
-                                    .program = argc > 0 ? argv[0] : "pbftctl"}};
+    struct line line = {
+        .options = {.cluster = getenv("PBFT_CLUSTER"), .program = argc > 0 ? argv[0] : "pbftctl"}};
     line.argv = calloc((size_t)argc + 2, sizeof *line.argv);
     if (line.argv == NULL) return ctl_fail(CTL_NO, "out of memory.");
     int code = split(argc, argv, &line);
     if (code < 0) code = run(&line);
     free(line.argv);
     /* What could not be written was not said (`pbftctl get key > full-disk`). */
-    if (fflush(stdout) != 0 && code == CTL_OK)
+    if ((fflush(stdout) != 0 || ferror(stdout) != 0) && code == CTL_OK)
         code = ctl_fail(CTL_NO, "cannot write the answer: %s.", strerror(errno));
     return code;
 }

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -117,7 +118,9 @@ static const char *take_faulty(struct up *up, const char *text)
                        spec);
         return why;
     }
-    if ((s->argument != NULL) != (argument != NULL && argument[0] != '\0')) {
+    size_t digits_of_it = argument == NULL ? 0 : strspn(argument, "0123456789");
+    bool number = digits_of_it > 0 && digits_of_it < 10 && argument[digits_of_it] == '\0';
+    if (s->argument == NULL ? argument != NULL : !number) {
         (void)snprintf(why, sizeof why, "it is --faulty %lu=%s%s%s", id, s->name,
                        s->argument == NULL ? "" : "=", s->argument == NULL ? "" : s->argument);
         return why;
@@ -190,6 +193,13 @@ static int check_faulty(const struct up *up)
         if (id >= n)
             return ctl_fail(CTL_USAGE, "--faulty %u: replicas of %s are 0 to %u.", (unsigned)id,
                             up->dir, (unsigned)n - 1);
+        const char *argument;
+        const struct pbft_fault_strategy *s = strategy_of(up->faulty[id], &argument);
+        bool client = s != NULL && s->argument != NULL && strcmp(s->argument, "CLIENT") == 0;
+        if (client && strtoul(argument, NULL, 10) >= up->cluster.cluster.client_count)
+            return ctl_fail(CTL_USAGE, "--faulty %u=%s: the clients of %s are 0 to %u.",
+                            (unsigned)id, up->faulty[id], up->dir,
+                            (unsigned)up->cluster.cluster.client_count - 1);
     }
     if (liars > pbft_quorum_faults(n))
         (void)
@@ -299,8 +309,11 @@ static int start_node(struct up *up, uint32_t id)
     char program[PROGRAM_BYTES], config[CTL_NODE_PATH_BYTES], pid_file[CTL_NODE_PATH_BYTES];
     if (!program_of(up, id, program))
         return ctl_fail(CTL_NO, "cannot tell where the replica's program is: give --pbftd PATH.");
+    struct stat info;
     if (access(program, X_OK) != 0)
         return ctl_fail(CTL_USAGE, "cannot run %s: %s.", program, strerror(errno));
+    if (stat(program, &info) != 0 || !S_ISREG(info.st_mode))
+        return ctl_fail(CTL_USAGE, "cannot run %s: it is no program.", program);
     if (!path_of(config, sizeof config, "%s/node-%u/node.conf", up->dir, id) ||
         !path_of(pid_file, sizeof pid_file, "%s/node-%u/pbftd.pid", up->dir, id))
         return ctl_fail(CTL_USAGE, "the path of %.40s... is too long.", up->dir);

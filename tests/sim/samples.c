@@ -19,11 +19,26 @@ static void keypair(struct pbft_keypair *out, uint8_t kind, uint8_t index)
 
 static struct pbft_params params(void)
 {
-    struct pbft_params p = pbft_params_default(SAMPLE_REPLICAS);
-    p.window = 16;
-    p.checkpoint_interval = 8;
-    p.pipeline_depth = 4;
-    return p;
+    /* Written out: the cluster id covers them all, and golden vectors must not move when a default
+     * does. */
+    return (struct pbft_params){.n = SAMPLE_REPLICAS,
+                                .window = 16,
+                                .checkpoint_interval = 8,
+                                .pipeline_depth = 4,
+                                .batch_max_bytes = 4190208,
+                                .batch_max_requests = 1024,
+                                .bundle_max_ops = 1024,
+                                .key_max_bytes = 1024,
+                                .value_max_bytes = 1048576,
+                                .reply_max_bytes = 1048576,
+                                .session_window = 256,
+                                .sessions_per_client = 4096,
+                                .sessions_total = 65536,
+                                .client_quota = 512,
+                                .session_idle_ns = UINT64_C(60000000000),
+                                .clock_skew_ns = UINT64_C(2000000000),
+                                .view_timeout_ns = UINT64_C(500000000),
+                                .view_timeout_max_ns = UINT64_C(30000000000)};
 }
 
 struct samples *samples_new(const struct pbft_signer *signer)

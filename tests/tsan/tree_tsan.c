@@ -31,7 +31,8 @@ static void *hashing(void *context)
     (void)context;
     for (size_t i = 0; i < ROUNDS; i++) {
         pthread_mutex_lock(&lock);
-        while (waiting == NULL) pthread_cond_wait(&changed, &lock);
+        while (waiting == NULL)
+            pthread_cond_wait(&changed, &lock);
         struct pbft_snapshot *snapshot = waiting;
         waiting = NULL;
         pthread_cond_broadcast(&changed);
@@ -98,13 +99,16 @@ int main(void)
             memset(value, (int)(x >> 40) & 0xff, sizeof value);
             struct pbft_span k = {key, 2}, v = {value, (size_t)(x >> 50) % sizeof value};
             mark++;
-            if ((x >> 33) % 4 == 0) pbft_tree_delete(tree, k, mark);
-            else require(pbft_tree_put(tree, k, v, mark) == PBFT_STATUS_OK, "put");
+            if ((x >> 33) % 4 == 0)
+                pbft_tree_delete(tree, k, mark);
+            else
+                require(pbft_tree_put(tree, k, v, mark) == PBFT_STATUS_OK, "put");
         }
         struct pbft_snapshot *snapshot = pbft_tree_snapshot(tree);
         require(snapshot != NULL, "snapshot");
         pthread_mutex_lock(&lock);
-        while (waiting != NULL) pthread_cond_wait(&changed, &lock);
+        while (waiting != NULL)
+            pthread_cond_wait(&changed, &lock);
         waiting = snapshot;
         pthread_cond_broadcast(&changed);
         pthread_mutex_unlock(&lock);
