@@ -107,6 +107,7 @@ void make_stable(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *ro
         if (cp->own_known) check_divergence(c, &cp->own_root);
     }
     collect_garbage(c);
+    bodies_archive(c);
     adopt_high_checkpoints(c);
     lag_check(c);
 }

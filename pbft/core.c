@@ -88,6 +88,9 @@ static size_t carve_all(struct carve *at, const struct pbft_core_config *config,
     c->n = c->p.n;
     c->f = pbft_quorum_faults(c->n);
     c->q = pbft_quorum(c->n);
+    uint64_t least = 3u * ((uint64_t)c->p.batch_max_bytes + BODY_FRAME_BYTES);
+    c->body_max_bytes = config->body_max_bytes;
+    if (c->body_max_bytes != 0 && c->body_max_bytes < least) c->body_max_bytes = least;
     c->archive = 2u * c->p.checkpoint_interval;
     c->slot_count = c->p.window + c->archive;
     c->checkpoint_count = c->p.window / c->p.checkpoint_interval + 1u;
@@ -268,6 +271,12 @@ static void on_request_timer(struct pbft_core *c)
         request_timer_update(c, true);
         return;
     }
+    /* q replicas are ahead of us, so we can not tell what the primary does; if it does nothing, f+1
+     * others will leave and we join them (FAULTS 3.22, 4.17). */
+    if (c->committed < c->h || c->transfer_seq != 0) {
+        request_timer_update(c, true);
+        return;
+    }
     start_view_change(c, c->view + 1);
 }
 
@@ -346,6 +355,7 @@ enum pbft_verdict pbft_step(struct pbft_core *c, const struct pbft_event *event,
     switch (event->kind) {
     case PBFT_EVENT_MESSAGE: verdict = on_message(c, event); break;
     case PBFT_EVENT_REQUEST: verdict = on_request(c, event); break;
+    case PBFT_EVENT_REQUEST_OVER: verdict = on_request_over(c, event); break;
     case PBFT_EVENT_EXECUTED: verdict = on_executed(c, event); break;
     case PBFT_EVENT_CHECKPOINT_READY: verdict = on_checkpoint_ready(c, event); break;
     case PBFT_EVENT_STATE_READY: verdict = on_state_ready(c, event); break;
@@ -376,6 +386,17 @@ void pbft_core_info(const struct pbft_core *c, struct pbft_core_info *out)
     for (unsigned type = 0; type <= PBFT_NEW_VIEW; type++)
         out->accused |= c->evidence_given[type];
     out->retransmissions = c->retransmissions;
+}
+
+bool pbft_core_oldest_request(const struct pbft_core *c, uint32_t *client_index, uint64_t *session,
+                              uint64_t *t)
+{
+    if (c->pending.oldest == PBFT_PENDING_NONE) return false;
+    const struct pbft_pending_request *r = &c->pending.requests[c->pending.oldest];
+    *client_index = r->client;
+    *session = r->session;
+    *t = r->t;
+    return true;
 }
 
 enum pbft_phase pbft_core_phase(const struct pbft_core *c, pbft_seq seq, pbft_view *view,

@@ -41,6 +41,11 @@ struct pbft_core_config {
     struct pbft_digest genesis_root;
     struct pbft_core_functions functions;
     struct pbft_frame_pool *pool;
+    /* What the proposals that are kept may take, so that `pool` has room left for everything else
+     * (FAULTS 3.18): a primary uses a third of it between checkpoints, then goes on to the next one
+     * with empty proposals; backups keep two thirds, as much again for one that they execute next,
+     * and what laggards may ask for takes another third. 0: no bound. */
+    uint64_t body_max_bytes;
     bool mute; /* PROTOCOL 29: never votes, sends no VIEW-CHANGE; follows, transfers and serves */
 };
 
@@ -55,6 +60,7 @@ void pbft_core_release(struct pbft_core *c);
 enum pbft_event_kind {
     PBFT_EVENT_MESSAGE,          /* passed the door */
     PBFT_EVENT_REQUEST,          /* passed admission (session window and quota, PROTOCOL 22) */
+    PBFT_EVENT_REQUEST_OVER,     /* a pending request can never execute any more (PROTOCOL 21) */
     PBFT_EVENT_EXECUTED,         /* apply executed the batch of an EXECUTE effect */
     PBFT_EVENT_CHECKPOINT_READY, /* a snapshot of TAKE_CHECKPOINT is hashed */
     PBFT_EVENT_STATE_READY,      /* the state of a TRANSFER effect is installed */
@@ -89,6 +95,9 @@ struct pbft_event {
             struct pbft_frame *frame; /* the REQUEST frame */
             bool from_client;         /* false: forwarded by a replica */
         } request;
+        struct {
+            struct pbft_done_request done;
+        } request_over;
         struct {
             pbft_seq seq;
             uint64_t effective_ns;
@@ -249,6 +258,10 @@ void pbft_core_info(const struct pbft_core *c, struct pbft_core_info *out);
  * A "no" may drop only what STATUS retransmits or what proves nothing new.
  */
 bool pbft_core_wants(const struct pbft_core *c, pbft_id from, const struct pbft_claim *claim);
+
+/* The request that the timer watches; false when none is pending. */
+bool pbft_core_oldest_request(const struct pbft_core *c, uint32_t *client_index, uint64_t *session,
+                              uint64_t *t);
 
 /* Frames for FETCH requests of peers: what the core holds, retained for the caller; NULL if it does
  * not. (Pages are the node's to serve.) */

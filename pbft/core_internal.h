@@ -13,6 +13,10 @@
 
 #define NEVER UINT64_MAX
 
+/* What a frame adds to the proposal in it, and what a proposal may take without being counted: a
+ * window of such is small change. */
+#define BODY_FRAME_BYTES 4096u
+
 /* A proposal's bytes inside a frame that we hold. */
 struct body {
     bool used;
@@ -146,6 +150,7 @@ struct peer {
     pbft_view view;
     pbft_seq stable;
     pbft_seq executed;
+    uint64_t answered_ns;     /* when a STATUS of its was last answered */
     uint64_t view_resent_ns;  /* when we last resent VIEW-CHANGE or NEW-VIEW to it */
     uint64_t push_round;      /* rotates the pusher (PROTOCOL 33) */
     pbft_seq high_checkpoint; /* its highest CHECKPOINT above h+L (PROTOCOL 24) */
@@ -183,6 +188,8 @@ struct pbft_core {
     pbft_signers stable_signers;
     uint8_t *stable_signatures;            /* q * 64 */
     struct pbft_frame *stable_certificate; /* NULL at genesis */
+    uint64_t body_max_bytes;               /* 0: no bound; else room for three batches at least */
+    uint64_t body_bytes;                   /* of proposals kept above h: at most so many */
     uint32_t slot_count;                   /* window + archive */
     uint32_t archive;                      /* slots kept at and below h, for laggards */
     struct slot *slots;
@@ -252,6 +259,12 @@ bool slot_has_body(const struct pbft_core *c, const struct slot *s,
                    const struct pbft_digest *digest);
 void slot_put_body(struct slot *s, const struct pbft_digest *digest, struct pbft_frame *frame,
                    struct pbft_span proposal);
+/* Room for a proposal of `size` bytes at `seq`, above h and not yet accepted (FAULTS 3.18). */
+bool body_fits(struct pbft_core *c, pbft_seq seq, size_t size);
+/* What a primary may put into its next proposal. */
+size_t body_room(struct pbft_core *c);
+void bodies_sweep(struct pbft_core *c);   /* a view began: free what no view's choice needs */
+void bodies_archive(struct pbft_core *c); /* h moved: bound what is kept for laggards */
 void slot_want_body(struct pbft_core *c, struct slot *s, const struct pbft_digest *digest,
                     pbft_signers hint);
 void slot_stop_fetch(struct pbft_core *c, struct slot *s);
@@ -263,6 +276,7 @@ void execute_ready(struct pbft_core *c);
 
 /* normal.c */
 enum pbft_verdict on_request(struct pbft_core *c, const struct pbft_event *event);
+enum pbft_verdict on_request_over(struct pbft_core *c, const struct pbft_event *event);
 enum pbft_verdict on_executed(struct pbft_core *c, const struct pbft_event *event);
 enum pbft_verdict on_pre_prepare(struct pbft_core *c, const struct pbft_event *event);
 enum pbft_verdict on_vote(struct pbft_core *c, const struct pbft_event *event);

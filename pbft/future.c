@@ -45,10 +45,14 @@ enum pbft_verdict future_proposal(struct pbft_core *c, const struct pbft_msg *m,
     if (!in_window(c, v->seq)) return PBFT_DROP_WINDOW;
     if (!future_room(c, sender, v->view, v->seq, PBFT_PRE_PREPARE)) return PBFT_DROP_QUOTA;
     struct future *f = &c->future[sender];
-    for (uint32_t i = 0; i < f->proposal_count; i++)
+    uint64_t bytes = frame->size;
+    for (uint32_t i = 0; i < f->proposal_count; i++) {
         if (f->proposals[i].view == v->view && f->proposals[i].seq == v->seq &&
             pbft_digest_equal(&f->proposals[i].digest, &v->digest))
             return PBFT_DROP_DUPLICATE;
+        bytes += f->proposals[i].frame->size;
+    }
+    if (c->body_max_bytes != 0 && bytes > c->body_max_bytes / 3) return PBFT_DROP_QUOTA;
     struct future_proposal *kept = &f->proposals[f->proposal_count++];
     kept->frame = pbft_frame_retain(frame);
     kept->view = v->view;

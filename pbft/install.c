@@ -6,12 +6,26 @@
 
 #define FORWARD_AT_INSTALL 32u
 
+static bool missed_elsewhere(const struct pbft_core *c, const struct pending_new_view *nv,
+                             pbft_id sender)
+{
+    for (pbft_id id = 0; id < c->n; id++) {
+        const struct pending_new_view *other = &c->new_views[id];
+        if (other != nv && other->frame != NULL && pbft_signers_has(other->missing, sender) &&
+            pbft_digest_equal(&other->vc_digests[sender], &nv->vc_digests[sender]))
+            return true;
+    }
+    return false;
+}
+
 /* The VIEW-CHANGEs that the installed NEW-VIEW names stay until the next one, so that a laggard can
  * fetch them. They are kept in the pending slot of the view's primary. */
 static void forget_new_view(struct pbft_core *c, struct pending_new_view *nv)
 {
     if (nv->frame == NULL) return;
     for (pbft_signers rest = nv->missing; rest != 0; rest &= rest - 1) {
+        /* A liar may name what an honest NEW-VIEW waits for, and then think better of it. */
+        if (missed_elsewhere(c, nv, (pbft_id)__builtin_ctzll(rest))) continue;
         struct pbft_effect *e = effect_add(c, PBFT_EFFECT_FETCH_STOP);
         e->fetch.what.kind = PBFT_FETCH_VIEW_CHANGE;
         e->fetch.what.digest = nv->vc_digests[__builtin_ctzll(rest)];
@@ -60,6 +74,7 @@ static void install(struct pbft_core *c, struct pending_new_view *nv)
                       (struct pbft_span){NULL, 0});
     }
     c->next_seq = (c->proposed > c->committed ? c->proposed : c->committed) + 1;
+    bodies_sweep(c);
     request_timer_update(c, true);
     forward_waiting(c, FORWARD_AT_INSTALL);
     future_replay(c);

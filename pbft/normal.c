@@ -18,6 +18,15 @@ enum pbft_verdict on_request(struct pbft_core *c, const struct pbft_event *event
     return PBFT_OK;
 }
 
+/* Its session is gone: no primary will propose it, and none is to blame. */
+enum pbft_verdict on_request_over(struct pbft_core *c, const struct pbft_event *event)
+{
+    const struct pbft_done_request *d = &event->request_over.done;
+    bool oldest = pbft_pending_done(&c->pending, d->client_index, d->session, d->t, d->low);
+    request_timer_update(c, oldest);
+    return PBFT_OK;
+}
+
 enum pbft_verdict on_executed(struct pbft_core *c, const struct pbft_event *event)
 {
     if (c->transfer_seq != 0) return PBFT_DROP_STATE; /* the state is being replaced */
@@ -100,6 +109,7 @@ void accept_header(struct pbft_core *c, struct slot *s, const struct pbft_digest
     if (s->seq > c->proposed) c->proposed = s->seq;
     if (frame != NULL) {
         slot_put_body(s, digest, frame, proposal);
+        c->body_bytes += frame->size;
         s->pre_prepare = pbft_frame_retain(frame);
         pbft_pending_mark(&c->pending, proposal);
     } else {
@@ -122,6 +132,7 @@ static enum pbft_verdict complete_header(struct pbft_core *c, struct slot *s,
 {
     if (slot_has_body(c, s, digest)) return PBFT_DROP_DUPLICATE;
     slot_put_body(s, digest, frame, proposal);
+    c->body_bytes += frame->size;
     slot_stop_fetch(c, s);
     pbft_pending_mark(&c->pending, proposal);
     slot_advance(c, s);
@@ -141,7 +152,10 @@ enum pbft_verdict try_pre_prepare(struct pbft_core *c, struct slot *s, pbft_view
                          signature);
         return PBFT_DROP_CONFLICT; /* FAULTS 2.1: the first one stays */
     }
+    if (!body_fits(c, s->seq, frame->size)) return PBFT_DROP_QUOTA; /* STATUS brings it again */
     if (!time_acceptable(c, s, time_ns, digest)) {
+        /* No honest primary is further ahead of us for long; others hold no memory of ours. */
+        if (s->seq > c->committed + c->p.pipeline_depth) return PBFT_DROP_TIME;
         if (s->held.frame != NULL) {
             if (pbft_digest_equal(&s->held.digest, digest)) return PBFT_DROP_DUPLICATE;
             evidence_headers(c, view, s->seq, &s->held.digest, s->held.signature.bytes, digest,
@@ -248,6 +262,7 @@ enum pbft_verdict on_batch(struct pbft_core *c, const struct pbft_event *event)
         wanted = true;
         slot_stop_fetch(c, s);
         slot_put_body(s, &m->digest, event->message.frame, m->bytes);
+        c->body_bytes += event->message.frame->size;
         if (s->header.valid && pbft_digest_equal(&s->header.digest, &m->digest))
             pbft_pending_mark(&c->pending, m->bytes);
         slot_advance(c, s);
@@ -281,6 +296,7 @@ enum pbft_verdict on_commit_certificate(struct pbft_core *c, const struct pbft_e
     if (!m->has_proposal && !slot_has_body(c, s, &m->digest)) return PBFT_DROP_CERTIFICATE;
 
     if (m->has_proposal) slot_put_body(s, &m->digest, event->message.frame, m->proposal.bytes);
+    if (m->has_proposal) c->body_bytes += event->message.frame->size;
     decide_certified(c, s, m);
     propose_ready(c);
     return PBFT_OK;

@@ -40,12 +40,12 @@ void forward_waiting(struct pbft_core *c, uint32_t most)
 }
 
 /* Take requests for one batch; returns how many, and the proposal's size. */
-static uint32_t gather(struct pbft_core *c, size_t *proposal_bytes)
+static uint32_t gather(struct pbft_core *c, size_t room, size_t *proposal_bytes)
 {
     uint32_t count = 0;
     size_t bytes = PROPOSAL_HEAD_BYTES;
-    while (count < c->p.batch_max_requests && bytes + 4 < c->p.batch_max_bytes) {
-        uint32_t i = pbft_pending_take(&c->pending, c->p.batch_max_bytes - bytes - 4);
+    while (count < c->p.batch_max_requests && bytes + 4 < room) {
+        uint32_t i = pbft_pending_take(&c->pending, room - bytes - 4);
         if (i == PBFT_PENDING_NONE) break;
         c->scratch_taken[count++] = i;
         bytes += 4 + (size_t)c->pending.requests[i].frame->size;
@@ -77,11 +77,19 @@ static void write_proposal(struct pbft_core *c, uint64_t time_ns, uint32_t count
                                                            (size_t)count * LEAF_BYTES});
 }
 
+/* The memory for proposals is used up: empty ones lead to the next checkpoint, which frees it. */
+static bool must_pad(const struct pbft_core *c, size_t room)
+{
+    return c->pending.waiting > 0 && room < c->p.batch_max_bytes &&
+           (c->next_seq - 1) % c->p.checkpoint_interval != 0;
+}
+
 static bool propose_one(struct pbft_core *c)
 {
     size_t bytes;
-    uint32_t count = gather(c, &bytes);
-    if (count == 0 && !timed_due(c)) return false;
+    size_t room = body_room(c);
+    uint32_t count = gather(c, room, &bytes);
+    if (count == 0 && !timed_due(c) && !must_pad(c, room)) return false;
     struct pbft_frame *frame =
         pbft_frame_new(c->config.pool, (uint32_t)(PRE_PREPARE_HEAD_BYTES + bytes));
     if (frame == NULL) {
@@ -103,7 +111,7 @@ static bool propose_one(struct pbft_core *c)
     pbft_put_u32(at + 4, c->config.epoch);
     pbft_wire_pre_prepare_body(c->view, seq, &digest, at + PBFT_WIRE_HEADER_BYTES);
     c->config.functions.sign_frame(c->config.functions.context, frame->bytes, frame->size);
-    if (count == 0) c->timed_seq = seq;
+    if (count == 0 && timed_due(c)) c->timed_seq = seq;
 
     pbft_lsn lsn = persist(c, PBFT_RECORD_PROPOSAL, true, frame, NULL);
     send_frame(c, everyone_else(c), lsn, frame);

@@ -109,6 +109,67 @@ void slot_put_body(struct slot *s, const struct pbft_digest *digest, struct pbft
     place->proposal = proposal;
 }
 
+/* ---- how much bodies may take (FAULTS 3.18) ---- */
+
+static uint64_t slot_bytes(const struct slot *s)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < SLOT_BODIES; i++)
+        if (s->bodies[i].used) bytes += s->bodies[i].frame->size;
+    return bytes;
+}
+
+/* What arrives is added where it is accepted; only when that seems too much it is counted anew. */
+static bool bytes_within(struct pbft_core *c, uint64_t size, uint64_t limit)
+{
+    if (size <= limit && c->body_bytes <= limit - size) return true;
+    c->body_bytes = 0;
+    for (uint32_t i = 0; i < c->slot_count; i++)
+        if (c->slots[i].seq > c->h) c->body_bytes += slot_bytes(&c->slots[i]);
+    return size <= limit && c->body_bytes <= limit - size;
+}
+
+bool body_fits(struct pbft_core *c, pbft_seq seq, size_t size)
+{
+    if (c->body_max_bytes == 0 || size <= BODY_FRAME_BYTES) return true;
+    /* The one that is executed next may free others. */
+    uint64_t limit =
+        seq == c->committed + 1 ? c->body_max_bytes : c->body_max_bytes - c->body_max_bytes / 3;
+    return bytes_within(c, size, limit);
+}
+
+size_t body_room(struct pbft_core *c)
+{
+    uint64_t share = c->body_max_bytes / 3;
+    if (share == 0 || bytes_within(c, c->p.batch_max_bytes, share)) return c->p.batch_max_bytes;
+    return c->body_bytes < share ? (size_t)(share - c->body_bytes) : 0;
+}
+
+void bodies_sweep(struct pbft_core *c)
+{
+    for (uint32_t i = 0; i < c->slot_count; i++) {
+        struct slot *s = &c->slots[i];
+        for (uint32_t k = 0; s->seq != 0 && k < SLOT_BODIES; k++) {
+            if (!s->bodies[k].used || body_needed(s, &s->bodies[k])) continue;
+            s->bodies[k].used = false;
+            drop_frame(&s->bodies[k].frame);
+        }
+    }
+}
+
+/* Newest first; whoever needs an older one is below our h and can fetch the state. */
+void bodies_archive(struct pbft_core *c)
+{
+    uint64_t bytes = 0;
+    pbft_seq seq = c->h < c->committed ? c->h : c->committed;
+    for (uint32_t i = 0; c->body_max_bytes != 0 && i < c->archive && seq > 0; i++, seq--) {
+        struct slot *s = slot_find(c, seq);
+        if (s == NULL) continue;
+        bytes += slot_bytes(s);
+        if (bytes > c->body_max_bytes / 3) slot_reset(c, s);
+    }
+}
+
 void slot_want_body(struct pbft_core *c, struct slot *s, const struct pbft_digest *digest,
                     pbft_signers hint)
 {
@@ -142,7 +203,7 @@ void slot_stop_header_fetch(struct pbft_core *c, struct slot *s)
     if (c->out == NULL) return;
     struct pbft_effect *e = effect_add(c, PBFT_EFFECT_FETCH_STOP);
     e->fetch.what.kind = PBFT_FETCH_HEADER;
-    e->fetch.what.view = c->view;
+    e->fetch.what.view = s->header.view; /* `c->view` may be the next one already */
     e->fetch.what.seq = s->seq;
 }
 

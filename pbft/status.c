@@ -9,6 +9,8 @@
 #define RESEND_MAX_FRAMES     64u
 #define PUSH_MAX_CERTIFICATES 16u
 #define PUSH_MAX_BYTES        1048576u
+/* ... and of the answers to one peer; twice as often as an honest one asks. */
+#define ANSWERS_PER_TIMEOUT 20u
 
 static void set_bit(uint8_t *bits, uint32_t i)
 {
@@ -17,7 +19,7 @@ static void set_bit(uint8_t *bits, uint32_t i)
 
 static bool has_bit(struct pbft_span bits, uint32_t i)
 {
-    return (bits.data[i / 8] >> (i % 8) & 1u) != 0;
+    return ((unsigned)bits.data[i / 8] >> (i % 8) & 1u) != 0;
 }
 
 /* ---- ours ---- */
@@ -166,11 +168,16 @@ enum pbft_verdict on_status(struct pbft_core *c, const struct pbft_event *event)
     peer->executed = m->executed;
     peer->stable = m->stable;
 
+    /* A flood of STATUS is not answered by a flood (FAULTS 3.24). */
+    uint64_t least_ns = c->p.view_timeout_ns / ANSWERS_PER_TIMEOUT;
+    if (peer->answered_ns != 0 && c->now_ns - peer->answered_ns < least_ns) return PBFT_OK;
+    uint64_t before = c->retransmissions;
     if (stuck_stable) resend_checkpoints(c, from, m);
     resend_view(c, from, m);
     bool same_view = m->view == c->view && c->active && (m->flags & PBFT_STATUS_VIEW_CHANGING) == 0;
     if (stuck && same_view && m->executed < UINT64_MAX - c->slot_count) resend_votes(c, from, m);
     if (stuck && m->executed < c->committed) push_certificates(c, from, m);
+    if (c->retransmissions != before) peer->answered_ns = c->now_ns;
     return PBFT_OK;
 }
 

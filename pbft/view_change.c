@@ -60,8 +60,8 @@ static void join_others(struct pbft_core *c)
     }
 }
 
-/* The timer for the NEW-VIEW starts when q replicas want the view (FAULTS 4.16), or a later one: one
- * that went on alone, its VIEW-CHANGE for this view lost, must not leave the others waiting for
+/* The timer for the NEW-VIEW starts when q replicas want the view (FAULTS 4.16), or a later one:
+ * one that went on alone, its VIEW-CHANGE for this view lost, must not leave the others waiting for
  * ever. */
 static void check_view_quorum(struct pbft_core *c)
 {
@@ -139,7 +139,13 @@ enum pbft_verdict on_view_change(struct pbft_core *c, const struct pbft_event *e
 {
     const struct pbft_view_change *m = &event->message.msg->view_change;
     PBFT_ASSERT(m->sender < c->n);
-    if (m->sender == c->id) return own_message(c, event->message.msg);
+    if (m->sender == c->id) {
+        enum pbft_verdict verdict = own_message(c, event->message.msg);
+        /* Lost with our log, it may still be one of the q that a NEW-VIEW names (PROTOCOL 29). */
+        struct view_change lost = summarise(c, m, event->message.frame);
+        if (c->mute) offer_view_change(c, m->sender, &lost);
+        return verdict;
+    }
     struct view_change *held = &c->vcs[m->sender];
     if (held->frame != NULL && held->view == m->view) {
         if (pbft_digest_equal(&held->digest, &m->digest)) {

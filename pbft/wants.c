@@ -56,11 +56,11 @@ static bool wants_checkpoint(const struct pbft_core *c, const struct pbft_claim 
 static bool wants_view_change(const struct pbft_core *c, const struct pbft_claim *m)
 {
     if (m->sender >= c->n) return false;
-    if (m->sender == c->id) return m->view > c->view;
     for (pbft_id id = 0; id < c->n; id++) /* a NEW-VIEW waits for it? */
         if (c->new_views[id].frame != NULL && c->new_views[id].view == m->view &&
             pbft_signers_has(c->new_views[id].missing, m->sender))
             return true;
+    if (m->sender == c->id) return m->view > c->view;
     if (m->view < c->view || (m->view == c->view && c->active)) return false;
     const struct view_change *held = &c->vcs[m->sender];
     return held->frame == NULL || m->view > held->view ||

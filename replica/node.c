@@ -64,6 +64,7 @@ static bool make_core(struct pbft_node *node)
         .functions = {node, pbft_digest_proposal, pbft_digest_null, pbft_digest_view_change,
                       pbft_digest_new_view, sign_frame, sign_body},
         .pool = node->config.pool,
+        .body_max_bytes = node->config.body_max_bytes,
         .mute = node->config.mute,
     };
     size_t size = pbft_core_size(&config);
@@ -365,6 +366,7 @@ void pbft_node_tick(struct pbft_node *node, struct pbft_time time)
     node_fetch_tick(node);
     node_transfer_tick(node);
     node_release_held(node);
+    node_recheck_tick(node);
     node_settle(node);
 }
 

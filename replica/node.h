@@ -42,6 +42,7 @@ struct pbft_node_config {
     struct pbft_frame_pool *pool;
     struct pbft_log *log;      /* vote log; the node appends, SYNC jobs make durable */
     bool mute;                 /* PROTOCOL 29 */
+    uint64_t body_max_bytes;   /* proposals that the core keeps (pbft/core.h); 0: no bound */
     uint64_t outbox_max_bytes; /* frames that wait for an lsn or for a connection's queue */
     const struct pbft_node_hooks *hooks; /* may be NULL */
 };

@@ -202,7 +202,9 @@ enum pbft_verdict node_on_request(struct pbft_node *node, const struct pbft_peer
     if (admitted_find(c, request->session, request->t) != NULL)
         return request_to_core(node, from, request->client_index, request->session, request->t,
                                &request->digest, frame);
-    if (c->lookups >= node->p->client_quota ||
+    /* A liar may repeat what a client once signed: it gets at most half of the client's room. */
+    uint32_t lookups_max = from_client ? node->p->client_quota : node->p->client_quota / 2;
+    if (c->lookups >= lookups_max ||
         c->admitted_bytes + c->query_bytes + frame->size > client_bytes_max(node)) {
         if (from_client) send_busy(node, from, request->session, request->t);
         return PBFT_DROP_BUSY;
@@ -235,6 +237,46 @@ void node_lookup_done(struct pbft_node *node, struct task *task)
     }
     task->verdict = request_to_core(node, &task->peer, task->client_index, task->session, task->t,
                                     &task->digest, task->frame);
+}
+
+/* A pending request whose session was overtaken by a newer one, or retired, never executes: the
+ * primary that it is forwarded to answers EXPIRED instead of proposing it. Else: a client that
+ * shows an overtaken request to backups alone makes them leave a correct primary's view
+ * (FAULTS 3.22). */
+void node_recheck_tick(struct pbft_node *node)
+{
+    if (node->now_ns < node->recheck_ns) return;
+    node->recheck_ns = node->now_ns + node->p->view_timeout_ns / RECHECKS_PER_TIMEOUT;
+    uint32_t client;
+    uint64_t session, t;
+    if (!pbft_core_oldest_request(node->core, &client, &session, &t)) return;
+    bool again =
+        node->recheck_t == t && node->recheck_session == session && node->recheck_client == client;
+    node->recheck_client = client;
+    node->recheck_session = session;
+    node->recheck_t = t;
+    if (!again || node->rechecks > 0 || node->clients[client] == NULL) return;
+    const struct client *c = node->clients[client];
+    for (size_t i = 0; i < c->admitted_count; i++) {
+        struct task *task = node_queue(node, TASK_RECHECK);
+        task->client_index = client;
+        task->session = c->admitted[i].session;
+        task->t = c->admitted[i].t;
+        task->digest = c->admitted[i].digest;
+        node->rechecks++;
+    }
+}
+
+void node_recheck_done(struct pbft_node *node, struct task *task)
+{
+    PBFT_ASSERT(node->rechecks > 0);
+    node->rechecks--;
+    if (task->lookup != PBFT_LOOKUP_REPLY) return;
+    struct pbft_event event = {.kind = PBFT_EVENT_REQUEST_OVER};
+    event.request_over.done =
+        (struct pbft_done_request){task->client_index, task->session, task->t, task->low};
+    node_forget_request(node, &event.request_over.done);
+    node_step(node, &event);
 }
 
 /* ---- reads ---- */

@@ -87,6 +87,7 @@ void node_drop_executions(struct pbft_node *node)
     for (struct task *task = task_pop(&node->tasks); task != NULL; task = task_pop(&node->tasks)) {
         switch (task->kind) {
         case TASK_LOOKUP:
+        case TASK_RECHECK:
         case TASK_QUERY:
         case TASK_RESULT:
         case TASK_INSTALL_PAGE: task_push(&kept, task); break; /* pages settle their peer's count */
@@ -240,6 +241,7 @@ void node_apply_done(struct pbft_node *node, struct pbft_job *job)
             node_lookup_done(node, task);
             if (task->verdict != PBFT_OK) node->dropped[task->verdict]++;
             break;
+        case TASK_RECHECK: node_recheck_done(node, task); break;
         case TASK_QUERY: node_query_done(node, task); break;
         case TASK_RESULT: node_result_done(node, task); break;
         case TASK_INSTALL_BEGIN: break;

@@ -92,17 +92,15 @@ uint64_t node_fetch_deadline(const struct pbft_node *node)
 
 /* ---- serving ---- */
 
-/* Transfer must not starve agreement: each peer has a bucket of bytes. */
-static bool page_allowed(struct pbft_node *node, struct peer_state *peer, size_t bytes)
+/* What is served must not starve agreement: each peer has a bucket of bytes. */
+static void tokens_refill(const struct pbft_node *node, struct peer_state *peer)
 {
     uint64_t passed_us = (node->now_ns - peer->page_tokens_ns) / 1000u;
     if (peer->page_tokens_ns == 0 || passed_us > 1000000u) passed_us = 1000000u;
-    peer->page_tokens += passed_us * PAGE_BYTES_PER_SECOND / 1000000u;
+    if (passed_us == 0) return;
+    peer->page_tokens += (int64_t)passed_us * PAGE_BYTES_PER_SECOND / 1000000;
     if (peer->page_tokens > PAGE_BUCKET_BYTES) peer->page_tokens = PAGE_BUCKET_BYTES;
     peer->page_tokens_ns = node->now_ns;
-    if (peer->page_tokens < bytes) return false;
-    peer->page_tokens -= bytes;
-    return true;
 }
 
 static enum pbft_verdict serve_page(struct pbft_node *node, const struct pbft_peer *from,
@@ -115,7 +113,9 @@ static enum pbft_verdict serve_page(struct pbft_node *node, const struct pbft_pe
         status = pbft_snapshot_page(node->snapshots[i].snapshot, digest, node->page_scratch,
                                     PBFT_PAGE_BYTES_MAX, &size);
     if (status != PBFT_STATUS_OK) return PBFT_DROP_UNWANTED; /* the peer asks somebody else */
-    if (!page_allowed(node, &node->peers[from->index], size)) return PBFT_DROP_QUOTA;
+    struct peer_state *peer = &node->peers[from->index];
+    if (peer->page_tokens < (int64_t)size) return PBFT_DROP_QUOTA;
+    peer->page_tokens -= (int64_t)size;
     struct pbft_msg msg = {.type = PBFT_PAGE};
     msg.page = (struct pbft_span){node->page_scratch, size};
     struct pbft_frame *frame = node_encode(node, &msg);
@@ -128,9 +128,14 @@ static enum pbft_verdict serve_page(struct pbft_node *node, const struct pbft_pe
 enum pbft_verdict node_on_fetch(struct pbft_node *node, const struct pbft_peer *from,
                                 const struct pbft_fetch *fetch)
 {
+    struct peer_state *peer = &node->peers[from->index];
+    tokens_refill(node, peer);
     if (fetch->kind == PBFT_FETCH_PAGE) return serve_page(node, from, &fetch->digest);
+    /* Megabytes for a FETCH of a hundred bytes: before they are copied, let alone queued. */
+    if (peer->page_tokens <= 0) return PBFT_DROP_QUOTA;
     struct pbft_frame *frame = pbft_core_serve(node->core, fetch);
     if (frame == NULL) return PBFT_DROP_UNWANTED;
+    peer->page_tokens -= frame->size;
     /* It may hold our own signature, and nobody may see that before it is durable (FAULTS 4.4). */
     node_send(node, pbft_signers_of(from->index), node->core_last, frame);
     pbft_frame_release(frame);

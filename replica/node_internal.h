@@ -15,19 +15,22 @@
 #define NEVER UINT64_MAX
 
 #define FETCH_RETRY_NS        UINT64_C(100000000) /* ask the next peer after this long */
-#define PAGE_RETRY_NS         UINT64_C(100000000)
-#define PAGES_PER_PEER        8u          /* asked of one peer and not answered */
-#define PAGES_OUTSTANDING     64u         /* of all peers together */
-#define PEER_STRIKES_MAX      3u          /* silent or lying so often: asked last */
-#define PAGE_BUCKET_BYTES     (4u << 20)  /* what a peer may be served in a burst */
-#define PAGE_BYTES_PER_SECOND (32u << 20) /* and from then on; agreement must not starve */
-#define CONNECTIONS_MAX       64u         /* of one client key */
+#define PAGE_RETRY_NS         UINT64_C(100000000) /* doubles when pages come later than that */
+#define PAGE_RETRY_MAX_NS     UINT64_C(1600000000)
+#define PAGES_OWED_MAX        (2u * PAGES_PER_PEER)
+#define PAGES_PER_PEER        8u         /* asked of one peer and not answered */
+#define PAGES_OUTSTANDING     64u        /* of all peers together */
+#define PEER_STRIKES_MAX      3u         /* silent or lying so often: asked last */
+#define PAGE_BUCKET_BYTES     (4 << 20)  /* what a peer may be served in a burst */
+#define PAGE_BYTES_PER_SECOND (32 << 20) /* and from then on; agreement must not starve */
+#define CONNECTIONS_MAX       64u        /* of one client key */
 #define ROUTES_MAX            64u /* sessions of one client key whose connection is remembered */
 #define EXECUTES_PER_JOB      64u
 #define TASKS_PER_JOB         1024u
 #define ROOTS_KEPT            8u
-#define QUERY_HOLD_TIMEOUTS   2u /* a held read is dropped after so many base time-outs */
-#define CARRY_BYTES_DIVISOR   32u/* cut the log once it is filled to this part of its cap */
+#define RECHECKS_PER_TIMEOUT  4u
+#define QUERY_HOLD_TIMEOUTS   2u  /* a held read is dropped after so many base time-outs */
+#define CARRY_BYTES_DIVISOR   32u /* cut the log once it is filled to this part of its cap */
 
 void *node_grow(void *array, size_t *capacity, size_t count, size_t item); /* room for one more */
 void *node_alloc(size_t bytes); /* zeroed; ends the process when there is no memory */
@@ -37,6 +40,7 @@ void *node_alloc(size_t bytes); /* zeroed; ends the process when there is no mem
 enum task_kind {
     TASK_EXECUTE,
     TASK_LOOKUP,
+    TASK_RECHECK, /* of an admitted request: can it execute at all? */
     TASK_QUERY,
     TASK_RESULT,
     TASK_SNAPSHOT,
@@ -57,6 +61,7 @@ struct task {
     struct pbft_digest
         digest; /* LOOKUP: request; INSTALL_BEGIN: root; INSTALL_PAGE: out, its hash */
     enum pbft_lookup lookup;
+    uint64_t low;             /* out, RECHECK: pbft_done_request.low */
     struct pbft_frame *reply; /* out: LOOKUP, RESULT, QUERY */
     struct pbft_query query;
     /* EXECUTE, SNAPSHOT, INSTALL_STEP */
@@ -200,6 +205,7 @@ struct transfer {
     pbft_seq seq;
     struct pbft_digest root;
     pbft_signers hint;
+    uint64_t retry_ns;
     bool step_wanted; /* something changed: look for more pages to ask for */
     bool step_queued;
     struct page_ask asks[PAGES_OUTSTANDING];
@@ -214,8 +220,9 @@ struct peer_state {
     uint64_t connection;
     unsigned strikes;      /* pages it owed or spoiled during the running transfer */
     unsigned asks;         /* pages outstanding */
+    unsigned pages_owed;   /* asked for and not come, be it that others were asked since */
     unsigned pages_queued; /* its PAGEs in the APPLY queue */
-    uint64_t page_tokens;  /* bytes it may still be served */
+    int64_t page_tokens;   /* bytes it may still be served; a whole proposal may overdraw it */
     uint64_t page_tokens_ns;
 };
 
@@ -262,6 +269,7 @@ struct pbft_node {
     size_t live_count, live_capacity;
     struct live_record last_view_change, last_new_view, last_stable;
     pbft_lsn carry_first, carry_last; /* 0: no cut is under way */
+    uint64_t cut_bytes;               /* held after the last one */
 
     /* node_apply.c */
     struct apply_side side;
@@ -284,6 +292,10 @@ struct pbft_node {
     struct held_query *held;
     size_t held_count, held_capacity;
     uint64_t queries_answered, queries_held, replies_sent, busy_sent;
+    uint64_t recheck_ns; /* when the oldest pending request is looked at next */
+    uint32_t recheck_client;
+    uint64_t recheck_session, recheck_t; /* the oldest when it was looked at last */
+    size_t rechecks;                     /* queued */
 
     /* node_fetch.c */
     struct fetch_item *fetches;
@@ -352,6 +364,8 @@ void node_reply(struct pbft_node *node, uint32_t client_index, uint64_t session,
                 struct pbft_frame *reply, pbft_lsn needs_lsn); /* takes the reference */
 void node_forget_request(struct pbft_node *node, const struct pbft_done_request *done);
 void node_lookup_done(struct pbft_node *node, struct task *task);
+void node_recheck_tick(struct pbft_node *node);
+void node_recheck_done(struct pbft_node *node, struct task *task);
 void node_query_done(struct pbft_node *node, struct task *task);
 void node_result_done(struct pbft_node *node, struct task *task);
 void node_recheck_admitted(struct pbft_node *node); /* the state was replaced */

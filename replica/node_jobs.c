@@ -59,6 +59,7 @@ static void run_lookup(struct apply_side *side, struct task *task)
     struct pbft_applied applied = {0};
     task->lookup = pbft_apply_lookup(side->apply, task->client_index, task->session, task->t,
                                      &task->digest, &applied);
+    task->low = applied.low;
     if (task->lookup == PBFT_LOOKUP_REPLY)
         task->reply = reply_for(side, task->client_index, task->t, applied.reply);
 }
@@ -120,6 +121,7 @@ void apply_side_run(struct apply_side *side, struct task *task)
     switch (task->kind) {
     case TASK_EXECUTE: run_execute(side, task); break;
     case TASK_LOOKUP: run_lookup(side, task); break;
+    case TASK_RECHECK: run_lookup(side, task); break;
     case TASK_QUERY: task->reply = pbft_apply_query(side->apply, &task->query); break;
     case TASK_RESULT:
         task->reply = pbft_apply_result(side->apply, task->client_index, task->session, task->t);

@@ -66,6 +66,14 @@ static pbft_seq record_seq(struct pbft_frame *const frames[2])
     return 0;
 }
 
+static void live_remove(struct pbft_node *node, size_t at)
+{
+    live_release(&node->live[at]);
+    for (size_t k = at + 1; k < node->live_count; k++)
+        node->live[k - 1] = node->live[k];
+    node->live_count--;
+}
+
 /* Many views without a stable checkpoint could pile up records: beyond the bound the oldest one
  * goes that a newer one of its kind and number follows. Its view is over. */
 static void live_bound(struct pbft_node *node)
@@ -75,18 +83,27 @@ static void live_bound(struct pbft_node *node)
         for (size_t j = i + 1; j < node->live_count; j++) {
             if (node->live[j].kind != node->live[i].kind || node->live[j].seq != node->live[i].seq)
                 continue;
-            live_release(&node->live[i]);
-            for (size_t k = i + 1; k < node->live_count; k++)
-                node->live[k - 1] = node->live[k];
-            node->live_count--;
+            live_remove(node, i);
             return;
         }
     }
 }
 
+/* The same proposal accepted again in a later view: one copy of its bytes is carried over. The vote
+ * beside the older one is of a view that a logged VIEW-CHANGE has left. */
+static void live_supersede(struct pbft_node *node, pbft_seq seq, const struct pbft_frame *proposal)
+{
+    if (node->last_new_view.frames[0] == NULL) return; /* still in the first view */
+    for (size_t i = node->live_count; i-- > 0;)
+        if (node->live[i].kind == PBFT_RECORD_PROPOSAL && node->live[i].seq == seq &&
+            node->live[i].frames[0] == proposal)
+            live_remove(node, i);
+}
+
 static void live_add(struct pbft_node *node, enum pbft_record_kind kind,
                      struct pbft_frame *const frames[2])
 {
+    if (kind == PBFT_RECORD_PROPOSAL) live_supersede(node, record_seq(frames), frames[0]);
     live_bound(node);
     node->live = node_grow(node->live, &node->live_capacity, node->live_count, sizeof *node->live);
     struct live_record *r = &node->live[node->live_count++];
@@ -108,6 +125,8 @@ static void remember(struct pbft_node *node, enum pbft_record_kind kind,
     }
 }
 
+static void cut_if_filling(struct pbft_node *node);
+
 void node_persist(struct pbft_node *node, const struct pbft_effect *effect)
 {
     PBFT_ASSERT(effect->persist.lsn > node->core_last);
@@ -118,6 +137,7 @@ void node_persist(struct pbft_node *node, const struct pbft_effect *effect)
         node_grow(node->pairs, &node->pair_capacity, node->pair_count, sizeof *node->pairs);
     node->pairs[node->pair_count++] = (struct lsn_pair){effect->persist.lsn, node->log_last};
     if (effect->persist.sync) node->sync_wanted = true;
+    cut_if_filling(node);
 }
 
 /* ---- cutting ---- */
@@ -156,11 +176,24 @@ void node_log_stable(struct pbft_node *node, pbft_seq seq)
         begin_cut(node);
 }
 
+/* Views may follow each other without a checkpoint between them; what they left behind goes. Not
+ * again before the log has doubled: what is carried over may be most of it. */
+static void cut_if_filling(struct pbft_node *node)
+{
+    if (node->carry_first != 0 || node->storage_failed) return;
+    struct pbft_log_stats stats;
+    pbft_log_stats(node->config.log, &stats);
+    if (stats.bytes > stats.bytes_max / 2 && stats.bytes / 2 > node->cut_bytes) begin_cut(node);
+}
+
 static void finish_cut(struct pbft_node *node)
 {
     if (node->carry_first == 0 || node->log_durable < node->carry_last) return;
     enum pbft_status status = pbft_log_cut(node->config.log, node->carry_first, node->carry_last);
     if (status != PBFT_STATUS_OK) storage_failed(node, "cut", status);
+    struct pbft_log_stats stats;
+    pbft_log_stats(node->config.log, &stats);
+    node->cut_bytes = stats.bytes;
     node->carry_first = node->carry_last = 0;
 }
 

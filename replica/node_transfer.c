@@ -22,6 +22,7 @@ void node_transfer_begin(struct pbft_node *node, pbft_seq seq, const struct pbft
     for (pbft_id id = 0; id < node->n; id++)
         node->peers[id].strikes = 0;
     t->active = true;
+    t->retry_ns = PAGE_RETRY_NS;
     t->seq = seq;
     t->root = *root;
     t->hint = hint;
@@ -62,8 +63,9 @@ static void ask_pages(struct pbft_node *node)
     pbft_id id;
     while (t->wanted_count > 0 && t->ask_count < PAGES_OUTSTANDING && choose_peer(node, &id)) {
         struct page_ask *ask = &t->asks[t->ask_count++];
-        *ask = (struct page_ask){t->wanted[--t->wanted_count], id, node->now_ns + PAGE_RETRY_NS};
+        *ask = (struct page_ask){t->wanted[--t->wanted_count], id, node->now_ns + t->retry_ns};
         node->peers[id].asks++;
+        if (node->peers[id].pages_owed < PAGES_OWED_MAX) node->peers[id].pages_owed++;
         struct pbft_fetch what = {.kind = PBFT_FETCH_PAGE, .digest = ask->digest};
         node_send_fetch(node, id, &what);
     }
@@ -144,13 +146,34 @@ enum pbft_verdict node_on_page(struct pbft_node *node, const struct pbft_peer *f
                                struct pbft_span page, struct pbft_frame *frame)
 {
     struct peer_state *peer = &node->peers[from->index];
-    if (!node->transfer.active || peer->pages_queued >= peer->asks) return PBFT_DROP_UNWANTED;
+    if (!node->transfer.active || peer->pages_owed == 0) return PBFT_DROP_UNWANTED;
+    peer->pages_owed--;
     peer->pages_queued++;
     struct task *task = node_queue(node, TASK_INSTALL_PAGE);
     task->peer = *from;
     task->frame = pbft_frame_retain(frame);
     task->page = page;
     return PBFT_OK;
+}
+
+/* A page that others were asked for meanwhile, and it is installed. Else: a laggard further away
+ * than PAGE_RETRY_NS never gets a single page, for each comes after its ask was given up. */
+static void page_late(struct pbft_node *node, const struct pbft_digest *digest)
+{
+    struct transfer *t = &node->transfer;
+    if (t->retry_ns < PAGE_RETRY_MAX_NS) t->retry_ns *= 2;
+    for (size_t i = 0; i < t->ask_count; i++) {
+        if (!pbft_digest_equal(&t->asks[i].digest, digest)) continue;
+        node->peers[t->asks[i].peer].asks--;
+        t->asks[i] = t->asks[--t->ask_count];
+        break;
+    }
+    for (size_t i = 0; i < t->wanted_count; i++) {
+        if (!pbft_digest_equal(&t->wanted[i], digest)) continue;
+        t->wanted[i] = t->wanted[--t->wanted_count];
+        break;
+    }
+    t->step_wanted = true;
 }
 
 void node_page_done(struct pbft_node *node, struct task *task)
@@ -164,7 +187,11 @@ void node_page_done(struct pbft_node *node, struct task *task)
     while (at < t->ask_count &&
            (t->asks[at].peer != id || !pbft_digest_equal(&t->asks[at].digest, &task->digest)))
         at++;
-    if (at == t->ask_count) { /* not what it was asked for */
+    if (at == t->ask_count && task->verdict == PBFT_OK) {
+        page_late(node, &task->digest);
+    } else if (at == t->ask_count && task->verdict == PBFT_DROP_UNWANTED) {
+        node->dropped[PBFT_DROP_UNWANTED]++; /* another was faster; if it lies, its asks time out */
+    } else if (at == t->ask_count) {         /* not what it was asked for */
         node->dropped[PBFT_DROP_DIGEST]++;
         strike(node, id);
         fail_peer(node, id);

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #define OUTBOX_DIVISOR 4u /* of the frame pool's budget */
+#define BODY_DIVISOR   4u /* the same */
 #define DRAIN_EVERY_NS                                                                             \
     MILLISECOND_NS /* a long batch of events must not hold back what it caused                     \
                     */
@@ -279,6 +280,7 @@ static bool open_node(struct pbft_runtime *r)
         .pool = pbft_pool_frames(c->pool),
         .log = r->log,
         .mute = r->starts > 1, /* PROTOCOL 29: this durability forgets */
+        .body_max_bytes = c->replica->frames_max_bytes / BODY_DIVISOR,
         .outbox_max_bytes = c->replica->frames_max_bytes / OUTBOX_DIVISOR,
         .hooks = c->hooks,
     };

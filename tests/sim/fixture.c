@@ -25,6 +25,7 @@ void *sim_grow(void *array, size_t *capacity, size_t count, size_t item)
     size_t larger = *capacity == 0 ? 32 : *capacity * 2;
     void *memory = realloc(array, larger * item);
     if (memory == NULL) pbft_panic(__FILE__, __LINE__, "out of memory");
+    /* cppcheck-suppress nullPointerArithmeticRedundantCheck ; pbft_panic() does not return */
     memset((uint8_t *)memory + *capacity * item, 0, (larger - *capacity) * item);
     *capacity = larger;
     return memory;
@@ -331,6 +332,7 @@ static void start_node(struct sim *sim, pbft_id id)
                                       .pool = pbft_pool_frames(sim->pool),
                                       .log = n->log,
                                       .mute = n->mute,
+                                      .body_max_bytes = sim->o.body_max_bytes,
                                       .outbox_max_bytes = OUTBOX_BYTES,
                                       .hooks = &n->hooks};
     n->node = pbft_node_new(&config);
@@ -526,7 +528,7 @@ struct sim *sim_new(const struct sim_options *options)
     sim->random = options->seed * UINT64_C(0xD1342543DE82EF95) + 1;
     sim->wall_base_ns = WALL_BASE_NS;
     sim->trace_hash = UINT64_C(0xCBF29CE484222325);
-    sim->pool = pbft_pool_new(POOL_BYTES);
+    sim->pool = pbft_pool_new(options->pool_bytes == 0 ? POOL_BYTES : options->pool_bytes);
     sim->nodes = sim_alloc(sim->n * sizeof *sim->nodes);
     sim->clients = sim_alloc(options->clients * sizeof *sim->clients);
     sim->blocked = sim_alloc(sim->n * sizeof *sim->blocked);

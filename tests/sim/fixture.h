@@ -50,6 +50,8 @@ struct sim_options {
     pbft_signers byzantine;              /* hooks may misbehave; invariants skip these */
     uint32_t client_window;              /* outstanding per client core */
     uint64_t client_retry_ns;            /* 0: the client core's default */
+    uint64_t pool_bytes;                 /* frames of everybody together; 0: 1 GiB */
+    uint64_t body_max_bytes;             /* of each replica's core; 0: no bound */
     bool expect_no_view_change;          /* FAULTS 3.22: a VIEW effect is a failure */
 };
 
