@@ -120,7 +120,7 @@ void apply_side_run(struct apply_side *side, struct task *task)
 {
     switch (task->kind) {
     case TASK_EXECUTE: run_execute(side, task); break;
-    case TASK_LOOKUP: run_lookup(side, task); break;
+    case TASK_LOOKUP:
     case TASK_RECHECK: run_lookup(side, task); break;
     case TASK_QUERY: task->reply = pbft_apply_query(side->apply, &task->query); break;
     case TASK_RESULT:

@@ -201,6 +201,7 @@ static int run(struct line *line)
     }
     bool help = line->help || strcmp(verb, "help") == 0;
     if (strcmp(verb, "help") == 0) verb = line->argv[1];
+    PBFT_ASSERT(verb != NULL); /* main() counted the arguments */
     const struct ctl_command *command = find(verb);
     if (command == NULL)
         return ctl_fail(CTL_USAGE, "there is no %s '%.40s'; see pbftctl --help.",

@@ -196,7 +196,8 @@ static int check_faulty(const struct up *up)
         const char *argument;
         const struct pbft_fault_strategy *s = strategy_of(up->faulty[id], &argument);
         bool client = s != NULL && s->argument != NULL && strcmp(s->argument, "CLIENT") == 0;
-        if (client && strtoul(argument, NULL, 10) >= up->cluster.cluster.client_count)
+        if (client && argument != NULL &&
+            strtoul(argument, NULL, 10) >= up->cluster.cluster.client_count)
             return ctl_fail(CTL_USAGE, "--faulty %u=%s: the clients of %s are 0 to %u.",
                             (unsigned)id, up->faulty[id], up->dir,
                             (unsigned)up->cluster.cluster.client_count - 1);

@@ -362,7 +362,7 @@ struct pbft_faults *pbft_faults_new(const char *spec, const struct pbft_faults_c
 void pbft_faults_free(struct pbft_faults *f)
 {
     if (f == NULL) return;
-    for (uint32_t i = 0; i < f->delayed_count; i++)
+    for (uint32_t i = 0; f->delayed != NULL && i < f->delayed_count; i++)
         pbft_frame_release(f->delayed[(f->delayed_first + i) % DELAY_QUEUE_MAX].frame);
     for (uint32_t i = 0; i < REPLAY_KEPT; i++)
         pbft_frame_release(f->recorded[i]);

@@ -367,8 +367,8 @@ static struct pbft_frame *altered(struct mutator *m, pbft_id as, const struct pb
 static struct pbft_frame *invented_view_change(struct mutator *m, pbft_id as)
 {
     struct pbft_msg msg = {.type = PBFT_VIEW_CHANGE};
-    msg.view_change.view =
-        chance(m, 700) ? m->high_view + 1 + roll(m, 2 * m->n) : other_number(m, m->high_view);
+    msg.view_change.view = chance(m, 700) ? m->high_view + 1 + roll(m, 2u * (uint64_t)m->n)
+                                          : other_number(m, m->high_view);
     msg.view_change.sender = as;
     msg.view_change.stable_root = m->cluster->genesis_root;
     return sim_message(m->sim, as, &msg);
@@ -378,7 +378,7 @@ static struct pbft_frame *invented_status(struct mutator *m, pbft_id as)
 {
     struct pbft_msg msg = {.type = PBFT_STATUS_MSG};
     msg.status.view = m->high_view;
-    msg.status.executed = m->high_seq - roll(m, 3 * params(m)->window);
+    msg.status.executed = m->high_seq - roll(m, 3u * (uint64_t)params(m)->window);
     msg.status.stable = msg.status.executed;
     msg.status.counter = (sim_now(m->sim) << 8) + roll(m, 256);
     alter_status(m, &msg.status);
