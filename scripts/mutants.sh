@@ -6,8 +6,7 @@
 # must fail. A patch that does not apply or does not compile is an error, not a success; so is a copy
 # whose tests fail without any patch. A hang counts as caught once it has lasted LIMIT seconds.
 #
-# SHARD=K/N takes every N-th patch, from the K-th on (K = 0 .. N-1): CI takes another eighth for each
-# commit, so that it ends in minutes.
+# SHARD=K/N takes every N-th patch, from the K-th on (K = 0 .. N-1).
 set -uo pipefail
 
 cd "$(dirname "$0")/.." || exit

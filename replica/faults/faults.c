@@ -72,6 +72,7 @@ static bool decode(struct pbft_faults *f, struct pbft_frame *frame, struct pbft_
 static struct pbft_frame *encode(struct pbft_faults *f, const struct pbft_msg *msg)
 {
     size_t size = pbft_wire_size(msg);
+    if (size == 0) return NULL; /* the forgery is no message at all */
     struct pbft_frame *frame = pbft_frame_new(f->config.pool, (uint32_t)size);
     if (frame == NULL) return NULL;
     frame->size = (uint32_t)pbft_wire_encode(msg, frame->bytes, size);
@@ -152,7 +153,17 @@ static struct pbft_frame *forge_reply(struct pbft_faults *f, struct pbft_frame *
     }
     struct pbft_frame *forged = encode(f, &msg);
     free(wrong);
-    return forged;
+    if (forged != NULL) return forged;
+    /* The flipped byte was a length: lie with a bare digest instead. */
+    if (query) {
+        msg.query_reply.flags &= (uint8_t)~PBFT_REPLY_HAS_BODY;
+        msg.query_reply.body = (struct pbft_span){NULL, 0};
+    } else {
+        msg.reply.flags &= (uint8_t)~PBFT_REPLY_HAS_BODY;
+        msg.reply.body = (struct pbft_span){NULL, 0};
+    }
+    result->bytes[0] ^= 0x55;
+    return encode(f, &msg);
 }
 
 /* A NEW-VIEW whose O forgets what was prepared, or re-proposes what never was. */

@@ -136,7 +136,7 @@ static unsigned pick_ports(unsigned count)
     return 0;
 }
 
-static void dump_log(const struct live *l)
+void live_dump_log(const struct live *l)
 {
     FILE *file = fopen(l->log, "r");
     if (file == NULL) return;
@@ -221,7 +221,7 @@ void live_start(struct live *l, unsigned nodes, unsigned clients, const char *fa
     l->up = spawn(argv, log, log);
     close(log);
     if (!wait_ready(l)) {
-        dump_log(l);
+        live_dump_log(l);
         live_stop(l);
         cr_assert_fail("the cluster did not become ready");
     }
@@ -234,7 +234,7 @@ void live_stop(struct live *l)
     int status = wait_status(l->up, now_s() + 15);
     l->up = 0;
     if (status != 0) {
-        dump_log(l);
+        live_dump_log(l);
         cr_expect_fail("`pbftctl up` ended with status %d after SIGTERM", status);
         return; /* keep the folder: it explains why */
     }
@@ -333,7 +333,7 @@ bool live_roots_agree(const struct live *l, uint64_t after)
         live_sleep_ms(100);
     }
     fprintf(stderr, "roots do not agree (id:stable:root):%s\n", last);
-    dump_log(l);
+    live_dump_log(l);
     return false;
 }
 

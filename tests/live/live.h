@@ -31,6 +31,7 @@ struct live {
 void live_start(struct live *l, unsigned nodes, unsigned clients, const char *faulty,
                 const char *service, const char *pbftd);
 void live_stop(struct live *l);
+void live_dump_log(const struct live *l); /* its end, to standard error: why something failed */
 
 /* Run pbftctl with `--cluster DIR` and the arguments (NULL ends them); standard output into `out`.
  * Returns its exit status, -1 if it was killed or took longer than 30 s. */

@@ -37,6 +37,7 @@ static void with_strategy(const char *strategy, unsigned node, bool force_view_c
     double acts = live_metric(&l, node, "pbft_fault_acts_total");
     fprintf(stderr, "%s: %.0f acts, %u writes acknowledged, longest wait %.0f ms\n", faulty, acts,
             acknowledged, longest_ms);
+    if (acts <= 0) live_dump_log(&l);
     cr_expect_gt(acts, 0.0, "%s: it never had the chance", faulty);
     cr_expect_gt(acknowledged, 20, "%s", faulty);
     cr_expect_eq(lost, 0, "%s: %u acknowledged writes were lost", faulty, lost);
