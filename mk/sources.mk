@@ -21,7 +21,7 @@ PROGRAMS := $(foreach p,pbftd pbftd-faulty pbftctl pbft-bench pbft-gateway pbft-
 EXAMPLES_SRC := $(sort $(wildcard examples/*.c))
 
 # Tests. tests/sim holds the virtual-time cluster, a library for rules, unit and sim.
-SIM_SRC         := $(filter-out tests/sim/test_%.c tests/sim/pbft_sim.c,$(sort $(wildcard tests/sim/*.c)))
+SIM_SRC         := $(filter-out tests/sim/test_%.c tests/sim/pbft_%.c,$(sort $(wildcard tests/sim/*.c)))
 unit_TEST_SRC   := $(sort $(wildcard tests/unit/*.c))
 rules_TEST_SRC  := $(sort $(wildcard tests/rules/*.c))
 golden_TEST_SRC := $(sort $(wildcard tests/golden/*.c))

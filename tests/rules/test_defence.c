@@ -188,3 +188,92 @@ Test(faults, r3_18_a_pool_that_runs_dry_costs_time_and_nothing_else)
         storm_run(seed * 1000, true, verdicts);
     must_see(verdicts);
 }
+
+/* Claims and messages that no door lets through, shown to the core all the same. */
+Test(protocol, r16_claims_of_nobody_and_other_epochs_are_not_wanted)
+{
+    struct net *t = net_solo(4, 1);
+    static const uint8_t types[] = {PBFT_PREPARE, PBFT_COMMIT, PBFT_CHECKPOINT, PBFT_VIEW_CHANGE};
+    for (size_t i = 0; i < sizeof types; i++) {
+        struct pbft_claim claim = {.type = types[i],
+                                   .epoch = t->cluster.epoch,
+                                   .view = types[i] == PBFT_VIEW_CHANGE ? 1 : 0,
+                                   .seq = t->params.checkpoint_interval,
+                                   .sender = 2};
+        cr_expect(pbft_core_wants(t->nodes[1].core, 2, &claim), "type %u", types[i]);
+        cr_expect_not(pbft_core_wants(t->nodes[1].core, 4, &claim), "a channel of nobody");
+        claim.epoch++;
+        cr_expect_not(pbft_core_wants(t->nodes[1].core, 2, &claim), "another epoch");
+        claim.epoch--;
+        claim.sender = 4;
+        cr_expect_not(pbft_core_wants(t->nodes[1].core, 2, &claim), "signed by nobody");
+    }
+    net_free(t);
+}
+
+static enum pbft_verdict show(struct net *t, pbft_id from, struct pbft_frame *frame)
+{
+    struct pbft_msg msg = *net_decode(t, frame);
+    struct pbft_event event = {.kind = PBFT_EVENT_MESSAGE,
+                               .message = {.msg = &msg, .frame = frame, .from = from}};
+    enum pbft_verdict verdict;
+    net_step_core(&t->nodes[1], &event, &verdict);
+    pbft_frame_release(frame);
+    return verdict;
+}
+
+Test(protocol, r16_what_the_door_would_refuse_the_core_refuses_too)
+{
+    struct net *t = net_solo(4, 1);
+    pbft_seq k = t->params.checkpoint_interval;
+    struct pbft_digest root = {{9}};
+    cr_expect_eq(show(t, 4, net_vote(t, PBFT_COMMIT, 2, 0, 1, &root)), PBFT_DROP_SENDER);
+    cr_expect_eq(show(t, 1, net_status(t, 0, 0, 0, 1, 0)), PBFT_DROP_SENDER, "our own STATUS");
+    cr_expect_eq(show(t, 2, net_checkpoint(t, 2, k - 1, &root)), PBFT_DROP_MALFORMED);
+    cr_expect_eq(show(t, 2, net_checkpoint_certificate(t, k + 1, &root, NET_BIT(3) - 1)),
+                 PBFT_DROP_CERTIFICATE, "no multiple of K");
+    cr_expect_eq(show(t, 2, net_commit_certificate(t, 0, 1, NULL, NET_BIT(3) - 1)), PBFT_OK,
+                 "the null request needs no body");
+    struct net_batch batch = net_batch(t, 0, 1, 1, "op");
+    struct pbft_frame *bare = net_commit_certificate(t, 0, 2, &batch, NET_BIT(3) - 1);
+    struct pbft_msg msg = *net_decode(t, bare);
+    msg.certificate.has_proposal = 0;
+    struct pbft_event event = {.kind = PBFT_EVENT_MESSAGE,
+                               .message = {.msg = &msg, .frame = bare, .from = 2}};
+    enum pbft_verdict verdict;
+    net_step_core(&t->nodes[1], &event, &verdict);
+    cr_expect_eq(verdict, PBFT_DROP_CERTIFICATE, "a decision whose batch nobody has");
+    pbft_frame_release(bare);
+    net_free(t);
+}
+
+/* Completions of a state that is being replaced, or of a window that has passed (FAULTS 4.20). */
+Test(faults, r4_20_completions_that_come_too_late_change_nothing)
+{
+    struct net *t = net_solo(4, 1);
+    pbft_seq k = t->params.checkpoint_interval;
+    struct pbft_digest root = {{9}};
+    struct pbft_event ready = {.kind = PBFT_EVENT_CHECKPOINT_READY,
+                               .checkpoint_ready = {.seq = k * 100, .root = root}};
+    enum pbft_verdict verdict;
+    net_step_core(&t->nodes[1], &ready, &verdict);
+    cr_expect_eq(verdict, PBFT_DROP_STATE, "above the window");
+    struct pbft_event state = {.kind = PBFT_EVENT_STATE_READY,
+                               .state_ready = {.seq = k, .root = root}};
+    net_step_core(&t->nodes[1], &state, &verdict);
+    cr_expect_eq(verdict, PBFT_DROP_STATE, "nothing was asked for");
+
+    show(t, 2, net_checkpoint_certificate(t, 100 * k, &root, NET_BIT(3) - 1));
+    cr_assert(net_info(t, 1).transferring, "far behind: the state is fetched");
+    struct pbft_event executed = {.kind = PBFT_EVENT_EXECUTED, .executed = {.seq = 1}};
+    net_step_core(&t->nodes[1], &executed, &verdict);
+    cr_expect_eq(verdict, PBFT_DROP_STATE, "of the state that is given up");
+    ready.checkpoint_ready.seq = 100 * k;
+    net_step_core(&t->nodes[1], &ready, &verdict);
+    cr_expect_eq(verdict, PBFT_DROP_STATE, "the same");
+    state.state_ready.seq = 99 * k;
+    net_step_core(&t->nodes[1], &state, &verdict);
+    cr_expect_eq(verdict, PBFT_DROP_STATE, "another target");
+    cr_expect(net_info(t, 1).transferring);
+    net_free(t);
+}
