@@ -87,6 +87,7 @@ static void free_connection(struct connection *c)
 {
     if (c->rx != NULL) nng_aio_free(c->rx);
     if (c->tx != NULL) nng_aio_free(c->tx);
+    if (c->tx_now != NULL) nng_aio_free(c->tx_now);
     if (c->stream != NULL) nng_stream_free(c->stream);
     frames_clear(&c->inbox);
     frames_clear(&c->outbox);
@@ -128,6 +129,24 @@ bool connection_start(struct connection *c, nng_aio *aio, uint8_t *bytes, size_t
     return !closed;
 }
 
+/* A send is tried at once; one that has to wait is taken back, with nothing written. */
+size_t connection_write(struct connection *c, uint8_t *bytes, size_t size)
+{
+    nng_iov iov = {bytes, size};
+    size_t written = 0;
+    (void)pthread_mutex_lock(&c->io_lock);
+    if (!c->closed_io) {
+        int failed = nng_aio_set_iov(c->tx_now, 1, &iov);
+        PBFT_ASSERT(failed == 0);
+        nng_stream_send(c->stream, c->tx_now);
+        nng_aio_abort(c->tx_now, NNG_ECANCELED);
+        nng_aio_wait(c->tx_now);
+        if (nng_aio_result(c->tx_now) == 0) written = nng_aio_count(c->tx_now);
+    }
+    (void)pthread_mutex_unlock(&c->io_lock);
+    return written;
+}
+
 static struct connection *new_connection(struct pbft_net *net, nng_stream *stream,
                                          struct dialer *dialer, unsigned listener)
 {
@@ -147,7 +166,8 @@ static struct connection *new_connection(struct pbft_net *net, nng_stream *strea
         pbft_channel_new(net->cluster, net->self, dialer != NULL,
                          dialer != NULL ? &net->cluster->replicas[dialer->id] : NULL, roles);
     if (c->in == NULL || c->channel == NULL || nng_aio_alloc(&c->rx, receive_callback, c) != 0 ||
-        nng_aio_alloc(&c->tx, transmit_callback, c) != 0) {
+        nng_aio_alloc(&c->tx, transmit_callback, c) != 0 ||
+        nng_aio_alloc(&c->tx_now, NULL, NULL) != 0) {
         free_connection(c);
         return NULL;
     }
@@ -317,9 +337,11 @@ bool connection_reap(struct connection *c)
     if (!idle) return false; /* the owner's thread is in the middle of it; next time */
     nng_aio_free(c->rx);
     nng_aio_free(c->tx);
+    nng_aio_free(c->tx_now);
     nng_stream_free(c->stream);
     c->rx = NULL;
     c->tx = NULL;
+    c->tx_now = NULL;
     c->stream = NULL;
     return true;
 }

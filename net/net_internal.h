@@ -102,6 +102,7 @@ struct connection {
     nng_stream *stream;
     nng_aio *rx;
     nng_aio *tx;
+    nng_aio *tx_now; /* has no callback: what the socket takes at once */
     bool rx_busy;
     bool tx_busy;
     struct pbft_channel *channel;
@@ -227,6 +228,9 @@ bool connection_open(struct connection *c, struct pbft_peer peer);
 void connection_note_failure(struct connection *c, const char *text);
 /* Start an aio on a stream that is not closed. False: it is closed, nothing was started. */
 bool connection_start(struct connection *c, nng_aio *aio, uint8_t *bytes, size_t size);
+/* tx token: write what the stream takes without waiting. 0: nothing, or it is lost or closed, as an
+ * operation that is started then will say. */
+size_t connection_write(struct connection *c, uint8_t *bytes, size_t size);
 
 /* receive.c: rx token */
 void receive_callback(void *argument);

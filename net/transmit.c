@@ -72,7 +72,8 @@ static void give_up_token(struct connection *c, const char *reason)
     (void)pthread_mutex_unlock(&c->net->lock);
 }
 
-void transmit_run(struct connection *c)
+/* What is due next, into the out-buffer. False: the token is given up. */
+static bool fill(struct connection *c)
 {
     struct pbft_net *net = c->net;
     struct pbft_frame *batch[RECORD_FRAMES_MAX];
@@ -95,37 +96,30 @@ void transmit_run(struct connection *c)
     c->last_out_ns = net_now();
     (void)pthread_mutex_unlock(&net->lock);
 
-    const char *reason = NULL;
-    bool started = false;
-    if (!dead) {
-        bool built = false;
-        if (tell_size > 0) {
-            built = out_room(c, tell_size);
-            if (built) memcpy(c->out, tell, tell_size);
-            c->out_size = tell_size;
-        } else {
-            built = seal(c, batch, count, plain);
-        }
-        for (size_t i = 0; i < count; i++)
-            pbft_frame_release(batch[i]);
-        c->out_sent = 0;
-        if (built)
-            started = connection_start(c, c->tx, c->out, c->out_size);
-        else
-            reason = "out of memory";
+    bool built = false;
+    if (!dead && tell_size > 0) {
+        built = out_room(c, tell_size);
+        if (built) memcpy(c->out, tell, tell_size);
+        c->out_size = tell_size;
+    } else if (!dead) {
+        built = seal(c, batch, count, plain);
     }
-    if (!started) give_up_token(c, reason);
+    for (size_t i = 0; i < count; i++)
+        pbft_frame_release(batch[i]);
+    c->out_sent = 0;
+    if (!built) give_up_token(c, dead ? NULL : "out of memory");
+    return built;
 }
 
-void transmit_callback(void *argument)
+static void start_rest(struct connection *c)
 {
-    struct connection *c = argument;
-    int error = nng_aio_result(c->tx);
-    if (error != 0) {
-        give_up_token(c, STREAM_LOST);
-        return;
-    }
-    size_t count = nng_aio_count(c->tx);
+    if (!connection_start(c, c->tx, c->out + c->out_sent, c->out_size - c->out_sent))
+        give_up_token(c, NULL);
+}
+
+/* So much more was written. True: all of it, the token is ours still, and more is due. */
+static bool written(struct connection *c, size_t count)
+{
     PBFT_ASSERT(count <= c->out_size - c->out_sent);
     c->out_sent += (uint32_t)count;
     bool complete = c->out_sent == c->out_size;
@@ -143,12 +137,26 @@ void transmit_callback(void *argument)
         if (!again && c->ending) connection_kill(c, "handshake failed");
     }
     (void)pthread_mutex_unlock(&c->net->lock);
-    if (again) {
-        transmit_run(c);
-    } else if (!complete) {
-        if (!connection_start(c, c->tx, c->out + c->out_sent, c->out_size - c->out_sent))
-            give_up_token(c, NULL);
+    if (!complete) start_rest(c);
+    return again;
+}
+
+/* Mostly one record is due and the socket takes it: no callback, which would wake two threads for
+ * nothing. The rest of a burst, and what has to wait, is left to nng's threads. */
+void transmit_run(struct connection *c)
+{
+    if (!fill(c)) return;
+    if (written(c, connection_write(c, c->out, c->out_size)) && fill(c)) start_rest(c);
+}
+
+void transmit_callback(void *argument)
+{
+    struct connection *c = argument;
+    if (nng_aio_result(c->tx) != 0) {
+        give_up_token(c, STREAM_LOST);
+        return;
     }
+    if (written(c, nng_aio_count(c->tx)) && fill(c)) start_rest(c);
 }
 
 void transmit_tell(struct connection *c, const uint8_t *bytes, size_t size, bool ending)

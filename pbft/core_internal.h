@@ -152,7 +152,6 @@ struct peer {
     pbft_seq executed;
     uint64_t answered_ns;     /* when a STATUS of its was last answered */
     uint64_t view_resent_ns;  /* when we last resent VIEW-CHANGE or NEW-VIEW to it */
-    uint64_t push_round;      /* rotates the pusher (PROTOCOL 33) */
     pbft_seq high_checkpoint; /* its highest CHECKPOINT above h+L (PROTOCOL 24) */
     struct pbft_digest high_root;
     struct pbft_signature high_signature;
@@ -285,7 +284,7 @@ enum pbft_verdict on_header(struct pbft_core *c, const struct pbft_event *event)
 enum pbft_verdict on_commit_certificate(struct pbft_core *c, const struct pbft_event *event);
 enum pbft_verdict accept_vote(struct pbft_core *c, uint8_t type, pbft_view view, pbft_seq seq,
                               const struct pbft_digest *digest, pbft_id sender,
-                              const uint8_t *signature, struct pbft_frame *frame);
+                              const uint8_t *signature);
 void accept_header(struct pbft_core *c, struct slot *s, const struct pbft_digest *digest,
                    const uint8_t *signature, struct pbft_frame *frame, struct pbft_span proposal);
 void send_prepare(struct pbft_core *c, struct slot *s);

@@ -91,7 +91,7 @@ static void replay_votes(struct pbft_core *c, struct future *f, pbft_id sender)
             continue;
         }
         if (v.view == c->view)
-            accept_vote(c, v.type, v.view, v.seq, &v.digest, sender, v.signature.bytes, NULL);
+            accept_vote(c, v.type, v.view, v.seq, &v.digest, sender, v.signature.bytes);
     }
     f->vote_count = kept;
 }

@@ -207,9 +207,8 @@ enum pbft_verdict on_pre_prepare(struct pbft_core *c, const struct pbft_event *e
 
 enum pbft_verdict accept_vote(struct pbft_core *c, uint8_t type, pbft_view view, pbft_seq seq,
                               const struct pbft_digest *digest, pbft_id sender,
-                              const uint8_t *signature, struct pbft_frame *frame)
+                              const uint8_t *signature)
 {
-    (void)frame;
     PBFT_ASSERT(view == c->view && c->active);
     if (!in_window(c, seq)) return PBFT_DROP_WINDOW;
     if (type == PBFT_PREPARE && sender == pbft_primary(c->n, view))
@@ -245,8 +244,7 @@ enum pbft_verdict on_vote(struct pbft_core *c, const struct pbft_event *event)
         if (!future_view(c, m->view)) return PBFT_DROP_VIEW;
         return future_vote(c, msg);
     }
-    return accept_vote(c, msg->type, m->view, m->seq, &m->digest, m->sender, m->signature,
-                       event->message.frame);
+    return accept_vote(c, msg->type, m->view, m->seq, &m->digest, m->sender, m->signature);
 }
 
 /* ---- what was fetched or pushed ---- */

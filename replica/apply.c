@@ -50,6 +50,12 @@ void pbft_apply_free(struct pbft_apply *apply)
     free(apply);
 }
 
+void pbft_apply_brief(struct pbft_apply *apply, pbft_id id)
+{
+    apply->brief = true;
+    apply->id = id;
+}
+
 pbft_seq pbft_apply_seq(const struct pbft_apply *apply)
 {
     return apply->seq;
@@ -215,7 +221,8 @@ static void execute_request(struct pbft_apply *a, const struct pbft_request *req
         .t = request->t,
         .low = low_of(a, &s, answer.outcome),
         .request = request->digest,
-        .reply = pbft_apply_reply(a, request->session, request->t, &answer),
+        .reply = pbft_apply_reply(a, request->session, request->t, &answer,
+                                  apply_whole(a, request->client_index, request->t)),
     };
 }
 
@@ -263,6 +270,6 @@ enum pbft_lookup pbft_apply_lookup(struct pbft_apply *apply, uint32_t client_ind
         .request = *request,
     };
     if (may_execute) return PBFT_LOOKUP_NEW;
-    out->reply = pbft_apply_reply(apply, session, t, &answer);
+    out->reply = pbft_apply_reply(apply, session, t, &answer, apply_whole(apply, client_index, t));
     return PBFT_LOOKUP_REPLY;
 }

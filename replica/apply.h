@@ -28,6 +28,9 @@ struct pbft_apply_config {
 /* The genesis state. NULL: out of memory. */
 struct pbft_apply *pbft_apply_new(const struct pbft_apply_config *config);
 void pbft_apply_free(struct pbft_apply *apply);
+/* From now on a REPLY carries its body only where `id` is designated for it, else the digest alone
+ * (PROTOCOL 34). What pbft_apply_result() gives is whole all the same. */
+void pbft_apply_brief(struct pbft_apply *apply, pbft_id id);
 
 /* What became of one request of a batch, or of a look-up. */
 struct pbft_applied {
@@ -36,9 +39,8 @@ struct pbft_applied {
     uint64_t t;
     uint64_t low; /* every t <= low of this session is STALE or executed-and-forgotten now */
     struct pbft_digest request;
-    struct pbft_frame
-        *reply; /* REPLY frame with body, view 0 (patched by the sender); owned by the
-                 * receiver; NULL when the pool was out of budget (the client asks again) */
+    struct pbft_frame *reply; /* REPLY frame, view 0 (patched by the sender); owned by the receiver;
+                               * NULL when the pool was out of budget (the client asks again) */
 };
 
 struct pbft_apply_done {

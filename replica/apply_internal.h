@@ -20,6 +20,7 @@
 #ifndef PBFT_REPLICA_APPLY_INTERNAL_H
 #define PBFT_REPLICA_APPLY_INTERNAL_H
 
+#include "pbft/quorum.h"
 #include "pbft/session.h"
 #include "replica/apply.h"
 #include "service/txn.h"
@@ -60,6 +61,8 @@ struct pbft_apply {
     const struct pbft_cluster *cluster;
     const struct pbft_service *service;
     struct pbft_frame_pool *pool;
+    bool brief; /* digests only, where another replica than `id` is designated */
+    pbft_id id;
     struct pbft_tree *tree;
     struct pbft_txn txn;
     struct pbft_applied *applied; /* batch_max_requests */
@@ -73,6 +76,12 @@ struct pbft_apply {
 static inline const struct pbft_params *apply_params(const struct pbft_apply *a)
 {
     return &a->cluster->params;
+}
+/* Is it we who give this result as a whole? (PROTOCOL 34) */
+static inline bool apply_whole(const struct pbft_apply *a, uint32_t client_index, uint64_t t)
+{
+    const struct pbft_public_key *key = &a->cluster->clients[client_index];
+    return !a->brief || pbft_designated(a->cluster->params.n, key, t) == a->id;
 }
 static inline uint8_t *apply_body(struct pbft_apply *a)
 {
@@ -105,6 +114,6 @@ uint64_t pbft_apply_next_due(const struct pbft_apply *a);
 
 /* apply_reply.c. NULL: the pool is out of budget. */
 struct pbft_frame *pbft_apply_reply(struct pbft_apply *a, uint64_t session, uint64_t t,
-                                    const struct apply_answer *answer);
+                                    const struct apply_answer *answer, bool whole);
 
 #endif

@@ -17,7 +17,7 @@ static struct pbft_frame *encode(struct pbft_apply *a, const struct pbft_msg *ms
 }
 
 struct pbft_frame *pbft_apply_reply(struct pbft_apply *a, uint64_t session, uint64_t t,
-                                    const struct apply_answer *answer)
+                                    const struct apply_answer *answer, bool whole)
 {
     struct pbft_msg msg;
     msg.type = PBFT_REPLY;
@@ -29,8 +29,8 @@ struct pbft_frame *pbft_apply_reply(struct pbft_apply *a, uint64_t session, uint
         .t = t,
         .request = answer->request,
         .outcome = answer->outcome,
-        .flags = PBFT_REPLY_HAS_BODY,
-        .body = answer->body,
+        .flags = whole ? PBFT_REPLY_HAS_BODY : 0,
+        .body = whole ? answer->body : (struct pbft_span){NULL, 0},
     };
     pbft_digest_result(&msg.reply.result, answer->outcome, answer->body);
     return encode(a, &msg);

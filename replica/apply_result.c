@@ -11,5 +11,5 @@ struct pbft_frame *pbft_apply_result(struct pbft_apply *apply, uint32_t client_i
     if (!s.open || pbft_session_place(s.max_t, window, t) != PBFT_SESSION_WINDOW ||
         !pbft_apply_record_find(apply, &s, t, &answer))
         return NULL;
-    return pbft_apply_reply(apply, session, t, &answer);
+    return pbft_apply_reply(apply, session, t, &answer, true);
 }

@@ -87,14 +87,8 @@ enum pbft_status pbft_evidence_encode(const struct pbft_cluster *cluster,
 
 static enum pbft_verdict take_frame(struct pbft_span file, size_t *at, struct pbft_span *frame)
 {
-    if (file.size - *at < 4) return PBFT_DROP_MALFORMED;
-    size_t size = pbft_get_u32(file.data + *at);
-    *at += 4;
-    if (size > PBFT_FRAME_MAX_BYTES) return PBFT_DROP_SIZE;
-    if (size > file.size - *at) return PBFT_DROP_MALFORMED;
-    *frame = (struct pbft_span){file.data + *at, size};
-    *at += size;
-    return PBFT_OK;
+    if (!pbft_wire_next_item(file, at, frame)) return PBFT_DROP_MALFORMED;
+    return frame->size <= PBFT_FRAME_MAX_BYTES ? PBFT_OK : PBFT_DROP_SIZE;
 }
 
 static enum pbft_verdict split(const struct pbft_cluster *cluster, struct pbft_span file,

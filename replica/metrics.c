@@ -1,58 +1,43 @@
 /* Prometheus text. One function for each group; every family has its HELP and TYPE. */
 #include "replica/metrics.h"
 
+#include "replica/text.h"
+
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-struct text {
-    char *out;
-    size_t capacity, size;
-};
-
-__attribute__((format(printf, 2, 3))) static void put(struct text *t, const char *format, ...)
+static void family(struct pbft_text *t, const char *name, const char *type, const char *help)
 {
-    va_list arguments;
-    va_start(arguments, format);
-    size_t room = t->size < t->capacity ? t->capacity - t->size : 0;
-    int written = vsnprintf(room == 0 ? NULL : t->out + t->size, room, format, arguments);
-    va_end(arguments);
-    PBFT_ASSERT(written >= 0);
-    t->size += (size_t)written;
+    pbft_text_put(t, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-static void family(struct text *t, const char *name, const char *type, const char *help)
-{
-    put(t, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void gauge(struct text *t, const char *name, uint64_t value, const char *help)
+static void gauge(struct pbft_text *t, const char *name, uint64_t value, const char *help)
 {
     family(t, name, "gauge", help);
-    put(t, "%s %" PRIu64 "\n", name, value);
+    pbft_text_put(t, "%s %" PRIu64 "\n", name, value);
 }
 
-static void counter(struct text *t, const char *name, uint64_t value, const char *help)
+static void counter(struct pbft_text *t, const char *name, uint64_t value, const char *help)
 {
     family(t, name, "counter", help);
-    put(t, "%s %" PRIu64 "\n", name, value);
+    pbft_text_put(t, "%s %" PRIu64 "\n", name, value);
 }
 
-static void seconds(struct text *t, const char *name, const char *type, uint64_t ns,
+static void seconds(struct pbft_text *t, const char *name, const char *type, uint64_t ns,
                     const char *help)
 {
     family(t, name, type, help);
-    put(t, "%s %" PRIu64 ".%09" PRIu64 "\n", name, ns / 1000000000u, ns % 1000000000u);
+    pbft_text_put(t, "%s %" PRIu64 ".%09" PRIu64 "\n", name, ns / 1000000000u, ns % 1000000000u);
 }
 
 /* ---- groups ---- */
 
-static void put_identity(struct text *t, const struct pbft_metrics *m)
+static void put_identity(struct pbft_text *t, const struct pbft_metrics *m)
 {
     family(t, "pbft_build_info", "gauge", "The build and what it serves; always 1.");
-    put(t, "pbft_build_info{version=\"%s\",service=\"%s\",durability=\"%s\"} 1\n", PBFT_VERSION,
-        m->service, m->durability);
+    pbft_text_put(t, "pbft_build_info{version=\"%s\",service=\"%s\",durability=\"%s\"} 1\n",
+                  PBFT_VERSION, m->service, m->durability);
     gauge(t, "pbft_replica_id", m->id, "Id of this replica.");
     gauge(t, "pbft_replicas", m->n, "Replicas in the cluster.");
     gauge(t, "pbft_starts", m->starts, "Starts of this data directory, this one included.");
@@ -62,7 +47,7 @@ static void put_identity(struct text *t, const struct pbft_metrics *m)
     gauge(t, "pbft_storage_failed", m->node.storage_failed, "1 once the vote log has failed.");
 }
 
-static void put_agreement(struct text *t, const struct pbft_metrics *m)
+static void put_agreement(struct pbft_text *t, const struct pbft_metrics *m)
 {
     const struct pbft_core_info *c = &m->node.core;
     gauge(t, "pbft_view", c->view, "View number.");
@@ -88,11 +73,11 @@ static void put_agreement(struct text *t, const struct pbft_metrics *m)
     family(t, "pbft_replica_accused", "gauge",
            "1 if verified evidence against the replica is held.");
     for (pbft_id i = 0; i < m->n; i++)
-        put(t, "pbft_replica_accused{replica=\"%u\"} %d\n", (unsigned)i,
-            pbft_signers_has(m->node.evidence_against, i));
+        pbft_text_put(t, "pbft_replica_accused{replica=\"%u\"} %d\n", (unsigned)i,
+                      pbft_signers_has(m->node.evidence_against, i));
 }
 
-static void put_execution(struct text *t, const struct pbft_metrics *m)
+static void put_execution(struct pbft_text *t, const struct pbft_metrics *m)
 {
     const struct pbft_node_info *i = &m->node;
     counter(t, "pbft_batches_executed_total", i->batches_executed, "Batches executed.");
@@ -106,7 +91,7 @@ static void put_execution(struct text *t, const struct pbft_metrics *m)
     gauge(t, "pbft_state_bytes", i->state_bytes, "Memory held by the replicated state.");
 }
 
-static void put_messages(struct text *t, const struct pbft_metrics *m)
+static void put_messages(struct pbft_text *t, const struct pbft_metrics *m)
 {
     const struct pbft_door_stats *d = &m->node.door;
     counter(t, "pbft_frames_received_total", m->frames, "Frames handed to the node.");
@@ -117,8 +102,8 @@ static void put_messages(struct text *t, const struct pbft_metrics *m)
     family(t, "pbft_dropped_total", "counter", "Messages dropped, by verdict.");
     for (unsigned v = 0; v < PBFT_VERDICT_COUNT; v++)
         if (v != PBFT_OK)
-            put(t, "pbft_dropped_total{verdict=\"%s\"} %" PRIu64 "\n",
-                pbft_verdict_text((enum pbft_verdict)v), d->dropped[v]);
+            pbft_text_put(t, "pbft_dropped_total{verdict=\"%s\"} %" PRIu64 "\n",
+                          pbft_verdict_text((enum pbft_verdict)v), d->dropped[v]);
     counter(t, "pbft_misbehaviour_disconnects_total", m->misbehaviour_closed,
             "Connections closed because of what came over them.");
     gauge(t, "pbft_outbox_bytes", m->node.outbox_bytes, "Frames that wait for the vote log.");
@@ -126,7 +111,7 @@ static void put_messages(struct text *t, const struct pbft_metrics *m)
             "Frames dropped because the outbox was full.");
 }
 
-static void put_storage(struct text *t, const struct pbft_metrics *m)
+static void put_storage(struct pbft_text *t, const struct pbft_metrics *m)
 {
     gauge(t, "pbft_log_records", m->log.records, "Records in the vote log.");
     gauge(t, "pbft_log_bytes", m->log.bytes, "Bytes in the vote log.");
@@ -139,21 +124,21 @@ static void put_storage(struct text *t, const struct pbft_metrics *m)
     const size_t count = sizeof pools / sizeof pools[0];
     family(t, "pbft_frame_pool_frames", "gauge", "Frames alive.");
     for (size_t i = 0; i < count; i++)
-        put(t, "pbft_frame_pool_frames{pool=\"%s\"} %" PRIu64 "\n", pools[i].name,
-            pools[i].stats->live_frames);
+        pbft_text_put(t, "pbft_frame_pool_frames{pool=\"%s\"} %" PRIu64 "\n", pools[i].name,
+                      pools[i].stats->live_frames);
     family(t, "pbft_frame_pool_bytes", "gauge", "Bytes of frames alive.");
     for (size_t i = 0; i < count; i++)
-        put(t, "pbft_frame_pool_bytes{pool=\"%s\"} %" PRIu64 "\n", pools[i].name,
-            pools[i].stats->live_bytes);
+        pbft_text_put(t, "pbft_frame_pool_bytes{pool=\"%s\"} %" PRIu64 "\n", pools[i].name,
+                      pools[i].stats->live_bytes);
     family(t, "pbft_frame_pool_peak_bytes", "gauge", "Most bytes of frames alive at once.");
     for (size_t i = 0; i < count; i++)
-        put(t, "pbft_frame_pool_peak_bytes{pool=\"%s\"} %" PRIu64 "\n", pools[i].name,
-            pools[i].stats->peak_bytes);
+        pbft_text_put(t, "pbft_frame_pool_peak_bytes{pool=\"%s\"} %" PRIu64 "\n", pools[i].name,
+                      pools[i].stats->peak_bytes);
     family(t, "pbft_frame_pool_refused_total", "counter",
            "Frames refused: the budget was used up.");
     for (size_t i = 0; i < count; i++)
-        put(t, "pbft_frame_pool_refused_total{pool=\"%s\"} %" PRIu64 "\n", pools[i].name,
-            pools[i].stats->refused);
+        pbft_text_put(t, "pbft_frame_pool_refused_total{pool=\"%s\"} %" PRIu64 "\n", pools[i].name,
+                      pools[i].stats->refused);
 }
 
 /* ---- network ---- */
@@ -165,28 +150,28 @@ static const char *const channel_names[] = {
 #undef X
 };
 
-static void put_lower(struct text *t, const char *name)
+static void put_lower(struct pbft_text *t, const char *name)
 {
     for (; *name != '\0'; name++)
-        put(t, "%c", *name >= 'A' && *name <= 'Z' ? *name - 'A' + 'a' : *name);
+        pbft_text_put(t, "%c", *name >= 'A' && *name <= 'Z' ? *name - 'A' + 'a' : *name);
 }
 
-static void put_handshakes(struct text *t, const struct pbft_net_stats *s)
+static void put_handshakes(struct pbft_text *t, const struct pbft_net_stats *s)
 {
     family(t, "pbft_net_handshake_failures_total", "counter", "Handshakes that failed, by reason.");
     for (unsigned i = 0; i < PBFT_CHANNEL_FAILURE_COUNT; i++) {
         if (i == PBFT_CHANNEL_NO_FAILURE) continue;
-        put(t, "pbft_net_handshake_failures_total{reason=\"");
+        pbft_text_put(t, "pbft_net_handshake_failures_total{reason=\"");
         put_lower(t, channel_names[i] + strlen("PBFT_CHANNEL_"));
-        put(t, "\"} %" PRIu64 "\n", s->handshakes_failed[i]);
+        pbft_text_put(t, "\"} %" PRIu64 "\n", s->handshakes_failed[i]);
     }
     family(t, "pbft_net_refused_total", "counter", "Connections that never came to be, by reason.");
     for (unsigned i = 0; i < PBFT_NET_REFUSAL_COUNT; i++)
-        put(t, "pbft_net_refused_total{reason=\"%s\"} %" PRIu64 "\n",
-            pbft_net_refusal_text((enum pbft_net_refusal)i), s->refused[i]);
+        pbft_text_put(t, "pbft_net_refused_total{reason=\"%s\"} %" PRIu64 "\n",
+                      pbft_net_refusal_text((enum pbft_net_refusal)i), s->refused[i]);
 }
 
-static void put_network(struct text *t, const struct pbft_metrics *m)
+static void put_network(struct pbft_text *t, const struct pbft_metrics *m)
 {
     const struct pbft_net_stats *s = &m->net;
     counter(t, "pbft_net_received_bytes_total", s->bytes_in, "Bytes received.");
@@ -196,8 +181,10 @@ static void put_network(struct text *t, const struct pbft_metrics *m)
     counter(t, "pbft_net_received_records_total", s->records_in, "Sealed records received.");
     counter(t, "pbft_net_sent_records_total", s->records_out, "Sealed records sent.");
     family(t, "pbft_net_dropped_frames_total", "counter", "Outbound frames dropped, by reason.");
-    put(t, "pbft_net_dropped_frames_total{reason=\"full\"} %" PRIu64 "\n", s->dropped_full);
-    put(t, "pbft_net_dropped_frames_total{reason=\"down\"} %" PRIu64 "\n", s->dropped_down);
+    pbft_text_put(t, "pbft_net_dropped_frames_total{reason=\"full\"} %" PRIu64 "\n",
+                  s->dropped_full);
+    pbft_text_put(t, "pbft_net_dropped_frames_total{reason=\"down\"} %" PRIu64 "\n",
+                  s->dropped_down);
     counter(t, "pbft_net_connects_total", s->connected, "Handshakes completed.");
     counter(t, "pbft_net_reconnects_total", s->reconnected,
             "Replicas that connected again after a loss.");
@@ -210,8 +197,8 @@ static void put_network(struct text *t, const struct pbft_metrics *m)
     gauge(t, "pbft_net_clients_connected", s->clients_up, "Client connections.");
     gauge(t, "pbft_net_handshakes_open", s->handshaking, "Handshakes under way.");
     family(t, "pbft_net_queue_bytes", "gauge", "Bytes queued in all connections.");
-    put(t, "pbft_net_queue_bytes{direction=\"in\"} %" PRIu64 "\n", s->in_bytes);
-    put(t, "pbft_net_queue_bytes{direction=\"out\"} %" PRIu64 "\n", s->out_bytes);
+    pbft_text_put(t, "pbft_net_queue_bytes{direction=\"in\"} %" PRIu64 "\n", s->in_bytes);
+    pbft_text_put(t, "pbft_net_queue_bytes{direction=\"out\"} %" PRIu64 "\n", s->out_bytes);
 }
 
 enum peer_field { PEER_CONNECTED, PEER_IN, PEER_OUT, PEER_DROPPED, PEER_CONNECTS };
@@ -228,7 +215,7 @@ static uint64_t peer_value(const struct pbft_net_peer_stats *p, enum peer_field 
     return 0;
 }
 
-static void put_peers(struct text *t, const struct pbft_metrics *m)
+static void put_peers(struct pbft_text *t, const struct pbft_metrics *m)
 {
     static const struct {
         const char *name, *type, *help;
@@ -245,36 +232,36 @@ static void put_peers(struct text *t, const struct pbft_metrics *m)
         family(t, families[f].name, families[f].type, families[f].help);
         for (pbft_id i = 0; i < m->n; i++)
             if (i != m->id)
-                put(t, "%s{replica=\"%u\"} %" PRIu64 "\n", families[f].name, (unsigned)i,
-                    peer_value(&m->peers[i], families[f].field));
+                pbft_text_put(t, "%s{replica=\"%u\"} %" PRIu64 "\n", families[f].name, (unsigned)i,
+                              peer_value(&m->peers[i], families[f].field));
     }
 }
 
 /* ---- this process ---- */
 
-static void put_runtime(struct text *t, const struct pbft_metrics *m)
+static void put_runtime(struct pbft_text *t, const struct pbft_metrics *m)
 {
     static const char *const kinds[PBFT_JOB_KINDS] = {"apply", "hash", "sync"};
     counter(t, "pbft_core_wakeups_total", m->wakeups, "Rounds of the core thread.");
     family(t, "pbft_jobs_total", "counter", "Jobs done, by kind.");
     for (unsigned i = 0; i < PBFT_JOB_KINDS; i++)
-        put(t, "pbft_jobs_total{kind=\"%s\"} %" PRIu64 "\n", kinds[i], m->jobs[i]);
+        pbft_text_put(t, "pbft_jobs_total{kind=\"%s\"} %" PRIu64 "\n", kinds[i], m->jobs[i]);
     family(t, "pbft_job_seconds_total", "counter", "Time spent in jobs, by kind.");
     for (unsigned i = 0; i < PBFT_JOB_KINDS; i++)
-        put(t, "pbft_job_seconds_total{kind=\"%s\"} %" PRIu64 ".%09" PRIu64 "\n", kinds[i],
-            m->jobs_ns[i] / 1000000000u, m->jobs_ns[i] % 1000000000u);
+        pbft_text_put(t, "pbft_job_seconds_total{kind=\"%s\"} %" PRIu64 ".%09" PRIu64 "\n",
+                      kinds[i], m->jobs_ns[i] / 1000000000u, m->jobs_ns[i] % 1000000000u);
     counter(t, "pbft_log_lines_suppressed_total", m->log_suppressed,
             "Lines of the operator's log left out by their rate.");
 }
 
-static void put_process(struct text *t, const struct pbft_process_stats *p)
+static void put_process(struct pbft_text *t, const struct pbft_process_stats *p)
 {
     gauge(t, "process_resident_memory_bytes", p->resident_bytes, "Resident memory.");
     gauge(t, "process_virtual_memory_bytes", p->virtual_bytes, "Virtual memory.");
     family(t, "process_cpu_seconds_total", "counter", "User and system time.");
-    put(t, "process_cpu_seconds_total %.6f\n", p->cpu_seconds);
+    pbft_text_put(t, "process_cpu_seconds_total %.6f\n", p->cpu_seconds);
     family(t, "process_start_time_seconds", "gauge", "Start, since the epoch.");
-    put(t, "process_start_time_seconds %.2f\n", p->start_seconds);
+    pbft_text_put(t, "process_start_time_seconds %.2f\n", p->start_seconds);
     gauge(t, "process_threads", p->threads, "Threads.");
     gauge(t, "process_open_fds", p->open_fds, "Open file descriptors.");
     gauge(t, "process_max_fds", p->max_fds, "Limit of open file descriptors.");
@@ -282,7 +269,7 @@ static void put_process(struct text *t, const struct pbft_process_stats *p)
 
 size_t pbft_metrics_render(const struct pbft_metrics *m, char *out, size_t capacity)
 {
-    struct text t = {out, capacity, 0};
+    struct pbft_text t = {out, capacity, 0};
     PBFT_ASSERT(m->n <= PBFT_REPLICAS_MAX);
     put_identity(&t, m);
     put_agreement(&t, m);
@@ -293,6 +280,6 @@ size_t pbft_metrics_render(const struct pbft_metrics *m, char *out, size_t capac
     put_peers(&t, m);
     put_runtime(&t, m);
     put_process(&t, &m->process);
-    put(&t, "%s", m->extra);
+    pbft_text_put(&t, "%s", m->extra);
     return t.size;
 }

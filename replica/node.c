@@ -96,10 +96,8 @@ static bool make_doors(struct pbft_node *node)
 static bool make_parts(struct pbft_node *node)
 {
     struct pbft_apply_config apply = {node->cluster, node->config.service, node->config.pool};
-    node->side.cluster = node->cluster;
-    node->side.id = node->id;
-    node->side.pool = node->config.pool;
     node->side.apply = pbft_apply_new(&apply);
+    if (node->side.apply != NULL) pbft_apply_brief(node->side.apply, node->id);
     uint32_t clients = node->cluster->client_count;
     node->clients = calloc(clients == 0 ? 1 : clients, sizeof(struct client *));
     node->peers = calloc(node->n, sizeof *node->peers);

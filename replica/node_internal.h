@@ -1,6 +1,6 @@
 /**
  * replica/node_internal.h - the node's state and the functions that its files share. Nobody outside
- * replica/node*.c includes it.
+ * replica/node*.c includes it, but for its unit test.
  *
  * One thread owns the node. What a running job may touch is reached through struct pbft_job alone:
  * the apply side (state tree, its door, an installation) belongs to the APPLY job while one is out,
@@ -17,6 +17,7 @@
 #define FETCH_RETRY_NS        UINT64_C(100000000) /* ask the next peer after this long */
 #define PAGE_RETRY_NS         UINT64_C(100000000) /* doubles when pages come later than that */
 #define PAGE_RETRY_MAX_NS     UINT64_C(1600000000)
+#define TRANSFER_RETRY_NS     UINT64_C(1000000000) /* pause after one that failed */
 #define PAGES_OWED_MAX        (2u * PAGES_PER_PEER)
 #define PAGES_PER_PEER        8u         /* asked of one peer and not answered */
 #define PAGES_OUTSTANDING     64u        /* of all peers together */
@@ -95,11 +96,8 @@ void task_list_free(struct task_list *list);
 
 /* Everything that an APPLY job owns while it is out. */
 struct apply_side {
-    const struct pbft_cluster *cluster;
-    pbft_id id;
-    struct pbft_frame_pool *pool;
     struct pbft_apply *apply;
-    struct pbft_door *door; /* reopens proposals and replies */
+    struct pbft_door *door; /* reopens proposals */
     struct pbft_install *install;
     uint64_t bytes; /* of the state, after the last job */
 };
@@ -212,6 +210,7 @@ struct transfer {
     size_t ask_count;
     struct pbft_digest *wanted; /* handed out by the installation, not asked for yet */
     size_t wanted_count, wanted_capacity;
+    uint64_t again_ns; /* it failed: from the start at this time; 0: it did not */
     uint64_t have, known;
 };
 

@@ -2,32 +2,10 @@
  * touches nothing else of the node. */
 #include "replica/node_internal.h"
 
-#include "pbft/quorum.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 #define LOCAL_PAGE_ROUNDS 64u /* look-ups of pages that we have already, in one step */
-
-/* The full result comes from one replica, digests from the others (PROTOCOL 34). */
-static struct pbft_frame *reply_for(struct apply_side *side, uint32_t client_index, uint64_t t,
-                                    struct pbft_frame *full)
-{
-    const struct pbft_public_key *key = &side->cluster->clients[client_index];
-    if (full == NULL || pbft_designated(side->cluster->params.n, key, t) == side->id) return full;
-    struct pbft_peer from = {.kind = PBFT_PEER_REPLICA, .index = side->id, .connection = 1};
-    struct pbft_msg msg;
-    enum pbft_verdict verdict =
-        pbft_door_open_client(side->door, &from, pbft_frame_span(full), &msg);
-    PBFT_ASSERT(verdict == PBFT_OK && msg.type == PBFT_REPLY); /* our own encoding */
-    msg.reply.flags &= (uint8_t)~PBFT_REPLY_HAS_BODY;
-    msg.reply.body = (struct pbft_span){NULL, 0};
-    size_t size = pbft_wire_size(&msg);
-    struct pbft_frame *brief = pbft_frame_new(side->pool, (uint32_t)size);
-    if (brief != NULL) brief->size = (uint32_t)pbft_wire_encode(&msg, brief->bytes, size);
-    pbft_frame_release(full);
-    return brief;
-}
 
 static void run_execute(struct apply_side *side, struct task *task)
 {
@@ -48,10 +26,6 @@ static void run_execute(struct apply_side *side, struct task *task)
         task->op_count += proposal.requests[i].op_count;
     task->applied = node_alloc(done.applied_count * sizeof *task->applied);
     memcpy(task->applied, done.applied, done.applied_count * sizeof *task->applied);
-    for (uint32_t i = 0; i < task->applied_count; i++) {
-        struct pbft_applied *a = &task->applied[i];
-        a->reply = reply_for(side, a->client_index, a->t, a->reply);
-    }
 }
 
 static void run_lookup(struct apply_side *side, struct task *task)
@@ -60,8 +34,7 @@ static void run_lookup(struct apply_side *side, struct task *task)
     task->lookup = pbft_apply_lookup(side->apply, task->client_index, task->session, task->t,
                                      &task->digest, &applied);
     task->low = applied.low;
-    if (task->lookup == PBFT_LOOKUP_REPLY)
-        task->reply = reply_for(side, task->client_index, task->t, applied.reply);
+    task->reply = applied.reply;
 }
 
 /* ---- installation ---- */

@@ -2,8 +2,8 @@
 #include "replica/node_internal.h"
 
 #include "pbft/quorum.h"
+#include "replica/text.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,74 +36,48 @@ void pbft_node_info(const struct pbft_node *node, struct pbft_node_info *out)
         out->door.dropped[i] += node->dropped[i];
 }
 
-struct text {
-    char *out;
-    size_t capacity, size;
-};
-
-__attribute__((format(printf, 2, 3))) static void put(struct text *t, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    size_t room = t->size < t->capacity ? t->capacity - t->size : 0;
-    int written = vsnprintf(room == 0 ? NULL : t->out + t->size, room, format, arguments);
-    va_end(arguments);
-    PBFT_ASSERT(written >= 0);
-    t->size += (size_t)written;
-}
-
-static void put_digest(struct text *t, const struct pbft_digest *digest)
+static void put_digest(struct pbft_text *t, const struct pbft_digest *digest)
 {
     char hex[2 * PBFT_DIGEST_BYTES + 1];
     pbft_hex_encode(digest->bytes, PBFT_DIGEST_BYTES, hex);
-    put(t, "\"%s\"", hex);
+    pbft_text_put(t, "\"%s\"", hex);
 }
 
 /* Roots of the last own checkpoints, so that equal sequence numbers can be compared. */
-static void put_roots(struct text *t, const struct pbft_node *node)
+static void put_roots(struct pbft_text *t, const struct pbft_node *node)
 {
-    put(t, ",\"roots\":{");
+    pbft_text_put(t, ",\"roots\":{");
     const char *comma = "";
     for (size_t i = 0; i < ROOTS_KEPT; i++) {
         const struct known_root *r = &node->roots[(node->root_next + i) % ROOTS_KEPT];
         if (r->seq == 0) continue;
-        put(t, "%s\"%llu\":", comma, (unsigned long long)r->seq);
+        pbft_text_put(t, "%s\"%llu\":", comma, (unsigned long long)r->seq);
         put_digest(t, &r->root);
         comma = ",";
     }
-    put(t, "}");
-}
-
-static void put_accused(struct text *t, const struct pbft_node *node)
-{
-    put(t, ",\"evidence_against\":[");
-    const char *comma = "";
-    for (pbft_id id = 0; id < node->n; id++) {
-        if (!pbft_signers_has(node->evidence_against, id)) continue;
-        put(t, "%s%u", comma, (unsigned)id);
-        comma = ",";
-    }
-    put(t, "]");
+    pbft_text_put(t, "}");
 }
 
 size_t pbft_node_status_json(const struct pbft_node *node, char *out, size_t capacity)
 {
-    struct text t = {out, capacity, 0};
+    struct pbft_text t = {out, capacity, 0};
     struct pbft_node_info info;
     pbft_node_info(node, &info);
-    put(&t, "{\"cluster_id\":");
+    pbft_text_put(&t, "{\"cluster_id\":");
     put_digest(&t, &node->cluster->id);
-    put(&t, ",\"n\":%u,\"f\":%u,\"id\":%u,\"reachable\":true,\"role\":\"%s\"", (unsigned)node->n,
-        (unsigned)pbft_quorum_faults(node->n), (unsigned)node->id,
-        info.core.primary == node->id ? "primary" : "backup");
-    put(&t, ",\"view\":%llu,\"view_active\":%s,\"last_executed\":%llu,\"stable\":%llu,\"root\":",
+    pbft_text_put(&t, ",\"n\":%u,\"f\":%u,\"id\":%u,\"reachable\":true,\"role\":\"%s\"",
+                  (unsigned)node->n, (unsigned)pbft_quorum_faults(node->n), (unsigned)node->id,
+                  info.core.primary == node->id ? "primary" : "backup");
+    pbft_text_put(
+        &t, ",\"view\":%llu,\"view_active\":%s,\"last_executed\":%llu,\"stable\":%llu,\"root\":",
         (unsigned long long)info.core.view, info.core.view_active ? "true" : "false",
         (unsigned long long)info.core.executed, (unsigned long long)info.core.stable);
     put_digest(&t, &info.core.stable_root);
     put_roots(&t, node);
-    put_accused(&t, node);
-    put(&t, ",\"mute\":%s,\"transferring\":%s,\"pending\":%u,\"view_changes\":%llu}",
-        info.core.mute ? "true" : "false", info.core.transferring ? "true" : "false",
-        (unsigned)info.core.pending, (unsigned long long)info.core.view_changes);
+    pbft_text_put(&t, ",\"evidence_against\":");
+    pbft_text_put_ids(&t, node->evidence_against);
+    pbft_text_put(&t, ",\"mute\":%s,\"transferring\":%s,\"pending\":%u,\"view_changes\":%llu}",
+                  info.core.mute ? "true" : "false", info.core.transferring ? "true" : "false",
+                  (unsigned)info.core.pending, (unsigned long long)info.core.view_changes);
     return t.size;
 }

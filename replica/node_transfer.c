@@ -22,6 +22,7 @@ void node_transfer_begin(struct pbft_node *node, pbft_seq seq, const struct pbft
     for (pbft_id id = 0; id < node->n; id++)
         node->peers[id].strikes = 0;
     t->active = true;
+    t->again_ns = 0;
     t->retry_ns = PAGE_RETRY_NS;
     t->seq = seq;
     t->root = *root;
@@ -108,6 +109,8 @@ static void fail_peer(struct pbft_node *node, pbft_id id)
 void node_transfer_tick(struct pbft_node *node)
 {
     struct transfer *t = &node->transfer;
+    if (!t->active && t->again_ns != 0 && t->again_ns <= node->now_ns)
+        node_transfer_begin(node, t->seq, &t->root, t->hint);
     if (!t->active) return;
     pbft_signers silent = 0;
     for (size_t i = 0; i < t->ask_count;) {
@@ -127,7 +130,7 @@ uint64_t node_transfer_deadline(const struct pbft_node *node)
 {
     const struct transfer *t = &node->transfer;
     uint64_t due = NEVER;
-    if (!t->active) return due;
+    if (!t->active) return t->again_ns != 0 ? t->again_ns : NEVER;
     for (size_t i = 0; i < t->ask_count; i++)
         if (t->asks[i].due_ns < due) due = t->asks[i].due_ns;
     return due;
@@ -252,7 +255,8 @@ static void state_installed(struct pbft_node *node, struct task *task)
 static void step_failed(struct pbft_node *node, const char *why)
 {
     struct transfer *t = &node->transfer;
-    t->active = false; /* a newer stable checkpoint begins another one */
+    t->active = false;
+    t->again_ns = node->now_ns + TRANSFER_RETRY_NS; /* or when h has moved on */
     asks_clear(node);
     node_log_line(node, "transfer_failed", "seq=%llu why=\"%s\"", (unsigned long long)t->seq, why);
 }

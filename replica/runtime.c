@@ -129,11 +129,16 @@ static void handle(struct pbft_runtime *r, struct pbft_net_event *e)
     }
 }
 
+/* Clients first: the proposal that a vote makes possible takes along every request that is here
+ * (PROTOCOL 13). A connection is of one kind, so its events stay in order. */
 static void handle_events(struct pbft_runtime *r, size_t count)
 {
+    static const enum pbft_peer_kind kinds[] = {PBFT_PEER_CLIENT, PBFT_PEER_REPLICA};
     uint64_t drained_ns = runtime_now();
-    for (size_t i = 0; i < count; i++) {
-        handle(r, &r->events[i]);
+    for (size_t i = 0; i < 2 * count; i++) {
+        struct pbft_net_event *e = &r->events[i % count];
+        if (e->peer.kind != kinds[i / count]) continue;
+        handle(r, e);
         if (runtime_now() - drained_ns < DRAIN_EVERY_NS) continue;
         runtime_drain(r);
         pbft_net_flush(r->net);

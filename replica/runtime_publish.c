@@ -2,9 +2,9 @@
 #include "replica/runtime_internal.h"
 
 #include "pbft/quorum.h"
+#include "replica/text.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,32 +30,12 @@ static void find_unready(const struct pbft_runtime *r, const struct pbft_node_in
                        (unsigned)r->cluster->params.n, (unsigned)needed);
 }
 
-struct text {
-    char *out;
-    size_t capacity, size;
-};
-
-__attribute__((format(printf, 2, 3))) static void put(struct text *t, const char *format, ...)
+static pbft_signers connected(const struct pbft_metrics *m)
 {
-    va_list arguments;
-    va_start(arguments, format);
-    size_t room = t->size < t->capacity ? t->capacity - t->size : 0;
-    int written = vsnprintf(room == 0 ? NULL : t->out + t->size, room, format, arguments);
-    va_end(arguments);
-    PBFT_ASSERT(written >= 0);
-    t->size += (size_t)written;
-}
-
-static void put_connected(struct text *t, const struct pbft_metrics *m)
-{
-    const char *comma = "";
-    put(t, ",\"connected\":[");
-    for (pbft_id i = 0; i < m->n; i++) {
-        if (i == m->id || m->peers[i].connection == 0) continue;
-        put(t, "%s%u", comma, (unsigned)i);
-        comma = ",";
-    }
-    put(t, "]");
+    pbft_signers set = 0;
+    for (pbft_id i = 0; i < m->n; i++)
+        if (i != m->id && m->peers[i].connection != 0) set |= pbft_signers_of(i);
+    return set;
 }
 
 /* The node's object, and what only the runtime knows. */
@@ -64,19 +44,21 @@ static void make_status(struct pbft_runtime *r, const struct pbft_metrics *m, co
 {
     size_t size = pbft_node_status_json(r->node, out, STATUS_BYTES);
     PBFT_ASSERT(size > 0 && size < STATUS_BYTES && out[size - 1] == '}');
-    struct text t = {out, STATUS_BYTES, size - 1};
-    put(&t, ",\"version\":\"%s\",\"service\":\"%s\",\"durability\":\"%s\",\"starts\":%" PRIu64,
+    struct pbft_text t = {out, STATUS_BYTES, size - 1};
+    pbft_text_put(
+        &t, ",\"version\":\"%s\",\"service\":\"%s\",\"durability\":\"%s\",\"starts\":%" PRIu64,
         PBFT_VERSION, m->service, m->durability, m->starts);
-    put(&t, ",\"ready\":%s,\"unready\":\"%s\",\"uptime_ms\":%" PRIu64, m->ready ? "true" : "false",
-        unready, (now_ns - r->started_ns) / MILLISECOND_NS);
-    put(&t, ",\"requests_executed\":%" PRIu64 ",\"ops_executed\":%" PRIu64,
-        m->node.requests_executed, m->node.ops_executed);
-    put(&t, ",\"batches_executed\":%" PRIu64 ",\"queries_answered\":%" PRIu64,
-        m->node.batches_executed, m->node.queries_answered);
-    put(&t, ",\"state_bytes\":%" PRIu64 ",\"evidence\":%" PRIu64 ",\"clients\":%u",
-        m->node.state_bytes, m->node.evidence_count, (unsigned)m->net.clients_up);
-    put_connected(&t, m);
-    put(&t, "}");
+    pbft_text_put(&t, ",\"ready\":%s,\"unready\":\"%s\",\"uptime_ms\":%" PRIu64,
+                  m->ready ? "true" : "false", unready, (now_ns - r->started_ns) / MILLISECOND_NS);
+    pbft_text_put(&t, ",\"requests_executed\":%" PRIu64 ",\"ops_executed\":%" PRIu64,
+                  m->node.requests_executed, m->node.ops_executed);
+    pbft_text_put(&t, ",\"batches_executed\":%" PRIu64 ",\"queries_answered\":%" PRIu64,
+                  m->node.batches_executed, m->node.queries_answered);
+    pbft_text_put(&t, ",\"state_bytes\":%" PRIu64 ",\"evidence\":%" PRIu64 ",\"clients\":%u",
+                  m->node.state_bytes, m->node.evidence_count, (unsigned)m->net.clients_up);
+    pbft_text_put(&t, ",\"connected\":");
+    pbft_text_put_ids(&t, connected(m));
+    pbft_text_put(&t, "}");
     PBFT_ASSERT(t.size < STATUS_BYTES);
 }
 

@@ -415,12 +415,8 @@ static void statement_key(const struct pbft_claim *claim, const struct pbft_dige
 static void note_record(struct sim *sim, struct node *node, struct pbft_span payload)
 {
     size_t at = 0;
-    while (payload.size - at >= 4) {
-        size_t size = pbft_get_u32(payload.data + at);
-        at += 4;
-        if (size > payload.size - at) break;
-        struct pbft_span frame = {payload.data + at, size};
-        at += size;
+    struct pbft_span frame;
+    while (pbft_wire_next_item(payload, &at, &frame)) {
         struct pbft_claim claim;
         if (!own_statement(sim, node->id, frame, &claim)) continue;
         struct pbft_digest content, key;

@@ -1,5 +1,5 @@
 /* replica/node through a virtual cluster: admission, replies, reads, status, the log's bound. */
-#include "replica/node.h"
+#include "replica/node_internal.h"
 
 #include "pbft/quorum.h"
 #include "service/kv.h"
@@ -321,5 +321,38 @@ Test(node, what_nobody_asked_for_is_dropped)
     for (unsigned i = 1; i < PBFT_VERDICT_COUNT; i++)
         drops += info.door.dropped[i];
     cr_assert_eq(drops, 4u);
+    sim_free(sim);
+}
+
+static bool laggard_transfers(struct sim *sim, void *context)
+{
+    (void)context;
+    return sim_info(sim, 3).core.transferring;
+}
+
+/* A transfer that failed for want of memory is begun anew, though h does not move on. */
+Test(node, failed_transfer_is_tried_again)
+{
+    struct sim_options o = sim_defaults(4, 1, 11);
+    struct sim *sim = sim_new(&o);
+    sim_isolate(sim, 3, true);
+    sim_load(sim, 0, 100, SIM_WRITES);
+    cr_assert(sim_run_until(sim, sim_loads_done, NULL, SOON), "%s", sim_failure(sim));
+    sim_isolate(sim, 3, false);
+    cr_assert(sim_run_until(sim, laggard_transfers, NULL, SOON), "%s", sim_failure(sim));
+    struct pbft_node *node = sim_node(sim, 3);
+    struct task *step = task_new(TASK_INSTALL_STEP);
+    step->generation = node->generation;
+    step->status = PBFT_STATUS_MEMORY;
+    node_install_step_done(node, step);
+    task_free(step);
+    cr_assert_not(node->transfer.active);
+    pbft_seq stable = sim_info(sim, 0).core.stable;
+    cr_assert(sim_run_for(sim, TRANSFER_RETRY_NS / 2), "%s", sim_failure(sim));
+    cr_assert(sim_info(sim, 3).core.transferring, "not before the pause is over");
+    cr_assert(sim_run_for(sim, TRANSFER_RETRY_NS), "%s", sim_failure(sim));
+    cr_assert_not(sim_info(sim, 3).core.transferring);
+    cr_assert_eq(sim_info(sim, 0).core.stable, stable, "nothing else began it");
+    cr_assert_geq(sim_info(sim, 3).applied, stable);
     sim_free(sim);
 }
