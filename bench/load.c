@@ -42,9 +42,11 @@ struct slot {
     uint8_t *bytes; /* encoded operations */
 };
 
+/* One session: a closed loop of its own, over the connections of a handle. */
 struct client {
     struct load *load;
-    struct pbft_client *handle;
+    struct pbft_client *handle; /* shared */
+    uint32_t session;           /* of the handle */
     uint64_t random;
     uint32_t number;
     uint64_t writes;
@@ -191,8 +193,9 @@ static void slot_send(struct slot *s)
     s->sent_ns = now_ns();
     uint64_t timeout = c->load->options->timeout_ns;
     enum pbft_status status =
-        s->read ? pbft_client_submit_read(c->handle, s->ops[0], timeout, slot_done, s)
-                : pbft_client_submit(c->handle, s->ops, s->count, timeout, slot_done, s);
+        s->read
+            ? pbft_client_submit_read_in(c->handle, c->session, s->ops[0], timeout, slot_done, s)
+            : pbft_client_submit_in(c->handle, c->session, s->ops, s->count, timeout, slot_done, s);
     if (status == PBFT_STATUS_OK) return;
     atomic_fetch_add(&c->load->errors, 1); /* a slot that cannot submit is lost: say so, loudly */
     slot_ended(s);
@@ -202,7 +205,6 @@ static void slot_send(struct slot *s)
 
 static void client_free(struct client *c)
 {
-    pbft_client_close(c->handle);
     for (uint32_t i = 0; c->slots != NULL && i < c->slot_count; i++) {
         free(c->slots[i].ops);
         free(c->slots[i].bytes);
@@ -210,7 +212,8 @@ static void client_free(struct client *c)
     free(c->slots);
 }
 
-/* DIR/client is client 0, DIR/client-J the others; with fewer keys than clients, they share. */
+/* DIR/client is for handle 0, DIR/client-J for the others; with fewer keys than handles, they
+ * share. */
 static void client_path(const char *dir, uint32_t number, char *out, size_t capacity)
 {
     struct stat info;
@@ -225,19 +228,32 @@ static void client_path(const char *dir, uint32_t number, char *out, size_t capa
         snprintf(out, capacity, "%s/client-%u", dir, key);
 }
 
+static uint32_t slots_of(const struct load_options *o)
+{
+    return o->inflight < o->bundle ? 1 : o->inflight / o->bundle;
+}
+
+static enum pbft_status handle_open(const struct load_options *o, uint32_t number,
+                                    struct pbft_client **handle, char error[256])
+{
+    char path[512];
+    client_path(o->cluster, number, path, sizeof path);
+    struct pbft_client_options options = {.window = slots_of(o),
+                                          .sessions = (o->clients + o->conns - 1) / o->conns,
+                                          .timeout_ns = o->timeout_ns};
+    return pbft_client_open(handle, path, &options, error);
+}
+
 static enum pbft_status client_make(struct client *c, struct load *load, uint32_t number,
-                                    char error[256])
+                                    struct pbft_client *handle)
 {
     const struct load_options *o = load->options;
-    char path[512];
     c->load = load;
     c->number = number;
     c->random = 0x9E3779B97F4A7C15u * (number + 1u);
-    c->slot_count = o->inflight < o->bundle ? 1 : o->inflight / o->bundle;
-    client_path(o->cluster, number, path, sizeof path);
-    struct pbft_client_options options = {.window = c->slot_count, .timeout_ns = o->timeout_ns};
-    enum pbft_status status = pbft_client_open(&c->handle, path, &options, error);
-    if (status != PBFT_STATUS_OK) return status;
+    c->slot_count = slots_of(o);
+    c->handle = handle;
+    c->session = number / o->conns;
     c->slots = calloc(c->slot_count, sizeof *c->slots);
     if (c->slots == NULL) return PBFT_STATUS_MEMORY;
     for (uint32_t i = 0; i < c->slot_count; i++) {
@@ -248,6 +264,42 @@ static enum pbft_status client_make(struct client *c, struct load *load, uint32_
         if (s->ops == NULL || s->bytes == NULL) return PBFT_STATUS_MEMORY;
     }
     return PBFT_STATUS_OK;
+}
+
+/* The first operation of a session, waited for. */
+struct first {
+    struct load *load;
+    bool done, put;
+    enum pbft_status status;
+};
+
+static void first_done(void *context, const struct pbft_answer *answer)
+{
+    struct first *f = context;
+    struct pbft_kv_result result;
+    struct pbft_span item;
+    size_t cursor = 0;
+    pthread_mutex_lock(&f->load->lock);
+    f->status = answer->status;
+    f->put = answer->status == PBFT_STATUS_OK && pbft_answer_next(answer, &cursor, &item) &&
+             pbft_kv_decode_result(item, &result) && result.op == PBFT_KV_PUT &&
+             result.status == PBFT_KV_OK;
+    f->done = true;
+    pthread_cond_signal(&f->load->idle);
+    pthread_mutex_unlock(&f->load->lock);
+}
+
+static void first_put(struct client *c, struct first *f)
+{
+    make_write(&c->slots[0]);
+    *f = (struct first){.load = c->load};
+    f->status =
+        pbft_client_submit_in(c->handle, c->session, c->slots[0].ops, 1, WAIT_NS, first_done, f);
+    if (f->status != PBFT_STATUS_OK) return;
+    pthread_mutex_lock(&c->load->lock);
+    while (!f->done)
+        pthread_cond_wait(&c->load->idle, &c->load->lock);
+    pthread_mutex_unlock(&c->load->lock);
 }
 
 /* One after the other, so that sessions of a shared key open in order (PROTOCOL 6). Its result is
@@ -273,15 +325,10 @@ static enum pbft_status client_begin(struct client *c, char error[256])
                  text);
         return PBFT_STATUS_PERMISSION;
     }
-    make_write(&c->slots[0]);
-    struct pbft_answer answer;
-    struct pbft_kv_result result;
-    status = pbft_client_call(c->handle, c->slots[0].ops[0], WAIT_NS, &answer);
-    bool put = status == PBFT_STATUS_OK &&
-               pbft_kv_decode_result((struct pbft_span){answer.bytes, answer.size}, &result) &&
-               result.op == PBFT_KV_PUT && result.status == PBFT_KV_OK;
-    pbft_answer_free(&answer);
-    if (put) return PBFT_STATUS_OK;
+    struct first first;
+    first_put(c, &first);
+    status = first.status;
+    if (first.put) return PBFT_STATUS_OK;
     if (status == PBFT_STATUS_TIMEOUT)
         snprintf(error, 256, "%s", down);
     else if (status == PBFT_STATUS_OK)
@@ -365,24 +412,33 @@ enum pbft_status load_run(const struct load_options *options, bool progress, voi
     pthread_cond_init(&load.idle, NULL);
     memset(result, 0, sizeof *result);
     struct client *clients = calloc(options->clients, sizeof *clients);
+    struct pbft_client **handles = calloc(options->conns, sizeof(struct pbft_client *));
     snprintf(error, 256, "out of memory");
-    enum pbft_status status = clients == NULL ? PBFT_STATUS_MEMORY : PBFT_STATUS_OK;
-    uint32_t made = 0;
-    for (; status == PBFT_STATUS_OK && made < options->clients; made++)
-        if ((status = client_make(&clients[made], &load, made, error)) == PBFT_STATUS_OK)
-            status = client_begin(&clients[made], error);
+    bool memory = clients != NULL && handles != NULL;
+    enum pbft_status status = memory ? PBFT_STATUS_OK : PBFT_STATUS_MEMORY;
+    uint32_t opened = 0, made = 0;
+    for (; status == PBFT_STATUS_OK && opened < options->conns; opened++)
+        status = handle_open(options, opened, &handles[opened], error);
+    for (; status == PBFT_STATUS_OK && made < options->clients; made++) {
+        status = client_make(&clients[made], &load, made, handles[made % options->conns]);
+        if (status == PBFT_STATUS_OK) status = client_begin(&clients[made], error);
+    }
     if (status == PBFT_STATUS_OK)
         run_phases(&load, clients, progress, start, stop, context, result);
-    for (uint32_t i = 0; i < made; i++) {
+    for (uint32_t i = 0; i < opened; i++) {
         struct pbft_client_stats stats = {0};
-        if (clients[i].handle != NULL) pbft_client_stats(clients[i].handle, &stats);
+        if (handles[i] != NULL) pbft_client_stats(handles[i], &stats);
         for (unsigned id = 0; id < PBFT_REPLICAS_MAX; id++)
             result->wrong_replies += stats.wrong_replies[id];
         result->fallbacks += stats.fallbacks;
         result->retransmissions += stats.retransmissions;
+        pbft_client_close(handles[i]);
+    }
+    for (uint32_t i = 0; i < made; i++) {
         client_free(&clients[i]);
         histogram_merge(&result->latency, &clients[i].latency);
     }
+    free(handles);
     free(clients);
     result->ops = atomic_load(&load.ops);
     result->errors = atomic_load(&load.errors);

@@ -10,7 +10,8 @@
 
 struct load_options {
     const char *cluster;
-    uint32_t clients;
+    uint32_t clients;  /* sessions, each a closed loop of its own */
+    uint32_t conns;    /* connections to each replica that they share; 1 .. clients */
     uint32_t inflight; /* operations outstanding per client */
     uint32_t bundle;   /* operations of one write request */
     uint32_t value_bytes;

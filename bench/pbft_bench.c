@@ -10,15 +10,19 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#define WINDOW_MAX 128u
+#define WINDOW_MAX   128u
+#define SESSIONS_MAX 256u /* of one connection */
+#define SHARED_MAX   256u /* requests outstanding that one connection carries by default */
 
 static const char help[] =
     "Usage: pbft-bench --cluster DIR [options]\n"
     "A closed loop of clients against a running cluster: signed puts, and fast reads if asked "
     "for.\n"
     "\n"
-    "  --cluster DIR      the cluster's folder\n"
-    "  --clients C        clients, each with a session of its own [8]\n"
+    "  --cluster DIR      the cluster's folder [$PBFT_CLUSTER]\n"
+    "  --clients C        clients, each a closed loop with a session of its own [8]\n"
+    "  --conns N          connections to each replica that they share, each with a key of its own\n"
+    "                     as far as there are keys [one for every 256 requests outstanding]\n"
     "  --inflight W       operations that each keeps outstanding [one bundle]\n"
     "  --bundle K         operations of one signed request [1]\n"
     "  --value-bytes B    size of a value [100]\n"
@@ -80,6 +84,7 @@ static bool number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
 enum {
     CLUSTER = 1000,
     CLIENTS,
+    CONNS,
     INFLIGHT,
     BUNDLE,
     VALUE_BYTES,
@@ -97,6 +102,7 @@ enum {
 static const struct option long_options[] = {
     {"cluster", required_argument, NULL, CLUSTER},
     {"clients", required_argument, NULL, CLIENTS},
+    {"conns", required_argument, NULL, CONNS},
     {"inflight", required_argument, NULL, INFLIGHT},
     {"bundle", required_argument, NULL, BUNDLE},
     {"value-bytes", required_argument, NULL, VALUE_BYTES},
@@ -136,6 +142,18 @@ static int exit_code(enum pbft_status status)
 }
 
 /* -1: go on; else the exit code. */
+static int share_connections(struct load_options *o)
+{
+    uint32_t requests = o->inflight < o->bundle ? 1 : o->inflight / o->bundle;
+    if (o->conns == 0) o->conns = (o->clients * requests + SHARED_MAX - 1) / SHARED_MAX;
+    if (o->conns > o->clients && o->clients * requests > SHARED_MAX) o->conns = o->clients;
+    if (o->conns > o->clients) return usage("there are more --conns than --clients");
+    if ((o->clients + o->conns - 1) / o->conns > SESSIONS_MAX)
+        return usage("one connection carries at most 256 clients: raise --conns");
+    return -1;
+}
+
+/* The same. */
 static int parse(int argc, char **argv, struct load_options *o, const char **json)
 {
     int option;
@@ -146,6 +164,7 @@ static int parse(int argc, char **argv, struct load_options *o, const char **jso
         switch (option) {
         case CLUSTER: o->cluster = optarg; break;
         case CLIENTS: ok = number(optarg, 1, 4096, &n), o->clients = (uint32_t)n; break;
+        case CONNS: ok = number(optarg, 1, 4096, &n), o->conns = (uint32_t)n; break;
         case INFLIGHT: ok = number(optarg, 1, 1u << 20, &n), o->inflight = (uint32_t)n; break;
         case BUNDLE: ok = number(optarg, 1, 4096, &n), o->bundle = (uint32_t)n; break;
         case VALUE_BYTES: ok = number(optarg, 1, 1u << 20, &n), o->value_bytes = (uint32_t)n; break;
@@ -167,12 +186,13 @@ static int parse(int argc, char **argv, struct load_options *o, const char **jso
         }
     }
     if (optind < argc) return usage("it takes options only");
-    if (o->cluster == NULL) return usage("--cluster DIR says which cluster");
+    if (o->cluster == NULL) o->cluster = getenv("PBFT_CLUSTER");
+    if (o->cluster == NULL) return usage("--cluster DIR or PBFT_CLUSTER says which cluster");
     if (o->seconds == 0 && o->ops == 0) return usage("--seconds 0 needs --ops N");
     if (o->inflight == 0) o->inflight = o->bundle;
     if (o->inflight / o->bundle > WINDOW_MAX)
         return usage("a client can have 128 requests outstanding: raise --bundle or --clients");
-    return -1;
+    return share_connections(o);
 }
 
 static json_t *to_json(const struct load_options *o, const struct load_result *r,
@@ -191,22 +211,24 @@ static json_t *to_json(const struct load_options *o, const struct load_result *r
         json_array_append_new(rss_before, json_integer((json_int_t)use->before[i].rss_bytes));
         json_array_append_new(rss_after, json_integer((json_int_t)use->after[i].rss_bytes));
     }
-    return json_pack(
-        "{s:I,s:f,s:f,s:f,s:f,s:f,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:f,"
-        "s:o,s:o,s:{s:s,s:s,s:i}}",
-        "ops", (json_int_t)r->ops, "ops_per_s", (double)r->ops / r->seconds, "p50_ms",
-        (double)histogram_percentile(&r->latency, 50) / 1e6, "p99_ms",
-        (double)histogram_percentile(&r->latency, 99) / 1e6, "p999_ms",
-        (double)histogram_percentile(&r->latency, 99.9) / 1e6, "max_ms",
-        (double)r->latency.max / 1e6, "errors", (json_int_t)r->errors, "wrong",
-        (json_int_t)r->wrong, "wrong_replies", (json_int_t)r->wrong_replies, "fallbacks",
-        (json_int_t)r->fallbacks, "retransmissions", (json_int_t)r->retransmissions,
-        "cpu_ms_per_op", cpu * 1e3 / ops, "cpu_s_client", r->client_cpu_s, "cpu_s_replicas",
-        replicas_cpu_s(use), "durability", durability, "clients", (int)o->clients, "inflight",
-        (int)o->inflight, "bundle", (int)o->bundle, "value_bytes", (int)o->value_bytes, "keys",
-        (int)o->keys, "reads", (int)o->reads, "seconds", r->seconds, "replica_rss_bytes_before",
-        rss_before, "replica_rss_bytes", rss_after, "machine", "system", machine.sysname, "kernel",
-        machine.release, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN));
+    return json_pack("{s:I,s:f,s:f,s:f,s:f,s:f,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:s,s:i,s:i,s:i,s:i,"
+                     "s:i,s:i,s:i,s:f,"
+                     "s:o,s:o,s:{s:s,s:s,s:i}}",
+                     "ops", (json_int_t)r->ops, "ops_per_s", (double)r->ops / r->seconds, "p50_ms",
+                     (double)histogram_percentile(&r->latency, 50) / 1e6, "p99_ms",
+                     (double)histogram_percentile(&r->latency, 99) / 1e6, "p999_ms",
+                     (double)histogram_percentile(&r->latency, 99.9) / 1e6, "max_ms",
+                     (double)r->latency.max / 1e6, "errors", (json_int_t)r->errors, "wrong",
+                     (json_int_t)r->wrong, "wrong_replies", (json_int_t)r->wrong_replies,
+                     "fallbacks", (json_int_t)r->fallbacks, "retransmissions",
+                     (json_int_t)r->retransmissions, "cpu_ms_per_op", cpu * 1e3 / ops,
+                     "cpu_s_client", r->client_cpu_s, "cpu_s_replicas", replicas_cpu_s(use),
+                     "durability", durability, "clients", (int)o->clients, "conns", (int)o->conns,
+                     "inflight", (int)o->inflight, "bundle", (int)o->bundle, "value_bytes",
+                     (int)o->value_bytes, "keys", (int)o->keys, "reads", (int)o->reads, "seconds",
+                     r->seconds, "replica_rss_bytes_before", rss_before, "replica_rss_bytes",
+                     rss_after, "machine", "system", machine.sysname, "kernel", machine.release,
+                     "cores", (int)sysconf(_SC_NPROCESSORS_ONLN));
 }
 
 static bool write_json(const char *path, json_t *json)

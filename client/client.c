@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #define WINDOW_DEFAULT     16u
+#define SESSIONS_MAX       256u
 #define QUEUE_MAX          4096u
 #define ADMIN_QUEUE_MAX    1024u
 #define ADMIN_ARGUMENT_MAX 256u
@@ -67,8 +68,16 @@ static enum pbft_status set_options(struct pbft_client *c,
     if (most == 0) most = 1;
     if (o->window == 0) o->window = WINDOW_DEFAULT < most ? WINDOW_DEFAULT : most;
     if (o->timeout_ns == 0) o->timeout_ns = c->own.timeout_ns;
-    if (o->window <= most) return PBFT_STATUS_OK;
-    (void)snprintf(error, 256, "a window of at most %u is possible in this cluster", most);
+    if (o->sessions == 0) o->sessions = 1;
+    if (o->window > most) {
+        (void)snprintf(error, 256, "a window of at most %u is possible in this cluster", most);
+        return PBFT_STATUS_ARGUMENT;
+    }
+    most = c->config.cluster.params.sessions_per_client;
+    if (most > SESSIONS_MAX) most = SESSIONS_MAX;
+    if (o->sessions <= most) return PBFT_STATUS_OK;
+    (void)snprintf(error, 256, "at most %u sessions of one handle are possible in this cluster",
+                   most);
     return PBFT_STATUS_ARGUMENT;
 }
 
@@ -83,7 +92,10 @@ static enum pbft_status start(struct pbft_client *c, char error[256])
     c->pool = pbft_pool_new(POOL_BYTES);
     c->door = pbft_door_new(&door);
     (void)snprintf(error, 256, "out of memory or threads");
-    if (c->pool == NULL || c->door == NULL || !client_new_session(c)) return PBFT_STATUS_MEMORY;
+    c->sessions = calloc(c->options.sessions, sizeof *c->sessions);
+    if (c->pool == NULL || c->door == NULL || c->sessions == NULL) return PBFT_STATUS_MEMORY;
+    for (uint32_t i = 0; i < c->options.sessions; i++)
+        if (!client_new_session(c, &c->sessions[i])) return PBFT_STATUS_MEMORY;
     struct pbft_net_config net = {
         .cluster = &c->config.cluster,
         .self = &c->keypair,
@@ -131,8 +143,9 @@ void pbft_client_close(struct pbft_client *c)
         (void)pthread_join(c->thread, NULL);
     }
     if (c->net != NULL) pbft_net_close(c->net);
-    if (c->m != NULL) pbft_match_release(c->m);
-    free(c->memory);
+    for (uint32_t i = 0; c->sessions != NULL && i < c->options.sessions; i++)
+        client_session_free(&c->sessions[i]);
+    free(c->sessions);
     pbft_door_free(c->door);
     if (c->pool != NULL) pbft_pool_free(c->pool);
     pbft_keypair_wipe(&c->keypair);
@@ -187,7 +200,7 @@ static enum pbft_status enqueue(struct pbft_client *c, struct job *job, uint32_t
 
 static uint32_t queue_max(const struct pbft_client *c)
 {
-    return QUEUE_MAX + 2 * c->options.window;
+    return QUEUE_MAX + 2 * c->options.window * c->options.sessions;
 }
 
 /* Size of the items list; 0 if it is beyond every bound. The match judges it exactly. */
@@ -202,15 +215,17 @@ static size_t items_size(const struct pbft_params *p, const struct pbft_span *op
     return size > p->batch_max_bytes ? 0 : size;
 }
 
-enum pbft_status pbft_client_submit(struct pbft_client *c, const struct pbft_span *ops,
-                                    uint32_t count, uint64_t timeout_ns, pbft_client_done done,
-                                    void *context)
+enum pbft_status pbft_client_submit_in(struct pbft_client *c, uint32_t session,
+                                       const struct pbft_span *ops, uint32_t count,
+                                       uint64_t timeout_ns, pbft_client_done done, void *context)
 {
+    if (session != PBFT_CLIENT_ANY && session >= c->options.sessions) return PBFT_STATUS_ARGUMENT;
     size_t size = items_size(&c->config.cluster.params, ops, count);
     if (size == 0) return PBFT_STATUS_ARGUMENT;
     struct job *job = job_new(c, JOB_CALL, size, timeout_ns, done, context);
     if (job == NULL) return PBFT_STATUS_MEMORY;
     job->op_count = count;
+    job->session = session;
     uint8_t *at = job->bytes;
     for (uint32_t i = 0; i < count; i++) {
         pbft_put_u32(at, (uint32_t)ops[i].size);
@@ -220,13 +235,30 @@ enum pbft_status pbft_client_submit(struct pbft_client *c, const struct pbft_spa
     return enqueue(c, job, &c->queued, queue_max(c));
 }
 
+enum pbft_status pbft_client_submit(struct pbft_client *c, const struct pbft_span *ops,
+                                    uint32_t count, uint64_t timeout_ns, pbft_client_done done,
+                                    void *context)
+{
+    return pbft_client_submit_in(c, PBFT_CLIENT_ANY, ops, count, timeout_ns, done, context);
+}
+
+enum pbft_status pbft_client_submit_read_in(struct pbft_client *c, uint32_t session,
+                                            struct pbft_span op, uint64_t timeout_ns,
+                                            pbft_client_done done, void *context)
+{
+    if (session != PBFT_CLIENT_ANY && session >= c->options.sessions) return PBFT_STATUS_ARGUMENT;
+    if (op.size > c->config.cluster.params.batch_max_bytes) return PBFT_STATUS_ARGUMENT;
+    struct job *job = job_new(c, JOB_READ, op.size, timeout_ns, done, context);
+    if (job == NULL) return PBFT_STATUS_MEMORY;
+    job->session = session;
+    if (op.size > 0) memcpy(job->bytes, op.data, op.size);
+    return enqueue(c, job, &c->queued, queue_max(c));
+}
+
 enum pbft_status pbft_client_submit_read(struct pbft_client *c, struct pbft_span op,
                                          uint64_t timeout_ns, pbft_client_done done, void *context)
 {
-    if (op.size > c->config.cluster.params.batch_max_bytes) return PBFT_STATUS_ARGUMENT;
-    struct job *job = job_new(c, JOB_READ, op.size, timeout_ns, done, context);
-    if (job != NULL && op.size > 0) memcpy(job->bytes, op.data, op.size);
-    return enqueue(c, job, &c->queued, queue_max(c));
+    return pbft_client_submit_read_in(c, PBFT_CLIENT_ANY, op, timeout_ns, done, context);
 }
 
 enum pbft_status pbft_client_submit_admin(struct pbft_client *c, pbft_id replica,

@@ -1,4 +1,5 @@
-/* Shared by client.c (the public functions) and client_loop.c (the library's thread). */
+/* Shared by client.c (the public functions), client_session.c (sessions and their windows) and
+ * client_loop.c (the library's thread). */
 #ifndef PBFT_CLIENT_CLIENT_INTERNAL_H
 #define PBFT_CLIENT_CLIENT_INTERNAL_H
 
@@ -17,7 +18,8 @@ struct job {
     struct job *next;
     enum job_kind kind;
     uint32_t op_count;
-    pbft_id replica; /* JOB_ADMIN */
+    uint32_t session; /* JOB_CALL, JOB_READ: index, or PBFT_CLIENT_ANY */
+    pbft_id replica;  /* JOB_ADMIN */
     uint8_t admin_kind;
     uint64_t id;           /* JOB_ADMIN: of the question */
     uint32_t attempts;     /* sessions that it was sent under */
@@ -32,6 +34,17 @@ struct job {
 struct job_list {
     struct job *head, *tail;
     uint32_t count;
+};
+
+/* One session (PROTOCOL 6) with its client core. The thread's. */
+struct client_session {
+    void *memory; /* of the match */
+    struct pbft_match *m;
+    uint64_t number;
+    uint64_t query_base;     /* ids of its fast reads */
+    bool expired;            /* to be replaced as soon as nothing is outstanding */
+    uint64_t used_ns;        /* last time that something was sent under it */
+    struct job_list waiting; /* for a place in the window */
 };
 
 struct pbft_client {
@@ -55,15 +68,10 @@ struct pbft_client {
     bool closing;
 
     /* The thread's. */
-    void *memory; /* of the match */
-    struct pbft_match *m;
-    uint64_t session;
-    uint64_t query_base;     /* ids of this session's fast reads */
-    bool expired;            /* to be replaced as soon as nothing is outstanding */
-    uint64_t used_ns;        /* last time that something was sent under it */
-    struct job_list waiting; /* for a place in the window */
-    struct job_list admins;  /* asked */
-    struct job_list waiters; /* for a quorum of connections */
+    struct client_session *sessions; /* options.sessions of them */
+    uint64_t newest;                 /* highest session number that a request was sent under */
+    struct job_list admins;          /* asked */
+    struct job_list waiters;         /* for a quorum of connections */
     uint64_t next_admin;
     uint64_t next_generation;                /* of query ids */
     uint64_t connections[PBFT_REPLICAS_MAX]; /* 0: not connected */
@@ -72,8 +80,24 @@ struct pbft_client {
 
 uint64_t client_now(void);
 void job_push(struct job_list *list, struct job *job);
-/* The first session, and each one after it when nothing is outstanding. False: out of memory. */
-bool client_new_session(struct pbft_client *c);
+void job_push_front(struct job_list *list, struct job *job);
+struct job *job_pop(struct job_list *list);
+/* Tell the caller, forget the job. */
+void client_finish(struct pbft_client *c, struct job *job, const struct pbft_answer *answer);
+void client_finish_status(struct pbft_client *c, struct job *job, enum pbft_status status);
+/* Its first session number, and each one after it when nothing is outstanding. False: out of
+ * memory. */
+bool client_new_session(struct pbft_client *c, struct client_session *s);
+/* Whom a request that names no session goes to: the one with the least to do. */
+struct client_session *client_least_busy(const struct pbft_client *c);
+void client_session_free(struct client_session *s);
+void client_stats_add(struct pbft_client_stats *to, const struct pbft_match *m);
+/* The session that a REPLY, BUSY or QUERY-REPLY is for; NULL: none of ours. */
+struct client_session *client_session_of(const struct pbft_client *c, const struct pbft_msg *msg);
+void client_carry_out(struct pbft_client *c, struct client_session *s,
+                      const struct pbft_match_out *out);
+/* Its clocks, and as many waiting operations as its window takes. */
+void client_tick_session(struct pbft_client *c, struct client_session *s, uint64_t now);
 void *client_run(void *client);
 void client_snapshot(const struct pbft_client *c, struct pbft_client_stats *out);
 

@@ -1,9 +1,9 @@
 /**
  * client/pbft.h - the client library: operations on a cluster that may lie to you.
  *
- * A client holds one connection to each replica and one session (PROTOCOL 6). An answer is given
- * when q replicas agree on it, so that f of them may be crashed, slow or lying. Everything runs on
- * one thread of the library's own; any number of threads may call.
+ * A client holds one connection to each replica and one session or several (PROTOCOL 6) that share
+ * it. An answer is given when q replicas agree on it, so that f of them may be crashed, slow or
+ * lying. Everything runs on one thread of the library's own; any number of threads may call.
  *
  *     char error[256];
  *     struct pbft_client *client;
@@ -26,8 +26,9 @@ struct pbft_client; /* opaque */
 
 /* A zero stands for the default in brackets. */
 struct pbft_client_options {
-    uint32_t window;     /* outstanding requests, and reads; at most session_window / 2 [16].
-                          * 4096 more wait for a place. */
+    uint32_t window;     /* outstanding requests, and reads, of each session; at most
+                          * session_window / 2 [16]. 4096 more wait for a place. */
+    uint32_t sessions;   /* over the same connections; at most 256, and sessions_per_client [1] */
     uint64_t timeout_ns; /* of an operation [client.conf: timeout] */
 };
 
@@ -104,6 +105,17 @@ PBFT_MUST_USE enum pbft_status pbft_client_submit(struct pbft_client *client,
 PBFT_MUST_USE enum pbft_status pbft_client_submit_read(struct pbft_client *client,
                                                        struct pbft_span op, uint64_t timeout_ns,
                                                        pbft_client_done done, void *context);
+/* The same in one session (0 .. options.sessions - 1) instead of the one with the least to do: for
+ * callers that count what is outstanding for each themselves. */
+#define PBFT_CLIENT_ANY UINT32_MAX
+PBFT_MUST_USE enum pbft_status pbft_client_submit_in(struct pbft_client *client, uint32_t session,
+                                                     const struct pbft_span *ops, uint32_t count,
+                                                     uint64_t timeout_ns, pbft_client_done done,
+                                                     void *context);
+PBFT_MUST_USE enum pbft_status pbft_client_submit_read_in(struct pbft_client *client,
+                                                          uint32_t session, struct pbft_span op,
+                                                          uint64_t timeout_ns,
+                                                          pbft_client_done done, void *context);
 PBFT_MUST_USE enum pbft_status pbft_client_submit_admin(struct pbft_client *client, pbft_id replica,
                                                         enum pbft_admin_kind kind,
                                                         struct pbft_span argument,

@@ -484,6 +484,108 @@ Test(client, callbacks_and_a_window)
     fake_free(f);
 }
 
+static struct pbft_client *open_sessions(struct fake *f, uint32_t sessions, uint32_t window)
+{
+    char error[256];
+    struct pbft_client *client;
+    struct pbft_client_options options = {.window = window, .sessions = sessions};
+    cr_assert_eq(pbft_client_open(&client, f->dir, &options, error), PBFT_STATUS_OK, "%s", error);
+    return client;
+}
+
+/* How many sessions the requests came from; each new one must be greater than those before
+ * (PROTOCOL 6), or a replica would answer EXPIRED. */
+static unsigned sessions_seen(const struct fake *f, unsigned used[], unsigned most)
+{
+    uint64_t numbers[16];
+    unsigned count = 0;
+    for (unsigned i = 0; i < atomic_load(&f->executed); i++) {
+        unsigned at = 0;
+        while (at < count && numbers[at] != f->seen[i].session)
+            at++;
+        if (at == count) {
+            cr_assert_lt(count, most);
+            if (count > 0) cr_assert_gt(f->seen[i].session, numbers[count - 1]);
+            numbers[count] = f->seen[i].session;
+            used[count++] = 0;
+        }
+        used[at]++;
+    }
+    return count;
+}
+
+Test(client, sessions_share_the_connections_and_the_work)
+{
+    struct fake *f = fake_new();
+    fake_start(f);
+    struct async a = {.client = open_sessions(f, 4, 2)};
+    for (int i = 0; i < 200; i++) {
+        struct pbft_span op = text_span("op");
+        cr_assert_eq(pbft_client_submit(a.client, &op, 1, 0, async_done, &a), PBFT_STATUS_OK);
+    }
+    for (int i = 0; i < 2000 && atomic_load(&a.done) < 300; i++)
+        (void)nanosleep(&(struct timespec){0, 10000000}, NULL);
+    cr_assert_eq(atomic_load(&a.done), 300u);
+    cr_assert_eq(atomic_load(&f->executed), 300u, "each once");
+    unsigned used[16];
+    cr_assert_eq(sessions_seen(f, used, 4), 4u);
+    for (unsigned i = 0; i < 4; i++)
+        cr_expect_gt(used[i], 30u, "session %u had %u of 300", i, used[i]);
+    struct pbft_client_stats stats;
+    pbft_client_stats(a.client, &stats);
+    cr_expect_eq(stats.answered, 300u, "added up over the sessions");
+    cr_expect_eq(stats.renewed_sessions, 0u);
+    pbft_client_close(a.client);
+    fake_free(f);
+}
+
+Test(client, a_session_can_be_named)
+{
+    struct fake *f = fake_new();
+    fake_start(f);
+    struct async a = {.client = open_sessions(f, 3, 4), .resubmitted = 1000};
+    struct pbft_span op = text_span("op");
+    for (unsigned i = 0; i < 30; i++) /* the last one first: numbers follow use, not the index */
+        cr_assert_eq(pbft_client_submit_in(a.client, 2 - i % 3, &op, 1, 0, async_done, &a),
+                     PBFT_STATUS_OK);
+    cr_expect_eq(pbft_client_submit_in(a.client, 3, &op, 1, 0, async_done, &a),
+                 PBFT_STATUS_ARGUMENT);
+    cr_expect_eq(pbft_client_submit_read_in(a.client, 3, op, 0, async_done, &a),
+                 PBFT_STATUS_ARGUMENT);
+    cr_expect_eq(pbft_client_submit_read_in(a.client, 1, op, 0, async_done, &a), PBFT_STATUS_OK);
+    for (int i = 0; i < 2000 && atomic_load(&a.done) < 31; i++)
+        (void)nanosleep(&(struct timespec){0, 10000000}, NULL);
+    cr_assert_eq(atomic_load(&a.done), 31u);
+    unsigned used[16];
+    cr_assert_eq(sessions_seen(f, used, 3), 3u);
+    for (unsigned i = 0; i < 3; i++)
+        cr_expect_eq(used[i], 10u, "session %u had %u of 30", i, used[i]);
+    pbft_client_close(a.client);
+    fake_free(f);
+}
+
+/* All of them are gone: each takes a new number, in turn, and nothing is lost or done twice. */
+Test(client, expired_sessions_are_replaced_side_by_side)
+{
+    struct fake *f = fake_new();
+    struct async a = {.client = open_sessions(f, 4, 2), .resubmitted = 1000};
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    f->expire_before = (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
+    fake_start(f);
+    struct pbft_span op = text_span("op");
+    for (unsigned i = 0; i < 40; i++)
+        cr_assert_eq(pbft_client_submit(a.client, &op, 1, 0, async_done, &a), PBFT_STATUS_OK);
+    for (int i = 0; i < 2000 && atomic_load(&a.done) < 40; i++)
+        (void)nanosleep(&(struct timespec){0, 10000000}, NULL);
+    cr_assert_eq(atomic_load(&a.done), 40u);
+    cr_expect_eq(atomic_load(&f->executed), 40u);
+    unsigned used[16];
+    cr_expect_eq(sessions_seen(f, used, 4), 4u);
+    pbft_client_close(a.client);
+    fake_free(f);
+}
+
 Test(client, closing_answers_what_is_outstanding)
 {
     struct fake *f = fake_new();
@@ -531,6 +633,8 @@ Test(client, opening_refuses_what_cannot_work)
     struct pbft_client_options wide = {.window = 129};
     cr_assert_eq(pbft_client_open(&client, f->dir, &wide, error), PBFT_STATUS_ARGUMENT);
     cr_assert_null(client);
+    struct pbft_client_options many = {.sessions = 257};
+    cr_assert_eq(pbft_client_open(&client, f->dir, &many, error), PBFT_STATUS_ARGUMENT);
     cr_assert_eq(pbft_client_open(&client, "/nonexistent", NULL, error), PBFT_STATUS_NOT_FOUND);
     path_of(f, "key", path);
     cr_assert_eq(chmod(path, 0644), 0);
