@@ -95,6 +95,34 @@ static struct event pop(struct sim *sim)
     return top;
 }
 
+/* ---- telling ---- */
+
+void sim_observe(struct sim *sim, sim_observer *observer, void *context)
+{
+    sim->observer = observer;
+    sim->observer_context = context;
+}
+
+void sim_tell(struct sim *sim, const struct sim_seen *seen)
+{
+    if (sim->observer == NULL) return;
+    struct sim_seen told = *seen;
+    told.at_ns = sim->now_ns;
+    sim->observer(sim->observer_context, &told);
+}
+
+void sim_tell_fault(struct sim *sim, const char *format, ...)
+{
+    if (sim->observer == NULL) return;
+    char text[128];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    struct sim_seen seen = {.kind = SIM_SEEN_FAULT, .text = text};
+    sim_tell(sim, &seen);
+}
+
 /* ---- failing ---- */
 
 void sim_fail(struct sim *sim, const char *format, ...)
@@ -108,6 +136,8 @@ void sim_fail(struct sim *sim, const char *format, ...)
     va_end(arguments);
     snprintf(sim->failure, sizeof sim->failure, "seed %llu, n %u, at %.6f s: %s",
              (unsigned long long)sim->o.seed, sim->n, (double)sim->now_ns / 1e9, text);
+    struct sim_seen seen = {.kind = SIM_SEEN_FAILURE, .text = sim->failure};
+    sim_tell(sim, &seen);
 }
 
 bool sim_ok(const struct sim *sim)
@@ -172,8 +202,26 @@ static void carry_once(struct sim *sim, const struct sim_packet *p)
                       .to = p->to,
                       .incarnation = p->to_client ? sim->nodes[p->from].incarnation
                                                   : sim->nodes[p->to].incarnation,
+                      .sent_ns = sim->now_ns,
                       .frame = pbft_frame_retain(p->frame)};
     sim_push(sim, &e);
+}
+
+static void tell_packet(struct sim *sim, enum sim_seen_kind kind, const struct sim_packet *p,
+                        uint64_t sent_ns, enum pbft_verdict verdict)
+{
+    if (sim->observer == NULL) return;
+    struct sim_seen seen = {.kind = kind,
+                            .sent_ns = sent_ns,
+                            .from_client = p->from_client,
+                            .to_client = p->to_client,
+                            .from = p->from,
+                            .to = p->to,
+                            .byzantine = !p->from_client && !sim_is_correct(sim, p->from),
+                            .claim = p->claim,
+                            .size = p->frame->size,
+                            .verdict = verdict};
+    sim_tell(sim, &seen);
 }
 
 static void carry(struct sim *sim, bool from_client, uint32_t from, bool to_client, uint32_t to,
@@ -185,8 +233,11 @@ static void carry(struct sim *sim, bool from_client, uint32_t from, bool to_clie
         memset(&p.claim, 0, sizeof p.claim);
     p.type = frame->size > 0 ? frame->bytes[0] : 0;
     sim->sent[p.type & 63u]++;
-    if (sim->filter != NULL && !sim->filter(sim, &p, sim->filter_context)) return;
-    if (blocked(sim, &p) || happens(sim, sim->o.loss_ppm)) return;
+    bool filtered = sim->filter != NULL && !sim->filter(sim, &p, sim->filter_context);
+    if (filtered || blocked(sim, &p) || happens(sim, sim->o.loss_ppm)) {
+        tell_packet(sim, SIM_SEEN_LOST, &p, sim->now_ns, PBFT_OK);
+        return;
+    }
     carry_once(sim, &p);
     if (happens(sim, sim->o.duplicate_ppm)) carry_once(sim, &p);
 }
@@ -240,6 +291,12 @@ static bool hook_inbound(void *context, struct pbft_node *node, const struct pbf
 
 static void log_line(struct sim *sim, pbft_id id, const struct pbft_output *out)
 {
+    if (sim->observer != NULL) {
+        char text[512];
+        snprintf(text, sizeof text, "%s %s", out->event, out->text);
+        struct sim_seen seen = {.kind = SIM_SEEN_LOG, .from = id, .text = text};
+        sim_tell(sim, &seen);
+    }
     struct pbft_digest key = {{0}};
     size_t size = strlen(out->event);
     memcpy(key.bytes, out->event, size < sizeof key.bytes ? size : sizeof key.bytes);
@@ -378,12 +435,31 @@ static void stop_node(struct sim *sim, pbft_id id)
 
 /* ---- events ---- */
 
+static void tell_delivery(struct sim *sim, const struct event *e, bool lost,
+                          enum pbft_verdict verdict)
+{
+    if (sim->observer == NULL) return;
+    struct sim_packet p = {.from_client = e->from_client,
+                           .to_client = e->kind == EVENT_TO_CLIENT,
+                           .from = e->from,
+                           .to = e->to,
+                           .frame = e->frame};
+    if (pbft_wire_peek(pbft_frame_span(e->frame), &p.claim) != PBFT_OK)
+        memset(&p.claim, 0, sizeof p.claim);
+    tell_packet(sim, lost ? SIM_SEEN_LOST : SIM_SEEN_DELIVERED, &p, e->sent_ns, verdict);
+}
+
 static void run_to_node(struct sim *sim, const struct event *e)
 {
     struct node *n = &sim->nodes[e->to];
-    if (n->node == NULL || n->incarnation != e->incarnation) return;
+    if (n->node == NULL || n->incarnation != e->incarnation) {
+        tell_delivery(sim, e, true, PBFT_OK);
+        return;
+    }
+    if (sim_is_correct(sim, e->to)) recheck_received(sim->recheck, pbft_frame_span(e->frame));
     struct pbft_peer from = e->from_client ? client_peer(e->from) : replica_peer(sim, e->from);
     n->verdict = pbft_node_frame(n->node, sim_time_of(sim, e->to), &from, e->frame);
+    tell_delivery(sim, e, false, n->verdict);
     if (sim->trace != NULL && n->verdict != PBFT_OK)
         fprintf(sim->trace, "%28s r%u drops it: %s\n", "", n->id, pbft_verdict_text(n->verdict));
     sim_drain(sim, e->to);
@@ -421,7 +497,10 @@ bool sim_step(struct sim *sim)
     trace(sim, &e);
     switch (e.kind) {
     case EVENT_TO_NODE: run_to_node(sim, &e); break;
-    case EVENT_TO_CLIENT: client_frame(sim, e.to, e.from, e.frame); break;
+    case EVENT_TO_CLIENT:
+        tell_delivery(sim, &e, false, PBFT_OK);
+        client_frame(sim, e.to, e.from, e.frame);
+        break;
     case EVENT_JOB: run_job(sim, &e); break;
     case EVENT_TICK: run_tick(sim, &e); break;
     case EVENT_CLIENT_TICK:
@@ -535,6 +614,7 @@ struct sim *sim_new(const struct sim_options *options)
     uint32_t ends = sim->n + options->clients;
     sim->last_arrival = sim_alloc((size_t)ends * ends * sizeof *sim->last_arrival);
     make_cluster(sim);
+    sim->recheck = recheck_new(&sim->cluster, sim->o.signer);
     PBFT_ASSERT(check_start(sim));
     for (pbft_id id = 0; id < sim->n; id++) {
         struct node *n = &sim->nodes[id];
@@ -560,6 +640,7 @@ void sim_free(struct sim *sim)
     for (uint32_t client = 0; client < sim->o.clients; client++)
         client_free(sim, client);
     check_free(sim);
+    recheck_free(sim->recheck);
     for (size_t i = 0; i < sim->op_count; i++)
         free(sim->ops[i].bytes);
     map_free(&sim->log_lines);
@@ -585,6 +666,7 @@ void sim_set_hooks(struct sim *sim, pbft_id id, const struct pbft_node_hooks *ho
 
 void sim_kill(struct sim *sim, pbft_id id)
 {
+    sim_tell_fault(sim, "replica %u is killed", id);
     stop_node(sim, id);
     for (pbft_id other = 0; other < sim->n; other++) {
         if (sim->nodes[other].node == NULL) continue;
@@ -599,6 +681,7 @@ void sim_kill(struct sim *sim, pbft_id id)
 void sim_restart_mute(struct sim *sim, pbft_id id)
 {
     PBFT_ASSERT(sim->nodes[id].node == NULL);
+    sim_tell_fault(sim, "replica %u comes back, mute", id);
     sim->nodes[id].mute = true;
     start_node(sim, id);
     connect_node(sim, id);
@@ -614,6 +697,8 @@ void sim_restart_mute(struct sim *sim, pbft_id id)
 
 void sim_block(struct sim *sim, pbft_signers from, pbft_signers to, bool on)
 {
+    sim_tell_fault(sim, "links %llx -> %llx are %s", (unsigned long long)from,
+                   (unsigned long long)to, on ? "cut" : "back");
     for (pbft_id id = 0; id < sim->n; id++) {
         if (!pbft_signers_has(from, id)) continue;
         if (on)
@@ -625,11 +710,13 @@ void sim_block(struct sim *sim, pbft_signers from, pbft_signers to, bool on)
 
 void sim_isolate(struct sim *sim, pbft_id id, bool on)
 {
+    sim_tell_fault(sim, "replica %u is %s", id, on ? "cut off" : "connected again");
     sim->nodes[id].isolated = on;
 }
 
 void sim_heal(struct sim *sim)
 {
+    sim_tell_fault(sim, "the network heals");
     for (pbft_id id = 0; id < sim->n; id++) {
         sim->blocked[id] = 0;
         sim->nodes[id].isolated = false;
@@ -646,11 +733,13 @@ void sim_set_loss(struct sim *sim, uint32_t loss_ppm, uint32_t duplicate_ppm)
 
 void sim_set_clock_offset(struct sim *sim, pbft_id id, int64_t offset_ns)
 {
+    sim_tell_fault(sim, "the clock of replica %u is %+.3f s off", id, (double)offset_ns / 1e9);
     sim->nodes[id].clock_offset_ns = offset_ns;
 }
 
 void sim_break_log(struct sim *sim, pbft_id id)
 {
+    sim_tell_fault(sim, "the disk of replica %u breaks", id);
     pbft_log_memory_break(sim->nodes[id].log);
 }
 

@@ -28,6 +28,7 @@
 
 #include "client/match.h"
 #include "replica/node.h"
+#include "tests/sim/observe.h"
 
 struct sim; /* opaque */
 
@@ -125,6 +126,9 @@ struct sim_packet {
 typedef bool sim_filter(struct sim *sim, const struct sim_packet *packet, void *context);
 void sim_set_filter(struct sim *sim, sim_filter *filter, void *context);
 
+/* Told about everything from now on (tests/sim/observe.h); NULL: nobody. */
+void sim_observe(struct sim *sim, sim_observer *observer, void *context);
+
 /* ---- looking ---- */
 
 struct pbft_node *sim_node(struct sim *sim, pbft_id id); /* NULL while killed */
@@ -149,7 +153,18 @@ const struct pbft_match_stats *sim_client_stats(const struct sim *sim, uint32_t 
 
 /* ---- clients ---- */
 
-enum sim_op_kind { SIM_PUT, SIM_GET, SIM_GET_ORDERED, SIM_DELETE, SIM_CAS, SIM_RAW };
+enum sim_op_kind {
+    SIM_PUT,
+    SIM_GET,
+    SIM_GET_ORDERED,
+    SIM_DELETE,
+    SIM_CAS,
+    SIM_RAW,
+    SIM_RANGE, /* a fast read; `key` is the prefix */
+    SIM_RANGE_ORDERED,
+    SIM_BUNDLE, /* several operations of one request: see sim_result() */
+};
+const char *sim_op_text(enum sim_op_kind kind);
 enum sim_op_state { SIM_OP_WAITING, SIM_OP_ANSWERED, SIM_OP_TIMEOUT };
 
 struct sim_op {
@@ -164,6 +179,8 @@ struct sim_op {
     char key[32];
     char value[64];  /* PUT: written; GET: found, "" if none; CAS: new */
     char expect[64]; /* CAS */
+    uint32_t limit;  /* RANGE: 0 = as many as fit */
+    uint32_t parts;  /* operations: more than 1 in bundles only */
 };
 
 /* Submit one operation; returns its number for sim_op(). A full window is a failure of the test. */
@@ -173,14 +190,46 @@ size_t sim_delete(struct sim *sim, uint32_t client, const char *key);
 /* expect NULL: the key must be absent. */
 size_t sim_cas(struct sim *sim, uint32_t client, const char *key, const char *expect,
                const char *value);
+size_t sim_range(struct sim *sim, uint32_t client, const char *prefix, uint32_t limit,
+                 bool ordered);
+/* One operation of a bundle: PUT, GET_ORDERED, DELETE, CAS (expect NULL: absent), RANGE_ORDERED. */
+struct sim_part {
+    enum sim_op_kind kind;
+    const char *key, *value, *expect;
+    uint32_t limit;
+};
+size_t sim_bundle(struct sim *sim, uint32_t client, const struct sim_part *parts, uint32_t count);
+/* Operations of this client from now on are given up after so long (SIM_OP_TIMEOUT); 0: never. */
+void sim_set_patience(struct sim *sim, uint32_t client, uint64_t ns);
+/* What the service answered to operation `index` of an operation that was executed; empty: it was
+ * not, or it is raw. Until the next submission. */
+struct pbft_span sim_result(const struct sim *sim, size_t number, uint32_t index);
 /* A bundle of one operation in the service's own bytes. */
 size_t sim_submit(struct sim *sim, uint32_t client, struct pbft_span op);
 const struct sim_op *sim_op(const struct sim *sim, size_t number); /* until the next submission */
 size_t sim_op_count(const struct sim *sim);
 
-enum sim_mix { SIM_WRITES, SIM_MIX }; /* puts only; puts, gets of both kinds, cas, deletes */
+/* Puts only; puts, gets of both kinds, cas, deletes; all of that with ranges, bundles and values
+ * that repeat on purpose (PROTOCOL 32). */
+enum sim_mix { SIM_WRITES, SIM_MIX, SIM_SWARM };
 /* A closed loop: `count` operations by this client, as many at once as its window takes. */
 void sim_load(struct sim *sim, uint32_t client, uint64_t count, enum sim_mix mix);
+
+/* ---- hostile clients (FAULTS 2.31 to 2.33), and the history of the honest ones ---- */
+
+enum sim_hostile {
+    SIM_HOSTILE_FORGED = 1u,   /* requests with a wrong signature, or another client's name */
+    SIM_HOSTILE_CONFLICT = 2u, /* one request number, other operations to each replica */
+    SIM_HOSTILE_HUGE_T = 4u,   /* request number 2^64 - 1, and around the window's edges */
+    SIM_HOSTILE_FLOOD = 8u,    /* far more than the quota: new sessions, replays, fast reads */
+};
+/* From now on this client, which has no load, does such things about every `every_ns`, to all
+ * replicas or to some; 0 stops it. */
+void sim_hostile(struct sim *sim, uint32_t client, unsigned kinds, uint64_t every_ns);
+uint64_t sim_hostile_acts(const struct sim *sim, enum sim_hostile kind);
+/* The history of all operations so far, those of kind SIM_RAW aside, goes through linear_check();
+ * not linearizable, or not decided within a generous budget, is a failure of the sim. */
+bool sim_check_history(struct sim *sim);
 
 /* ---- speaking for others (Byzantine replicas, hostile clients) ---- */
 

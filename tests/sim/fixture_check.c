@@ -330,10 +330,59 @@ static void on_transfer(struct node *node, const struct pbft_effect *e)
     node->executing = e->transfer.seq;
 }
 
+/* Whoever is shown the two frames must find them as we did (PROTOCOL 36). */
+static void check_evidence(struct sim *sim, const struct node *node, const struct pbft_effect *e)
+{
+    char why[RECHECK_WHY_BYTES];
+    if (!recheck_evidence(&sim->cluster, sim->o.signer, e->evidence.culprit,
+                          pbft_frame_span(e->evidence.frames[0]),
+                          pbft_frame_span(e->evidence.frames[1]), why))
+        sim_fail(sim, "FAULTS 3.7: evidence of replica %u: %s", node->id, why);
+}
+
+static void tell_effect(struct sim *sim, const struct node *node, const struct pbft_effect *e)
+{
+    if (sim->observer == NULL) return;
+    struct sim_seen seen = {.from = node->id};
+    switch (e->kind) {
+    case PBFT_EFFECT_EXECUTE:
+        seen.kind = SIM_SEEN_EXECUTED;
+        seen.claim.seq = e->execute.seq;
+        seen.claim.view = e->execute.view;
+        seen.claim.digest = e->execute.digest;
+        break;
+    case PBFT_EFFECT_STABLE:
+        seen.kind = SIM_SEEN_STABLE;
+        seen.claim.seq = e->stable.seq;
+        break;
+    case PBFT_EFFECT_TRANSFER:
+        seen.kind = SIM_SEEN_TRANSFER;
+        seen.claim.seq = e->transfer.seq;
+        break;
+    case PBFT_EFFECT_EVIDENCE:
+        seen.kind = SIM_SEEN_EVIDENCE;
+        seen.to = e->evidence.culprit;
+        break;
+    case PBFT_EFFECT_VIEW:
+        seen.kind = SIM_SEEN_VIEW;
+        seen.claim.view = e->view.view;
+        seen.active = e->view.active;
+        break;
+    case PBFT_EFFECT_MUTED:
+    case PBFT_EFFECT_PERSIST:
+    case PBFT_EFFECT_SEND:
+    case PBFT_EFFECT_TAKE_CHECKPOINT:
+    case PBFT_EFFECT_FETCH:
+    case PBFT_EFFECT_FETCH_STOP: return;
+    }
+    sim_tell(sim, &seen);
+}
+
 void check_effects(struct sim *sim, struct node *node, const struct pbft_effects *effects)
 {
     for (size_t i = 0; i < effects->count && !sim->failed; i++) {
         const struct pbft_effect *e = &effects->items[i];
+        tell_effect(sim, node, e);
         switch (e->kind) {
         case PBFT_EFFECT_EXECUTE: on_execute(sim, node, e); break;
         case PBFT_EFFECT_STABLE: on_stable(sim, node, e); break;
@@ -342,6 +391,7 @@ void check_effects(struct sim *sim, struct node *node, const struct pbft_effects
             if (sim_is_correct(sim, e->evidence.culprit))
                 sim_fail(sim, "FAULTS 3.20: replica %u accuses correct replica %u", node->id,
                          e->evidence.culprit);
+            check_evidence(sim, node, e);
             break;
         case PBFT_EFFECT_VIEW:
             if (sim->o.expect_no_view_change)
@@ -517,7 +567,12 @@ static void check_own_checkpoint(struct sim *sim, const struct node *node,
 void check_outbound(struct sim *sim, struct node *node, struct pbft_frame *frame)
 {
     struct pbft_claim claim;
-    if (sim->failed || !own_statement(sim, node->id, pbft_frame_span(frame), &claim)) return;
+    char why[RECHECK_WHY_BYTES];
+    if (sim->failed) return;
+    if (!recheck_sent(sim->recheck, pbft_frame_span(frame), why))
+        sim_fail(sim, "FAULTS 3.7: replica %u sends %s: %s", node->id,
+                 pbft_type_text(frame->bytes[0]), why);
+    if (!own_statement(sim, node->id, pbft_frame_span(frame), &claim)) return;
     if (node->mute)
         sim_fail(sim, "PROTOCOL 29: mute replica %u sends %s", node->id,
                  pbft_type_text(claim.type));

@@ -1,20 +1,22 @@
 /* Clients: the real client core, operations with a history, closed loops. */
-#include "tests/sim/fixture_internal.h"
+#include "tests/sim/fixture_clients.h"
 
 #include "crypto/hash.h"
 #include "service/kv.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LOAD_KEYS 8u
+#define ITEMS_BYTES 4096u /* of a bundle of ours */
 
 /* ---- carrying out what the client core says ---- */
 
-static void schedule(struct sim *sim, uint32_t client)
+void client_schedule(struct sim *sim, uint32_t client)
 {
     struct client *c = &sim->clients[client];
     uint64_t due = pbft_match_deadline(c->match);
+    if (hostile_due(sim, client) < due) due = hostile_due(sim, client);
     if (due == NEVER) return;
     if (due <= sim->now_ns) due = sim->now_ns + 1000;
     if (c->tick_at != NEVER && c->tick_at <= due && c->tick_at > sim->now_ns) return;
@@ -37,6 +39,7 @@ static void note_request(struct sim *sim, uint32_t client, struct pbft_frame *fr
         return;
     }
     check_request(sim, &msg.request);
+    hostile_overhears(sim, frame);
 }
 
 /* The result digest of what was accepted: of the REPLY itself, or of one without results. */
@@ -56,6 +59,81 @@ static void reply_digest(struct sim *sim, struct client *c,
     pbft_digest_result(out, done->outcome, (struct pbft_span){no_results, sizeof no_results});
 }
 
+static bool is_read(enum sim_op_kind kind)
+{
+    return kind == SIM_GET || kind == SIM_GET_ORDERED || kind == SIM_RANGE ||
+           kind == SIM_RANGE_ORDERED;
+}
+
+static bool is_ordered(const struct sim_op *op)
+{
+    return (op->kind != SIM_GET && op->kind != SIM_RANGE) || op->fallback;
+}
+
+/* What the service said, where it said one thing. */
+static bool note_kv(struct sim *sim, struct op *op, struct pbft_span result)
+{
+    struct pbft_kv_result kv;
+    if (!pbft_kv_decode_result(result, &kv)) {
+        sim_fail(sim, "client %u accepted a result that is none", op->op.client);
+        return false;
+    }
+    op->op.kv_status = kv.status;
+    if (op->op.kind != SIM_GET && op->op.kind != SIM_GET_ORDERED) return true;
+    size_t size = kv.value.size < sizeof op->op.value ? kv.value.size : sizeof op->op.value - 1;
+    if (size > 0) memcpy(op->op.value, kv.value.data, size);
+    return true;
+}
+
+static void tell_answer(struct sim *sim, size_t number)
+{
+    static const char *const said[] = {"ok", "not found", "not as expected", "bad request"};
+    const struct sim_op *op = &sim->ops[number].op;
+    char text[160];
+    const char *name = sim_op_text(op->kind);
+    bool kv = op->outcome == PBFT_OUTCOME_EXECUTED && op->kind != SIM_RAW && op->kind != SIM_BUNDLE;
+    if (op->state == SIM_OP_TIMEOUT)
+        snprintf(text, sizeof text, "%s %s: gives up", name, op->key);
+    else if (!kv)
+        snprintf(text, sizeof text, "%s %s: outcome %u", name, op->key, op->outcome);
+    else if (op->kv_status == PBFT_KV_OK && (op->kind == SIM_GET || op->kind == SIM_GET_ORDERED))
+        snprintf(text, sizeof text, "%s %s: \"%s\"", name, op->key, op->value);
+    else
+        snprintf(text, sizeof text, "%s %s: %s", name, op->key, said[op->kv_status & 3u]);
+    struct sim_seen seen = {.kind = SIM_SEEN_ANSWERED,
+                            .at_ns = sim->now_ns,
+                            .from_client = true,
+                            .from = op->client,
+                            .number = number,
+                            .text = text};
+    sim_tell(sim, &seen);
+}
+
+/* An answer that q replicas agreed on is compared with the oracle's. */
+static void judge(struct sim *sim, size_t number, const struct pbft_match_completion *done)
+{
+    struct op *op = &sim->ops[number];
+    bool executed = done->outcome == PBFT_OUTCOME_EXECUTED;
+    bool kv = executed && op->op.kind != SIM_RAW && sim->o.service == &pbft_kv_service;
+    if (kv && op->op.kind != SIM_BUNDLE) {
+        struct pbft_span result = done->body; /* a read's; others' stand behind their length */
+        size_t cursor = 0;
+        if (!is_read(op->op.kind) && !pbft_wire_next_item(done->body, &cursor, &result))
+            result = (struct pbft_span){NULL, 0};
+        if (!note_kv(sim, op, result)) return;
+    }
+    if (kv) history_answered(sim, number, done->body, is_read(op->op.kind));
+    if (is_ordered(&op->op)) {
+        struct pbft_digest digest;
+        reply_digest(sim, &sim->clients[op->op.client], done, &digest);
+        check_ordered(sim, op, done->outcome, &digest);
+    } else if (kv && op->op.kind == SIM_RANGE) {
+        check_fast_range(sim, op, number);
+    } else if (executed) {
+        check_fast(sim, op);
+    }
+}
+
 static void answered(struct sim *sim, const struct pbft_match_completion *done)
 {
     struct op *op = &sim->ops[done->token];
@@ -66,41 +144,14 @@ static void answered(struct sim *sim, const struct pbft_match_completion *done)
     op->op.return_ns = sim->now_ns;
     if (done->result == PBFT_MATCH_TIMEOUT) {
         op->op.state = SIM_OP_TIMEOUT;
-        return;
+    } else {
+        op->op.state = SIM_OP_ANSWERED;
+        op->op.outcome = done->outcome;
+        op->op.fallback = done->fallback;
+        judge(sim, done->token, done);
     }
-    op->op.state = SIM_OP_ANSWERED;
-    op->op.outcome = done->outcome;
-    op->op.fallback = done->fallback;
-    bool ordered = op->op.kind != SIM_GET || done->fallback;
-    struct pbft_span result = done->body; /* a read's; a write's stands behind its length */
-    size_t cursor = 0;
-    bool read = op->op.kind == SIM_GET || op->op.kind == SIM_GET_ORDERED;
-    if (!read && !pbft_wire_next_item(done->body, &cursor, &result))
-        result = (struct pbft_span){NULL, 0};
-    struct pbft_kv_result kv;
-    if (done->outcome == PBFT_OUTCOME_EXECUTED && op->op.kind != SIM_RAW &&
-        sim->o.service == &pbft_kv_service) {
-        if (!pbft_kv_decode_result(result, &kv)) {
-            sim_fail(sim, "client %u accepted a result that is none", op->op.client);
-            return;
-        }
-        op->op.kv_status = kv.status;
-        if (read) {
-            size_t size =
-                kv.value.size < sizeof op->op.value ? kv.value.size : sizeof op->op.value - 1;
-            if (size > 0) memcpy(op->op.value, kv.value.data, size);
-        }
-    }
-    if (ordered) {
-        struct pbft_digest digest;
-        reply_digest(sim, c, done, &digest);
-        check_ordered(sim, op, done->outcome, &digest);
-    } else if (done->outcome == PBFT_OUTCOME_EXECUTED) {
-        check_fast(sim, op);
-    }
+    tell_answer(sim, done->token);
 }
-
-static void load_more(struct sim *sim, uint32_t client);
 
 static void carry_out(struct sim *sim, uint32_t client, const struct pbft_match_out *out)
 {
@@ -115,9 +166,10 @@ static void carry_out(struct sim *sim, uint32_t client, const struct pbft_match_
         answered(sim, &out->completions[i]);
         pbft_frame_release(out->completions[i].frame);
     }
-    bool more = out->completion_count > 0;
-    schedule(sim, client);
-    if (more) load_more(sim, client); /* a new call: `out` is gone */
+    /* A request that was given up keeps its place until it is answered, which nobody is told. */
+    bool more = out->completion_count > 0 || sim->clients[client].load_full;
+    client_schedule(sim, client);
+    if (more) client_load_more(sim, client); /* a new call: `out` is gone */
 }
 
 void client_frame(struct sim *sim, uint32_t client, pbft_id from, struct pbft_frame *frame)
@@ -139,6 +191,9 @@ void client_tick(struct sim *sim, uint32_t client)
     struct pbft_match_out out = {0};
     pbft_match_tick(c->match, sim->now_ns, &out);
     carry_out(sim, client, &out);
+    if (hostile_due(sim, client) > sim->now_ns) return;
+    hostile_tick(sim, client);
+    client_schedule(sim, client);
 }
 
 void client_connected(struct sim *sim, uint32_t client, pbft_id replica)
@@ -186,11 +241,68 @@ void client_free(struct sim *sim, uint32_t client)
     pbft_match_release(c->match);
     free(c->match);
     pbft_door_free(c->door);
+    if (client + 1 < sim->o.clients) return;
+    history_free(sim);
+    hostile_free(sim);
 }
 
 /* ---- operations ---- */
 
-static size_t op_new(struct sim *sim, enum sim_op_kind kind, uint32_t client, const char *key)
+struct pbft_span text_span(const char *text)
+{
+    return (struct pbft_span){(const uint8_t *)text, text == NULL ? 0 : strlen(text)};
+}
+
+const char *sim_op_text(enum sim_op_kind kind)
+{
+    switch (kind) {
+    case SIM_PUT: return "put";
+    case SIM_GET: return "get";
+    case SIM_GET_ORDERED: return "get (ordered)";
+    case SIM_DELETE: return "delete";
+    case SIM_CAS: return "cas";
+    case SIM_RAW: return "raw";
+    case SIM_RANGE: return "range";
+    case SIM_RANGE_ORDERED: return "range (ordered)";
+    case SIM_BUNDLE: return "bundle";
+    }
+    return "?";
+}
+
+/* A bundle's operations, each behind its length. */
+struct items {
+    uint8_t bytes[ITEMS_BYTES];
+    size_t size;
+    uint32_t count;
+};
+
+static void add_item(struct items *items, const struct sim_part *part)
+{
+    uint8_t *out = items->bytes + items->size + 4;
+    PBFT_ASSERT(items->size + 4 < sizeof items->bytes);
+    size_t room = sizeof items->bytes - items->size - 4, size = 0;
+    struct pbft_span key = text_span(part->key), value = text_span(part->value);
+    switch (part->kind) {
+    case SIM_PUT: size = pbft_kv_encode_put(out, room, key, value); break;
+    case SIM_GET:
+    case SIM_GET_ORDERED: size = pbft_kv_encode_get(out, room, key); break;
+    case SIM_DELETE: size = pbft_kv_encode_delete(out, room, key); break;
+    case SIM_CAS:
+        size = pbft_kv_encode_cas(out, room, key, part->expect != NULL, text_span(part->expect),
+                                  value);
+        break;
+    case SIM_RANGE:
+    case SIM_RANGE_ORDERED: size = pbft_kv_encode_range(out, room, key, part->limit); break;
+    case SIM_RAW:
+    case SIM_BUNDLE: break;
+    }
+    PBFT_ASSERT(size > 0);
+    pbft_put_u32(items->bytes + items->size, (uint32_t)size);
+    items->size += 4 + size;
+    items->count++;
+}
+
+static size_t op_new(struct sim *sim, enum sim_op_kind kind, uint32_t client)
 {
     sim->ops = sim_grow(sim->ops, &sim->op_capacity, sim->op_count, sizeof *sim->ops);
     size_t number = sim->op_count++;
@@ -200,27 +312,55 @@ static size_t op_new(struct sim *sim, enum sim_op_kind kind, uint32_t client, co
     op->op.client = client;
     op->op.call_ns = sim->now_ns;
     op->floor = sim->answered_floor;
-    snprintf(op->op.key, sizeof op->op.key, "%s", key == NULL ? "" : key);
-    if (key != NULL && sim->o.service == &pbft_kv_service) check_key(sim, key);
     return number;
 }
 
-static size_t hand_in(struct sim *sim, size_t number, struct pbft_span op)
+static void tell_submission(struct sim *sim, size_t number)
+{
+    const struct sim_op *op = &sim->ops[number].op;
+    char text[256];
+    int used = snprintf(text, sizeof text, "%s %s", sim_op_text(op->kind), op->key);
+    if (op->kind == SIM_PUT || op->kind == SIM_CAS)
+        snprintf(text + used, sizeof text - (size_t)used, " := \"%s\"", op->value);
+    else if (op->kind == SIM_BUNDLE)
+        snprintf(text + used, sizeof text - (size_t)used, "of %u", op->parts);
+    struct sim_seen seen = {.kind = SIM_SEEN_SUBMITTED,
+                            .at_ns = sim->now_ns,
+                            .from_client = true,
+                            .from = op->client,
+                            .number = number,
+                            .text = text};
+    sim_tell(sim, &seen);
+}
+
+static uint64_t request_number(struct sim *sim, uint32_t client, const struct pbft_match_out *out)
+{
+    if (out->send_count == 0 || out->sends[0].frame->bytes[0] != PBFT_REQUEST) return 0;
+    struct pbft_peer from = {PBFT_PEER_CLIENT, client, 1};
+    struct pbft_msg msg;
+    enum pbft_verdict verdict =
+        pbft_door_open(sim->oracle_door, &from, pbft_frame_span(out->sends[0].frame), &msg);
+    return verdict == PBFT_OK ? msg.request.t : 0;
+}
+
+static size_t hand_in(struct sim *sim, size_t number, struct pbft_span items, uint32_t count)
 {
     struct op *o = &sim->ops[number];
     uint32_t client = o->op.client;
     struct client *c = &sim->clients[client];
-    o->size = op.size + 4;
-    o->bytes = sim_alloc(o->size);
-    pbft_put_u32(o->bytes, (uint32_t)op.size);
-    if (op.size > 0) memcpy(o->bytes + 4, op.data, op.size);
+    o->op.parts = count;
+    o->size = items.size;
+    o->bytes = sim_alloc(items.size);
+    memcpy(o->bytes, items.data, items.size);
+    uint64_t patience = history_of(sim)->patience_ns[client];
+    uint64_t deadline = patience == 0 ? 0 : sim->now_ns + patience;
     struct pbft_match_out out = {0};
-    bool read = o->op.kind == SIM_GET || o->op.kind == SIM_GET_ORDERED;
     enum pbft_verdict verdict =
-        read ? pbft_match_read(c->match, sim->now_ns, 0, number, op, o->op.kind == SIM_GET_ORDERED,
-                               &out)
-             : pbft_match_submit(c->match, sim->now_ns, 0, number,
-                                 (struct pbft_span){o->bytes, o->size}, 1, &out);
+        is_read(o->op.kind) ? pbft_match_read(c->match, sim->now_ns, deadline, number,
+                                              (struct pbft_span){o->bytes + 4, o->size - 4},
+                                              is_ordered(&o->op), &out)
+                            : pbft_match_submit(c->match, sim->now_ns, deadline, number,
+                                                (struct pbft_span){o->bytes, o->size}, count, &out);
     if (verdict == PBFT_DROP_BUSY && c->loading) {
         free(o->bytes);
         sim->op_count--;
@@ -231,65 +371,105 @@ static size_t hand_in(struct sim *sim, size_t number, struct pbft_span op)
         sim_fail(sim, "client %u: submission refused: %s", client, pbft_verdict_text(verdict));
         return number;
     }
-    if (out.send_count > 0 && out.sends[0].frame->bytes[0] == PBFT_REQUEST) {
-        struct pbft_peer from = {PBFT_PEER_CLIENT, client, 1};
-        struct pbft_msg msg;
-        if (pbft_door_open(sim->oracle_door, &from, pbft_frame_span(out.sends[0].frame), &msg) ==
-            PBFT_OK)
-            o->op.t = msg.request.t;
-    }
+    o->op.t = request_number(sim, client, &out);
+    history_submitted(sim, number);
+    tell_submission(sim, number);
     c->outstanding++;
     sim->ops_waiting++;
     carry_out(sim, client, &out);
     return number;
 }
 
-static struct pbft_span text_span(const char *text)
+static void copy_text(char *to, size_t size, const char *from)
 {
-    return (struct pbft_span){(const uint8_t *)text, strlen(text)};
+    snprintf(to, size, "%s", from == NULL ? "" : from);
+}
+
+static size_t submit(struct sim *sim, enum sim_op_kind kind, uint32_t client,
+                     const struct sim_part *parts, uint32_t count)
+{
+    size_t number = op_new(sim, kind, client);
+    struct items items = {.size = 0};
+    for (uint32_t i = 0; i < count; i++) {
+        add_item(&items, &parts[i]);
+        bool whole_key = parts[i].kind != SIM_RANGE && parts[i].kind != SIM_RANGE_ORDERED;
+        if (whole_key && sim->o.service == &pbft_kv_service) check_key(sim, parts[i].key);
+    }
+    if (kind != SIM_BUNDLE) {
+        struct sim_op *o = &sim->ops[number].op;
+        copy_text(o->key, sizeof o->key, parts->key);
+        copy_text(o->value, sizeof o->value, parts->value);
+        copy_text(o->expect, sizeof o->expect, parts->expect);
+        o->limit = parts->limit;
+    }
+    return hand_in(sim, number, (struct pbft_span){items.bytes, items.size}, items.count);
 }
 
 size_t sim_put(struct sim *sim, uint32_t client, const char *key, const char *value)
 {
-    size_t number = op_new(sim, SIM_PUT, client, key);
-    snprintf(sim->ops[number].op.value, sizeof sim->ops[number].op.value, "%s", value);
-    uint8_t op[256];
-    size_t size = pbft_kv_encode_put(op, sizeof op, text_span(key), text_span(value));
-    return hand_in(sim, number, (struct pbft_span){op, size});
+    struct sim_part part = {.kind = SIM_PUT, .key = key, .value = value};
+    return submit(sim, SIM_PUT, client, &part, 1);
 }
 
 size_t sim_get(struct sim *sim, uint32_t client, const char *key, bool ordered)
 {
-    size_t number = op_new(sim, ordered ? SIM_GET_ORDERED : SIM_GET, client, key);
-    uint8_t op[256];
-    size_t size = pbft_kv_encode_get(op, sizeof op, text_span(key));
-    return hand_in(sim, number, (struct pbft_span){op, size});
+    struct sim_part part = {.kind = ordered ? SIM_GET_ORDERED : SIM_GET, .key = key};
+    return submit(sim, part.kind, client, &part, 1);
 }
 
 size_t sim_delete(struct sim *sim, uint32_t client, const char *key)
 {
-    size_t number = op_new(sim, SIM_DELETE, client, key);
-    uint8_t op[256];
-    size_t size = pbft_kv_encode_delete(op, sizeof op, text_span(key));
-    return hand_in(sim, number, (struct pbft_span){op, size});
+    struct sim_part part = {.kind = SIM_DELETE, .key = key};
+    return submit(sim, SIM_DELETE, client, &part, 1);
 }
 
 size_t sim_cas(struct sim *sim, uint32_t client, const char *key, const char *expect,
                const char *value)
 {
-    size_t number = op_new(sim, SIM_CAS, client, key);
-    struct sim_op *o = &sim->ops[number].op;
-    snprintf(o->value, sizeof o->value, "%s", value);
-    snprintf(o->expect, sizeof o->expect, "%s", expect == NULL ? "" : expect);
-    uint8_t op[256];
-    size_t size = pbft_kv_encode_cas(op, sizeof op, text_span(key), expect != NULL,
-                                     text_span(expect == NULL ? "" : expect), text_span(value));
-    return hand_in(sim, number, (struct pbft_span){op, size});
+    struct sim_part part = {.kind = SIM_CAS, .key = key, .value = value, .expect = expect};
+    return submit(sim, SIM_CAS, client, &part, 1);
+}
+
+size_t sim_range(struct sim *sim, uint32_t client, const char *prefix, uint32_t limit, bool ordered)
+{
+    struct sim_part part = {.kind = ordered ? SIM_RANGE_ORDERED : SIM_RANGE,
+                            .key = prefix,
+                            .limit = limit};
+    return submit(sim, part.kind, client, &part, 1);
+}
+
+size_t sim_bundle(struct sim *sim, uint32_t client, const struct sim_part *parts, uint32_t count)
+{
+    return submit(sim, SIM_BUNDLE, client, parts, count);
+}
+
+void sim_set_patience(struct sim *sim, uint32_t client, uint64_t ns)
+{
+    history_of(sim)->patience_ns[client] = ns;
 }
 
 size_t sim_submit(struct sim *sim, uint32_t client, struct pbft_span op)
 {
-    return hand_in(sim, op_new(sim, SIM_RAW, client, NULL), op);
+    size_t number = op_new(sim, SIM_RAW, client);
+    uint8_t *items = sim_alloc(op.size + 4);
+    pbft_put_u32(items, (uint32_t)op.size);
+    if (op.size > 0) memcpy(items + 4, op.data, op.size);
+    hand_in(sim, number, (struct pbft_span){items, op.size + 4}, 1);
+    free(items);
+    return number;
+}
+
+struct pbft_span sim_result(const struct sim *sim, size_t number, uint32_t index)
+{
+    struct pbft_span none = {NULL, 0}, item = none;
+    PBFT_ASSERT(number < sim->op_count);
+    if (sim->history == NULL) return none;
+    const struct past *past = &sim->history->past[number];
+    size_t cursor = 0;
+    for (uint32_t i = 0; i <= index; i++)
+        if (!pbft_wire_next_item((struct pbft_span){past->results, past->size}, &cursor, &item))
+            return none;
+    return item;
 }
 
 const struct sim_op *sim_op(const struct sim *sim, size_t number)
@@ -311,55 +491,6 @@ const struct pbft_match_stats *sim_client_stats(const struct sim *sim, uint32_t 
 uint64_t sim_client_session(const struct sim *sim, uint32_t client)
 {
     return sim->clients[client].session;
-}
-
-/* ---- closed loops ---- */
-
-static void load_one(struct sim *sim, uint32_t client)
-{
-    struct load *load = &sim->clients[client].load;
-    load->left--;
-    char key[32], value[64], expect[64];
-    snprintf(key, sizeof key, "k%llu", (unsigned long long)sim_random(sim, LOAD_KEYS));
-    snprintf(value, sizeof value, "c%u-%llu", client, (unsigned long long)++load->number);
-    uint64_t dice = load->mix == SIM_WRITES ? 0 : sim_random(sim, 10);
-    if (dice < 4) {
-        sim_put(sim, client, key, value);
-    } else if (dice < 6) {
-        sim_get(sim, client, key, false);
-    } else if (dice < 7) {
-        sim_get(sim, client, key, true);
-    } else if (dice < 9) {
-        const struct key_history *k = check_key(sim, key); /* a good guess, but often too old */
-        const struct version *v = &k->versions[k->count - 1];
-        snprintf(expect, sizeof expect, "%s", v->value);
-        sim_cas(sim, client, key, v->present ? expect : NULL, value);
-    } else {
-        sim_delete(sim, client, key);
-    }
-}
-
-static void load_more(struct sim *sim, uint32_t client)
-{
-    struct client *c = &sim->clients[client];
-    if (c->loading) return; /* called from within itself */
-    c->loading = true;
-    c->load_full = false;
-    while (!sim->failed && c->load.left > 0 && c->outstanding < sim->o.client_window) {
-        load_one(sim, client);
-        if (c->load_full) { /* an old request is stuck: the next answer comes back here */
-            c->load.left++;
-            break;
-        }
-    }
-    c->loading = false;
-}
-
-void sim_load(struct sim *sim, uint32_t client, uint64_t count, enum sim_mix mix)
-{
-    sim->clients[client].load.left += count;
-    sim->clients[client].load.mix = mix;
-    load_more(sim, client);
 }
 
 bool sim_ops_done(struct sim *sim, void *context)

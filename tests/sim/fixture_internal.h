@@ -7,6 +7,7 @@
 #include "replica/apply.h"
 #include "replica/pool.h"
 #include "tests/sim/fixture.h"
+#include "tests/sim/recheck.h"
 
 #include <stdio.h>
 
@@ -20,6 +21,7 @@ struct event {
     bool from_client;
     uint32_t from, to;    /* `to`: node, or client */
     uint64_t incarnation; /* of the node concerned */
+    uint64_t sent_ns;     /* of a frame */
     struct pbft_frame *frame;
     struct pbft_job *job;
 };
@@ -124,6 +126,8 @@ struct sim {
     uint64_t sent[64];
     uint64_t trace_hash;
     FILE *trace;
+    sim_observer *observer;
+    void *observer_context;
     bool failed;
     char failure[512];
     struct map log_lines;
@@ -148,6 +152,11 @@ struct sim {
     struct map checkpoints; /* (seq, root) -> signers among correct, FAULTS 3.11 */
     struct key_history *keys;
     size_t key_count, key_capacity;
+
+    struct recheck *recheck; /* FAULTS 3.7, 3.10 */
+
+    struct history *history; /* of honest clients; fixture_clients.h */
+    struct hostile *hostile; /* hostile clients */
 };
 
 /* fixture.c */
@@ -159,6 +168,9 @@ bool sim_is_correct(const struct sim *sim, pbft_id id); /* not Byzantine (mute o
 /* Send a frame from a client; borrowed. */
 void sim_client_send(struct sim *sim, uint32_t client, pbft_id to, struct pbft_frame *frame);
 struct pbft_time sim_time_of(const struct sim *sim, pbft_id id);
+/* To the observer, if there is one; at_ns is filled in. */
+void sim_tell(struct sim *sim, const struct sim_seen *seen);
+__attribute__((format(printf, 2, 3))) void sim_tell_fault(struct sim *sim, const char *format, ...);
 
 /* fixture_client.c */
 void client_start(struct sim *sim, uint32_t client);
