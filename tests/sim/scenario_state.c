@@ -1,0 +1,263 @@
+/* FAULTS 2.20 to 2.24, 2.39, 2.44, 2.47: checkpoints, state transfer, and what a restart forgets.
+ */
+#include "tests/sim/scenario.h"
+
+#include <string.h>
+
+#define LAGGARD 3u
+
+static bool between_replicas(const struct sim_packet *p)
+{
+    return !p->from_client && !p->to_client;
+}
+
+/* Cut one replica off for so long that only a state transfer brings it back. */
+static void lag(struct stage *s)
+{
+    sim_isolate(s->sim, LAGGARD, true);
+    for (unsigned i = 0; i < 20 && sim_ok(s->sim); i++) {
+        stage_load(s, 20);
+        stage_wait(s);
+        if (sim_executed_last(s->sim) > 4 * (pbft_seq)sim_cluster(s->sim)->params.window) break;
+    }
+}
+
+/* Its view may be another: cut off it timed out alone (PROTOCOL 23). */
+static bool is_back(struct sim *sim, void *context)
+{
+    return sim_info(sim, LAGGARD).core.executed >= *(const pbft_seq *)context;
+}
+
+static void return_laggard(struct stage *s)
+{
+    pbft_seq goal = sim_executed_last(s->sim);
+    sim_isolate(s->sim, LAGGARD, false);
+    stage_load(s, 40);
+    stage_must(s, sim_run_until(s->sim, is_back, &goal, STAGE_ENOUGH),
+               "the laggard never came back");
+}
+
+/* 2.21: replica 1 changes one byte of each page that it serves. */
+static bool poison(struct sim *sim, const struct sim_packet *p, void *context)
+{
+    struct stage *s = context;
+    if (s->busy || !between_replicas(p) || p->type != PBFT_PAGE || p->from != 1) return true;
+    s->busy = true;
+    struct pbft_frame *bad = stage_copy(s, pbft_frame_span(p->frame));
+    bad->bytes[PBFT_WIRE_HEADER_BYTES + sim_random(sim, bad->size - PBFT_WIRE_HEADER_BYTES)] ^= 4;
+    stage_inject(s, 1, p->to, bad, true); /* the node's verdict; nothing of it may be installed */
+    s->busy = false;
+    return false;
+}
+
+static void poisoned_pages(struct stage *s)
+{
+    lag(s);
+    sim_set_filter(s->sim, poison, s);
+    return_laggard(s);
+}
+
+/* 2.22: CHECKPOINTs of a state that nobody has, and no answer to any question for pages. */
+static bool stall(struct sim *sim, const struct sim_packet *p, void *context)
+{
+    struct stage *s = context;
+    (void)sim;
+    if (!between_replicas(p) || p->type != PBFT_PAGE || p->from != 1) return true;
+    s->injected++;
+    return false;
+}
+
+static void false_target(struct stage *s)
+{
+    lag(s);
+    uint32_t k = sim_cluster(s->sim)->params.checkpoint_interval;
+    struct pbft_digest root = {{0xBA, 0xD0}};
+    for (pbft_seq seq = 1000; seq < 1010; seq++)
+        for (pbft_id to = 0; to < s->n; to++)
+            if (to != 1) stage_inject(s, 1, to, sim_checkpoint(s->sim, 1, seq * k, &root), true);
+    sim_set_filter(s->sim, stall, s);
+    return_laggard(s);
+}
+
+/* 2.23: replica 1 answers each question with a page that was asked of somebody before; the first
+ * one, with a page of its own making. */
+static bool shift(struct sim *sim, const struct sim_packet *p, void *context)
+{
+    struct stage *s = context;
+    (void)sim;
+    if (s->busy || !between_replicas(p) || p->type != PBFT_PAGE) return true;
+    size_t last = (s->kept_count + 63) % 64;
+    struct pbft_frame *other = s->kept_count > 0 ? pbft_frame_retain(s->kept[last])
+                                                 : stage_copy(s, pbft_frame_span(p->frame));
+    if (s->kept_count == 0) other->bytes[other->size - 1] ^= 1;
+    stage_keep(s, p->frame);
+    s->busy = true;
+    if (p->from == 1)
+        stage_inject(s, 1, p->to, other, true);
+    else
+        pbft_frame_release(other);
+    s->busy = false;
+    return p->from != 1;
+}
+
+static void shifted_pages(struct stage *s)
+{
+    lag(s);
+    sim_set_filter(s->sim, shift, s);
+    return_laggard(s);
+}
+
+/* 2.24: COMMITs for one sequence number, shown as the certificate of the next. */
+static bool keep_commits(struct sim *sim, const struct sim_packet *p, void *context)
+{
+    struct stage *s = context;
+    (void)sim;
+    if (between_replicas(p) && p->type == PBFT_COMMIT && p->claim.view == 0 && p->to == 1)
+        stage_keep(s, p->frame);
+    return true;
+}
+
+static void mixed_votes(struct stage *s)
+{
+    sim_set_filter(s->sim, keep_commits, s);
+    stage_load(s, 20);
+    stage_wait(s);
+    sim_set_filter(s->sim, NULL, NULL);
+    uint8_t signatures[PBFT_REPLICAS_MAX * PBFT_SIGNATURE_BYTES];
+    struct pbft_msg msg = {.type = PBFT_CERTIFICATE};
+    struct pbft_certificate *c = &msg.certificate;
+    c->kind = PBFT_CERT_COMMIT;
+    pbft_seq next = sim_executed_last(s->sim) + 1;
+    for (size_t i = 0; i < 64 && s->kept[i] != NULL; i++) {
+        struct pbft_claim claim;
+        if (pbft_wire_peek(pbft_frame_span(s->kept[i]), &claim) != PBFT_OK) continue;
+        c->signatures.signers |= pbft_signers_of(claim.sender);
+        memcpy(signatures + claim.sender * PBFT_SIGNATURE_BYTES,
+               s->kept[i]->bytes + s->kept[i]->size - PBFT_SIGNATURE_BYTES, PBFT_SIGNATURE_BYTES);
+    }
+    c->signatures.signers |= pbft_signers_of(1); /* its own, over what it likes */
+    stage_must(s, pbft_signers_count(c->signatures.signers) == s->n, "votes of everybody");
+    c->signatures.signers &= ~pbft_signers_of(0);
+    c->signatures.bytes = signatures + PBFT_SIGNATURE_BYTES; /* of 1, 2 and 3, ascending */
+    c->seq = next;
+    memset(c->digest.bytes, 0, sizeof c->digest.bytes);
+    for (unsigned null = 0; null < 2; null++) {
+        if (null == 1) c->digest = *(const struct pbft_digest *)(const void *)signatures;
+        for (pbft_id to = 0; to < s->n; to++)
+            if (to != 1) stage_inject(s, 1, to, sim_message(s->sim, 1, &msg), false);
+    }
+    c->kind = PBFT_CERT_CHECKPOINT;
+    c->seq = 4 * (pbft_seq)sim_cluster(s->sim)->params.window;
+    for (pbft_id to = 0; to < s->n; to++)
+        if (to != 1) stage_inject(s, 1, to, sim_message(s->sim, 1, &msg), false);
+    stage_load(s, 20);
+    stage_wait(s);
+}
+
+/* ---- restarts ---- */
+
+static bool hashing(struct sim *sim, void *context)
+{
+    struct stage *s = context;
+    struct pbft_core_info info = sim_info(sim, 2).core;
+    uint32_t k = sim_cluster(s->sim)->params.checkpoint_interval;
+    return info.executed % k == 0 && info.executed > info.stable;
+}
+
+/* 2.39 */
+static void die_in_checkpoint(struct stage *s)
+{
+    stage_load(s, 40);
+    stage_must(s, sim_run_until(s->sim, hashing, s, STAGE_ENOUGH), "no checkpoint came");
+    sim_kill(s->sim, 2);
+    s->injected++;
+    stage_run_for(s, 200);
+    sim_restart_mute(s->sim, 2);
+    stage_wait(s);
+}
+
+/* 2.38 */
+static void die_anywhere(struct stage *s)
+{
+    stage_load(s, 60);
+    stage_run_for(s, 1 + sim_random(s->sim, 120));
+    pbft_id victim = (pbft_id)sim_random(s->sim, s->n);
+    sim_kill(s->sim, victim);
+    s->injected++;
+    stage_run_for(s, 1 + sim_random(s->sim, 900));
+    sim_restart_mute(s->sim, victim);
+    stage_wait(s);
+    struct sim_at_least there = {.who = pbft_signers_of(victim),
+                                 .executed = sim_executed_last(s->sim) / 2};
+    stage_must(s, sim_run_until(s->sim, sim_reached, &there, STAGE_ENOUGH),
+               "the mute replica does not follow");
+}
+
+/* 2.44: what comes back without its votes is shown its own old ones, and never votes again. */
+static bool remember_own(struct sim *sim, const struct sim_packet *p, void *context)
+{
+    struct stage *s = context;
+    (void)sim;
+    if (between_replicas(p) && p->from == 2 && (p->type == PBFT_PREPARE || p->type == PBFT_COMMIT))
+        stage_keep(s, p->frame);
+    return true;
+}
+
+static bool votes_of_two(struct sim *sim, const struct sim_packet *p, void *context)
+{
+    struct stage *s = context;
+    if (p->from_client || p->from != 2) return true;
+    if (p->type == PBFT_PREPARE || p->type == PBFT_COMMIT || p->type == PBFT_CHECKPOINT ||
+        p->type == PBFT_VIEW_CHANGE || p->type == PBFT_PRE_PREPARE || p->type == PBFT_NEW_VIEW)
+        sim_fail(sim, "scenario %s: a replica without memory sends a %s", s->row->name,
+                 pbft_type_text(p->type));
+    return true;
+}
+
+static void wiped(struct stage *s)
+{
+    sim_set_filter(s->sim, remember_own, s);
+    stage_load(s, 20);
+    stage_wait(s);
+    sim_kill(s->sim, 2);
+    stage_run_for(s, 300);
+    sim_restart_mute(s->sim, 2);
+    sim_set_filter(s->sim, votes_of_two, s);
+    for (size_t i = 0; i < 64 && s->kept[i] != NULL; i++)
+        stage_inject(s, 0, 2, pbft_frame_retain(s->kept[i]), true);
+    stage_load(s, 40);
+    stage_wait(s);
+}
+
+/* 2.47: without the laggard there is no quorum once the primary is dead. */
+static bool transferring(struct sim *sim, void *context)
+{
+    (void)context;
+    return sim_info(sim, LAGGARD).core.transferring;
+}
+
+static void view_change_in_transfer(struct stage *s)
+{
+    lag(s);
+    sim_isolate(s->sim, LAGGARD, false);
+    stage_load(s, 20);
+    stage_must(s, sim_run_until(s->sim, transferring, s, STAGE_ENOUGH), "no transfer began");
+    if (sim_ok(s->sim)) sim_kill(s->sim, (pbft_id)(stage_view(s) % s->n));
+    s->injected++;
+    stage_load(s, 20);
+    stage_wait(s);
+    stage_must(s, stage_view(s) > 0, "nobody left the dead primary");
+}
+
+const struct stage_row stage_rows_state[] = {
+    {.name = "2.20", .byzantine = 4, .strategy = "wrong-checkpoint", .liar = 2},
+    {.name = "2.21", .byzantine = 2, .play = poisoned_pages},
+    {.name = "2.22", .byzantine = 2, .play = false_target},
+    {.name = "2.23", .byzantine = 2, .play = shifted_pages},
+    {.name = "2.24", .byzantine = 2, .play = mixed_votes},
+    {.name = "2.38", .play = die_anywhere},
+    {.name = "2.39", .play = die_in_checkpoint},
+    {.name = "2.44", .play = wiped},
+    {.name = "2.47", .play = view_change_in_transfer},
+    {0},
+};

@@ -1,0 +1,70 @@
+/* Every row of FAULTS 2 as a scenario, under several seeds. */
+#include "tests/sim/world.h"
+
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEEDS 4u
+
+/* More seeds for a campaign: PBFT_SIM_SEEDS=500. */
+static uint64_t seeds(void)
+{
+    const char *text = getenv("PBFT_SIM_SEEDS");
+    uint64_t count = text == NULL ? 0 : strtoull(text, NULL, 10);
+    return count == 0 ? SEEDS : count;
+}
+
+/* In four parts, so that they run side by side. */
+static void part(size_t which)
+{
+    for (size_t i = 0; sim_scenarios[i].name != NULL; i++) {
+        if (i % 4 != which) continue;
+        for (uint64_t seed = 1; seed <= seeds(); seed++) {
+            struct sim_world_options options = {.seed = seed};
+            struct sim_world_result result;
+            sim_scenarios[i].run(&options, &result);
+            cr_expect(result.ok, "%s (%s): %s", sim_scenarios[i].name, sim_scenarios[i].title,
+                      result.failure);
+            cr_expect_gt(result.injected, 0, "%s", sim_scenarios[i].name);
+        }
+    }
+}
+
+Test(scenarios, rows_1)
+{
+    part(0);
+}
+Test(scenarios, rows_2)
+{
+    part(1);
+}
+Test(scenarios, rows_3)
+{
+    part(2);
+}
+Test(scenarios, rows_4)
+{
+    part(3);
+}
+
+Test(scenarios, are_found_by_name)
+{
+    cr_assert_not_null(sim_scenario_find("2.17"));
+    cr_expect_str_eq(sim_scenario_find("2.17")->name, "2.17");
+    cr_expect_null(sim_scenario_find("2.36"));
+    cr_expect_null(sim_scenario_find(""));
+}
+
+Test(scenarios, equal_seeds_have_equal_traces)
+{
+    struct sim_world_options options = {.seed = 7};
+    struct sim_world_result first, second;
+    sim_scenario_find("2.14")->run(&options, &first);
+    sim_scenario_find("2.14")->run(&options, &second);
+    cr_expect_eq(first.trace_hash, second.trace_hash);
+    options.seed = 8;
+    sim_scenario_find("2.14")->run(&options, &second);
+    cr_expect_neq(first.trace_hash, second.trace_hash);
+}
