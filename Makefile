@@ -23,6 +23,7 @@ include mk/sources.mk
 include mk/build.mk
 include mk/test.mk
 include mk/quality.mk
+include mk/twins.mk
 include mk/install.mk
 
 .PHONY: help

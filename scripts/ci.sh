@@ -25,6 +25,7 @@ gate tidy tidy
 gate test test
 gate asan asan
 gate tsan tsan
+gate twins twins-smoke
 gate mutants mutants
 
 if [[ ${#failed[@]} -gt 0 ]]; then
