@@ -170,9 +170,10 @@ struct pbft_core {
     pbft_lsn synced_lsn; /* of the last record that is synced: all that we ever signed is there */
 
     pbft_view view;
-    bool active;        /* false: VIEW-CHANGE for `view` sent (or followed), NEW-VIEW awaited */
-    bool view_fruitful; /* something executed in this view */
-    uint32_t backoff;   /* doublings of the time-out */
+    bool active;          /* false: VIEW-CHANGE for `view` sent (or followed), NEW-VIEW awaited */
+    pbft_view voted_view; /* installed last: what the votes in the slots are of */
+    bool view_fruitful;   /* something executed in this view */
+    uint32_t backoff;     /* doublings of the time-out */
     uint64_t
         view_timer_ns; /* NEW-VIEW deadline; NEVER until q VIEW-CHANGEs are here (FAULTS 4.16) */
     bool view_timer_extended;

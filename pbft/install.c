@@ -41,7 +41,7 @@ static void forget_new_view(struct pbft_core *c, struct pending_new_view *nv)
 
 static void install(struct pbft_core *c, struct pending_new_view *nv)
 {
-    c->view = nv->view;
+    c->view = c->voted_view = nv->view;
     c->active = true;
     c->view_fruitful = false;
     c->view_timer_ns = NEVER;

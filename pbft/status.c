@@ -192,7 +192,7 @@ static void report_newest(struct pbft_core *c, pbft_id to)
         const struct pbft_votes *votes = commit ? &s->commits : &s->prepares;
         if (!pbft_signers_has(votes->have, to)) continue;
         struct pbft_frame *frame =
-            vote_frame(c, commit ? PBFT_COMMIT : PBFT_PREPARE, c->view, seq, to,
+            vote_frame(c, commit ? PBFT_COMMIT : PBFT_PREPARE, c->voted_view, seq, to,
                        &votes->by[to].digest, votes->by[to].signature.bytes);
         resend(c, to, frame);
         pbft_frame_release(frame);

@@ -277,3 +277,31 @@ Test(faults, r4_20_completions_that_come_too_late_change_nothing)
     cr_expect(net_info(t, 1).transferring);
     net_free(t);
 }
+
+/* PROTOCOL 29: whoever comes (back) is shown its own newest vote, as it signed it. Found by
+ * fuzzing: while a view change was pending the vote was shown under the pending view, where its
+ * signature does not verify. */
+Test(protocol, r29_the_newest_vote_is_shown_under_its_own_view)
+{
+    struct net *t = net_new(4);
+    net_put(t, 1);
+    cr_assert(net_run_executed(t, 0, 1, 2000));
+    net_crash(t, 0);
+    net_rule(t, (struct net_rule){.fate = NET_DROP, .type = PBFT_VIEW_CHANGE});
+    net_put(t, 2);
+    net_run(t, 800);
+    cr_assert_not(net_info(t, 1).view_active, "a view change is pending");
+    pbft_frame_release(t->nodes[1].last_sent[PBFT_COMMIT]);
+    t->nodes[1].last_sent[PBFT_COMMIT] = NULL;
+    uint64_t before = t->nodes[3].verdicts[PBFT_DROP_SIGNATURE];
+    net_peer_up(t, 1, 3);
+    const struct pbft_frame *shown = t->nodes[1].last_sent[PBFT_COMMIT];
+    cr_assert_not_null(shown);
+    const struct pbft_vote *vote = &net_decode(t, shown)->vote;
+    cr_expect_eq(vote->sender, 3u);
+    cr_expect_eq(vote->seq, 1u);
+    cr_expect_eq(vote->view, 0u);
+    net_run(t, 10);
+    cr_expect_eq(t->nodes[3].verdicts[PBFT_DROP_SIGNATURE], before, "its signature verifies");
+    net_free(t);
+}
