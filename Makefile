@@ -24,6 +24,7 @@ include mk/build.mk
 include mk/test.mk
 include mk/quality.mk
 include mk/twins.mk
+include mk/fuzz.mk
 include mk/install.mk
 
 .PHONY: help

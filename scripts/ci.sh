@@ -26,6 +26,7 @@ gate test test
 gate asan asan
 gate tsan tsan
 gate twins twins-smoke
+gate fuzz fuzz-smoke
 gate mutants mutants
 
 if [[ ${#failed[@]} -gt 0 ]]; then

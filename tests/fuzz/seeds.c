@@ -1,0 +1,334 @@
+/*
+ * tests/fuzz/seeds.c - the first inputs of every target's corpus, out of tests/sim/samples.c and
+ * the product's own writers: `make fuzz-seeds`. What runs add is kept with `make fuzz-corpus`.
+ */
+#include "crypto/door.h"
+#include "replica/config.h"
+#include "replica/evidence.h"
+#include "service/kv.h"
+#include "store/tree.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/sim/samples.h"
+
+#include <ctype.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *root;
+static struct samples *cluster;
+
+/* ROOT/TARGET/seed-NAME */
+static void save(const char *target, const char *name, struct pbft_span head, struct pbft_span body)
+{
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/%s", root, target);
+    (void)mkdir(path, 0755);
+    (void)snprintf(path, sizeof path, "%s/%s/seed-%s", root, target, name);
+    FILE *file = fopen(path, "wb");
+    REQUIRE(file != NULL);
+    REQUIRE(fwrite(head.data, 1, head.size, file) == head.size);
+    REQUIRE(fwrite(body.data, 1, body.size, file) == body.size);
+    REQUIRE(fclose(file) == 0);
+}
+
+static void save_with(const char *target, const char *name, const uint8_t *head, size_t size,
+                      struct pbft_span body)
+{
+    save(target, name, (struct pbft_span){head, size}, body);
+}
+
+/* ---- frames ---- */
+
+static void frame_seeds(const char *name, uint8_t type, struct pbft_span frame)
+{
+    char target[64] = "wire-";
+    for (size_t i = 0; pbft_type_text(type)[i] != '\0'; i++) {
+        target[5 + i] = (char)tolower((unsigned char)pbft_type_text(type)[i]);
+        target[6 + i] = '\0';
+    }
+    save_with(target, name, NULL, 0, frame);
+    uint8_t *wide = fuzz_copy(frame);
+    wide[4] = 1;
+    char other[80];
+    (void)snprintf(other, sizeof other, "%s-wide", name);
+    save_with(target, other, NULL, 0, (struct pbft_span){wide, frame.size});
+    free(wide);
+
+    bool to_client =
+        type >= PBFT_REPLY && type != PBFT_QUERY && type != PBFT_RESULT_FETCH && type != PBFT_ADMIN;
+    bool by_client = type == PBFT_QUERY || type == PBFT_RESULT_FETCH || type == PBFT_ADMIN;
+    uint8_t head[3] = {to_client ? 2 : by_client ? 1 : 0, 0, 0};
+    save_with("door", name, head, sizeof head, frame);
+    if (to_client || by_client) return;
+    head[2] = 15;
+    (void)snprintf(other, sizeof other, "%s-repaired", name);
+    save_with("door", other, head, sizeof head, frame);
+}
+
+static void all_frames(void)
+{
+    for (unsigned type = 0; type < 256; type++) {
+        if (pbft_type_text((uint8_t)type)[0] == '?') continue;
+        samples_reset(cluster);
+        frame_seeds("plain", (uint8_t)type, samples_frame(cluster, (uint8_t)type));
+    }
+    samples_reset(cluster);
+    struct pbft_msg m = samples_certificate(cluster, PBFT_CERT_CHECKPOINT, 8);
+    frame_seeds("checkpoint", PBFT_CERTIFICATE, samples_encode(cluster, &m, NULL));
+    m = samples_view_change(cluster, 1, 2, 0, 0);
+    frame_seeds("boot", PBFT_VIEW_CHANGE, samples_encode(cluster, &m, &cluster->replicas[2]));
+    m = (struct pbft_msg){.type = PBFT_BATCH};
+    m.batch = samples_proposal(cluster, SAMPLE_TIME_NS, 0);
+    frame_seeds("empty", PBFT_BATCH, samples_encode(cluster, &m, NULL));
+    m = samples_reply(cluster, false);
+    frame_seeds("digest", PBFT_REPLY, samples_encode(cluster, &m, NULL));
+    uint8_t client[3] = {1, 0, 0};
+    save_with("door", "client-request", client, sizeof client,
+              samples_request(cluster, &cluster->clients[0], 7, 5, 2));
+}
+
+/* ---- evidence ---- */
+
+static void evidence_pair(const char *name, enum pbft_evidence_kind kind, pbft_id culprit,
+                          struct pbft_span first, struct pbft_span second)
+{
+    uint8_t *file, plain = 0, sizes[2], how = (uint8_t)(culprit << 1 | (kind == 1));
+    size_t size;
+    REQUIRE(pbft_evidence_encode(&cluster->cluster, kind, culprit, first, second, &file, &size) ==
+            PBFT_STATUS_OK);
+    REQUIRE(pbft_evidence_verify(&cluster->cluster, &pbft_signer_fast,
+                                 (struct pbft_span){file, size}, NULL, NULL) == PBFT_OK);
+    save_with("evidence", name, &plain, 1, (struct pbft_span){file, size});
+    free(file);
+    if (how == 0) return;
+    uint8_t input[8192];
+    size_t at = 0;
+    input[at++] = how;
+    for (unsigned i = 0; i < 2; i++) {
+        struct pbft_span frame = i == 0 ? first : second;
+        REQUIRE(at + 2 + frame.size <= sizeof input);
+        pbft_put_u16(sizes, (uint16_t)frame.size);
+        memcpy(input + at, sizes, 2);
+        memcpy(input + at + 2, frame.data, frame.size);
+        at += 2 + frame.size;
+    }
+    char other[64];
+    (void)snprintf(other, sizeof other, "%s-frames", name);
+    save_with("evidence", other, input, at, (struct pbft_span){input, 0});
+}
+
+static void all_evidence(void)
+{
+    samples_reset(cluster);
+    struct pbft_digest one, two;
+    memset(&one, 1, sizeof one);
+    memset(&two, 2, sizeof two);
+    evidence_pair("commits", PBFT_EVIDENCE_CONFLICT, 1,
+                  samples_vote(cluster, PBFT_COMMIT, 2, 9, &one, 1),
+                  samples_vote(cluster, PBFT_COMMIT, 2, 9, &two, 1));
+    struct pbft_proposal a = samples_proposal(cluster, SAMPLE_TIME_NS, 1);
+    struct pbft_proposal b = samples_proposal(cluster, SAMPLE_TIME_NS + 1, 0);
+    evidence_pair("proposals", PBFT_EVIDENCE_CONFLICT, 2, samples_pre_prepare(cluster, 2, 9, &a),
+                  samples_pre_prepare(cluster, 2, 9, &b));
+    struct pbft_msg m = samples_view_change(cluster, 3, 1, 8, 1);
+    struct pbft_span first = samples_encode(cluster, &m, &cluster->replicas[1]);
+    m = samples_view_change(cluster, 3, 1, 0, 0);
+    evidence_pair("view-changes", PBFT_EVIDENCE_CONFLICT, 1, first,
+                  samples_encode(cluster, &m, &cluster->replicas[1]));
+    m = samples_certificate(cluster, PBFT_CERT_CHECKPOINT, 8);
+    evidence_pair("checkpoint", PBFT_EVIDENCE_CHECKPOINT, 3,
+                  samples_checkpoint(cluster, 8, &one, 3), samples_encode(cluster, &m, NULL));
+}
+
+/* ---- pages ---- */
+
+static void page_seeds(uint8_t which, uint32_t target)
+{
+    struct pbft_tree_config config = {target, target};
+    struct pbft_tree *tree;
+    REQUIRE(pbft_tree_create(&tree, &config) == PBFT_STATUS_OK);
+    for (uint32_t i = 0; i < 40; i++) {
+        uint8_t key[3] = {'k', (uint8_t)('a' + i % 20), (uint8_t)i};
+        REQUIRE(pbft_tree_put(tree, (struct pbft_span){key, 3}, (struct pbft_span){key, i % 4},
+                              i) == PBFT_STATUS_OK);
+    }
+    struct pbft_snapshot *snapshot = pbft_tree_snapshot(tree);
+    struct pbft_digest digest;
+    REQUIRE(snapshot != NULL);
+    pbft_snapshot_root(snapshot, &digest);
+    /* From the root down its first children. */
+    for (unsigned level = 0; level < 6; level++) {
+        uint8_t page[8192];
+        size_t size;
+        char name[32];
+        REQUIRE(pbft_tree_page(tree, &digest, page, sizeof page, &size) == PBFT_STATUS_OK);
+        (void)snprintf(name, sizeof name, "%u-%u", which, level);
+        save_with("page", name, &which, 1, (struct pbft_span){page, size});
+        if (page[0] == 1) break;
+        memcpy(digest.bytes, page + 28 + 20, sizeof digest.bytes);
+    }
+    pbft_snapshot_release(snapshot);
+    pbft_tree_destroy(tree);
+}
+
+/* ---- operations ---- */
+
+static void kv_seeds(void)
+{
+    static const struct pbft_span key = {(const uint8_t *)"key", 3},
+                                  value = {(const uint8_t *)"v", 1};
+    uint8_t input[512], op[64];
+    size_t at = 0;
+    for (unsigned i = 0; i < 6; i++) {
+        size_t size = i == 0   ? pbft_kv_encode_put(op, sizeof op, key, value)
+                      : i == 1 ? pbft_kv_encode_get(op, sizeof op, key)
+                      : i == 2 ? pbft_kv_encode_cas(op, sizeof op, key, true, value, key)
+                      : i == 3 ? pbft_kv_encode_range(op, sizeof op, value, 0)
+                      : i == 4 ? pbft_kv_encode_cas(op, sizeof op, value, false, value, key)
+                               : pbft_kv_encode_delete(op, sizeof op, key);
+        input[at++] = (uint8_t)(i == 4 ? 0x47 : 3);
+        input[at++] = (uint8_t)size;
+        memcpy(input + at, op, size);
+        at += size;
+    }
+    input[at++] = 0xff; /* a made-up result: BAD_REQUEST to a GET */
+    input[at++] = 2;
+    input[at++] = 3;
+    input[at++] = 2;
+    save_with("kv", "all", input, at, (struct pbft_span){input, 0});
+}
+
+/* ---- files ---- */
+
+static void file_seed(const char *name, uint8_t kind, const char *path)
+{
+    uint8_t bytes[8192];
+    FILE *file = fopen(path, "rb");
+    REQUIRE(file != NULL);
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    REQUIRE(fclose(file) == 0 && unlink(path) == 0);
+    save_with("config", name, &kind, 1, (struct pbft_span){bytes, size});
+}
+
+static void config_seeds(void)
+{
+    char folder[] = "/tmp/pbft-seeds-XXXXXX", path[64], error[256];
+    REQUIRE(mkdtemp(folder) != NULL);
+    (void)snprintf(path, sizeof path, "%s/superblock", folder);
+
+    struct pbft_config_addresses addresses[SAMPLE_REPLICAS] = {{"", "", ""}};
+    for (unsigned i = 0; i < SAMPLE_REPLICAS; i++) {
+        (void)snprintf(addresses[i].peer, sizeof addresses[i].peer, "tcp://10.0.0.%u:1", i);
+        (void)snprintf(addresses[i].client, sizeof addresses[i].client, "tcp://[::1]:%u", i);
+    }
+    struct pbft_cluster_config c = {.cluster = cluster->cluster, .addresses = addresses};
+    REQUIRE(pbft_cluster_config_save(&c, path, error) == PBFT_STATUS_OK);
+    file_seed("cluster", 0, path);
+
+    struct pbft_replica_config node = pbft_replica_config_default();
+    (void)strcpy(node.cluster, "cluster.conf");
+    (void)strcpy(node.key, "key");
+    (void)strcpy(node.data, "data");
+    (void)strcpy(node.pid_file, "pbftd.pid");
+    (void)strcpy(node.listen_peers, "tcp://0.0.0.0:1");
+    (void)strcpy(node.listen_clients, "tcp://0.0.0.0:2");
+    (void)strcpy(node.admin_listen, "http://127.0.0.1:3");
+    REQUIRE(pbft_replica_config_save(&node, path, error) == PBFT_STATUS_OK);
+    file_seed("node", 1, path);
+    memset(node.listen_peers + 6, 'h', sizeof node.listen_peers - 9); /* as long as it may be */
+    (void)strcpy(node.listen_peers + sizeof node.listen_peers - 3, ":1");
+    REQUIRE(pbft_replica_config_save(&node, path, error) == PBFT_STATUS_OK);
+    file_seed("node-long", 1, path);
+
+    struct pbft_client_config client = pbft_client_config_default();
+    (void)strcpy(client.cluster, "../cluster.conf");
+    (void)strcpy(client.key, "key");
+    REQUIRE(pbft_client_config_save(&client, path, error) == PBFT_STATUS_OK);
+    file_seed("client", 2, path);
+
+    REQUIRE(pbft_keypair_save(&cluster->clients[0], path, error) == PBFT_STATUS_OK);
+    file_seed("key", 3, path);
+
+    struct pbft_superblock_owner owner = {.replica = 0}; /* the target's */
+    memset(owner.cluster_id.bytes, 0x12, sizeof owner.cluster_id.bytes);
+    memset(owner.key_fingerprint.bytes, 0x34, sizeof owner.key_fingerprint.bytes);
+    REQUIRE(pbft_superblock_create(folder, &owner) == PBFT_STATUS_OK);
+    file_seed("superblock", 4, path);
+    REQUIRE(rmdir(folder) == 0);
+}
+
+/* ---- connections ---- */
+
+static void connection_seeds(void)
+{
+    static const uint8_t channel[] = {1 | 2 << 2, 0, 0, 0,   5,   'h', 'e', 'l', 'l', 'o',
+                                      0,          0, 3, 'a', 'b', 'c', 1,   2,   3};
+    static const uint8_t channel_client[] = {16 | 2 << 2, 0, 1, 9, 1, 0};
+    save_with("channel", "replica", channel, sizeof channel, (struct pbft_span){channel, 0});
+    save_with("channel", "client", channel_client, sizeof channel_client,
+              (struct pbft_span){channel, 0});
+    uint8_t stream[64] = {0, 7, 2, 0, 0, 0, 'm', 1, 1, 0, 0, 0, 'd', 17 + 11, 0, 0, 0};
+    size_t at = 17 + 1; /* the byte that a real record's tag takes */
+    stream[at] = 3;
+    memcpy(stream + at + 4, "abc", 3);
+    stream[at + 7] = 0;
+    save_with("receive", "bad-frame", stream, sizeof stream, (struct pbft_span){stream, 0});
+    stream[13] = 17 + 7;
+    save_with("receive", "frame", stream, 17 + 17 + 7, (struct pbft_span){stream, 0});
+}
+
+/* ---- programs for tests/fuzz/core.c: commands and their operands ---- */
+
+#define SUBMIT(request) 15, 0, 0, (request) << 4
+#define WAIT(choice)    16, (choice)
+#define SETTLE          17, 5
+
+static void core_seeds(void)
+{
+    /* Replica 3 is the traitor: three correct ones work on, past two checkpoints. */
+    static const uint8_t work[] = {7,      SUBMIT(0), SETTLE, SUBMIT(1), SETTLE, SUBMIT(2),
+                                   SETTLE, SUBMIT(3), SETTLE, SUBMIT(4), SETTLE, SUBMIT(5),
+                                   SETTLE, SUBMIT(6), SETTLE, SUBMIT(7), SETTLE, SETTLE};
+    /* The primary is: they leave its view, and work in the next one. */
+    static const uint8_t leave[] = {1,       SUBMIT(0), SETTLE,    WAIT(5), SETTLE,
+                                    WAIT(5), SETTLE,    SUBMIT(1), SETTLE,  WAIT(7),
+                                    SETTLE,  SUBMIT(2), SETTLE};
+    /* The traitor proposes, and sends its vote to everybody. */
+    static const uint8_t propose[] = {1, 4, 1,    0x11, 0,      4,       2,     0x11, 0,
+                                      4, 3, 0x11, 0,    SETTLE, 0,       1,     0x11, 0x0f,
+                                      2, 1, 0x11, 0x0f, SETTLE, WAIT(3), SETTLE};
+    /* One core, replica 1, decides what the others say, and leaves with them. */
+    static const uint8_t solo[] = {2, 4, 1,    0x11, 0,      0,      1,       0x11,  0x0f,
+                                   2, 1, 0x11, 0x0f, SETTLE, 7,      0x0d,    0,     0x0d,
+                                   0, 9, 0x0d, 0,    0,      SETTLE, WAIT(6), SETTLE};
+    /* ... and follows certificates, far ahead. */
+    static const uint8_t certified[] = {2,    11, 1, 0x11,   0x0d, SETTLE, 12, 1,    2,
+                                        0x0d, 20, 1, SETTLE, 6,    1,      3,  0x0f, SETTLE};
+    static const struct pbft_span none = {work, 0};
+    save_with("core", "work", work, sizeof work, none);
+    save_with("core", "leave", leave, sizeof leave, none);
+    save_with("core", "propose", propose, sizeof propose, none);
+    save_with("core", "solo", solo, sizeof solo, none);
+    save_with("core", "certified", certified, sizeof certified, none);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) {
+        (void)fprintf(stderr, "usage: seeds FOLDER\n");
+        return 2;
+    }
+    root = argv[1];
+    (void)mkdir(root, 0755);
+    cluster = samples_new(&pbft_signer_fast);
+    all_frames();
+    all_evidence();
+    page_seeds(0, 128);
+    page_seeds(1, 4096);
+    kv_seeds();
+    config_seeds();
+    connection_seeds();
+    core_seeds();
+    samples_free(cluster);
+    return 0;
+}
