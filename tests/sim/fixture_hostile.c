@@ -96,6 +96,7 @@ static struct pbft_frame *own_request(struct sim *sim, uint32_t client, uint64_t
 static struct pbft_frame *altered(struct sim *sim, const struct pbft_frame *frame, size_t from,
                                   size_t to)
 {
+    PBFT_ASSERT(frame != NULL);
     struct pbft_frame *copy = pbft_frame_new(sim_pool(sim), frame->size);
     PBFT_ASSERT(copy != NULL && from < to && to <= frame->size);
     memcpy(copy->bytes, frame->bytes, frame->size);
@@ -143,6 +144,7 @@ static const char *act_forged(struct sim *sim, uint32_t client, struct enemy *e)
                         pbft_match_next_t(sim->clients[victim].match), false};
     const struct pbft_frame *other = h->overheard[sim_random(sim, OVERHEARD_MAX)];
     uint64_t dice = sim_random(sim, other == NULL ? 4 : 8);
+    PBFT_ASSERT(dice < 4 || other != NULL);
     struct pbft_frame *frame = NULL;
     const char *text = "a request with a broken signature";
     if (dice < 2 && victim != client) {

@@ -2,6 +2,7 @@
 #include "tests/sim/recheck.h"
 
 #include "pbft/core.h"
+#include "pbft/types.h"
 
 #include <sodium.h>
 #include <stdarg.h>
@@ -90,6 +91,7 @@ static void hash_of(const char *domain, const uint8_t *bytes, size_t size, uint8
 
 static bool same(const uint8_t *a, const uint8_t *b, size_t size)
 {
+    PBFT_ASSERT(a != NULL && b != NULL);
     return memcmp(a, b, size) == 0;
 }
 
@@ -521,7 +523,7 @@ static bool selection_ok(struct check *c, const struct new_view *nv, const struc
         uint8_t digest[DIGEST];
         choose(vcs, count, min_s + 1 + i, digest);
         if (!same(digest, nv->entries + i * (DIGEST + SIGNATURE), DIGEST))
-            return no(c, "O has another digest at %llu", (unsigned long long)(min_s + 1 + i));
+            return no(c, "O has another digest at %llu", (unsigned long long)min_s + 1 + i);
     }
     return true;
 }

@@ -125,6 +125,7 @@ pbft_view stage_view(struct stage *s)
 
 void stage_change_views(struct stage *s, pbft_view view)
 {
+    PBFT_ASSERT(s->n > 0);
     for (unsigned turn = 0; turn < 3 * s->n && sim_ok(s->sim) && stage_view(s) < view; turn++) {
         pbft_id primary = (pbft_id)(stage_view(s) % s->n);
         sim_isolate(s->sim, primary, true);

@@ -25,8 +25,8 @@ static void flood(struct stage *s)
                 stage_inject(s, 3, to,
                              sim_vote(s->sim, PBFT_PREPARE, 3, info.view + 2, seq, &digest), false);
                 stage_inject(s, 3, to,
-                             sim_vote(s->sim, PBFT_COMMIT, 3, info.view, seq + 10 * window,
-                                      &digest),
+                             sim_vote(s->sim, PBFT_COMMIT, 3, info.view,
+                                      seq + 10u * (pbft_seq)window, &digest),
                              false);
             }
         }

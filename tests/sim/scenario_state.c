@@ -132,7 +132,7 @@ static void mixed_votes(struct stage *s)
         struct pbft_claim claim;
         if (pbft_wire_peek(pbft_frame_span(s->kept[i]), &claim) != PBFT_OK) continue;
         c->signatures.signers |= pbft_signers_of(claim.sender);
-        memcpy(signatures + claim.sender * PBFT_SIGNATURE_BYTES,
+        memcpy(signatures + (size_t)claim.sender * PBFT_SIGNATURE_BYTES,
                s->kept[i]->bytes + s->kept[i]->size - PBFT_SIGNATURE_BYTES, PBFT_SIGNATURE_BYTES);
     }
     c->signatures.signers |= pbft_signers_of(1); /* its own, over what it likes */
