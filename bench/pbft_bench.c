@@ -146,7 +146,6 @@ static int share_connections(struct load_options *o)
 {
     uint32_t requests = o->inflight < o->bundle ? 1 : o->inflight / o->bundle;
     if (o->conns == 0) o->conns = (o->clients * requests + SHARED_MAX - 1) / SHARED_MAX;
-    if (o->conns > o->clients && o->clients * requests > SHARED_MAX) o->conns = o->clients;
     if (o->conns > o->clients) return usage("there are more --conns than --clients");
     if ((o->clients + o->conns - 1) / o->conns > SESSIONS_MAX)
         return usage("one connection carries at most 256 clients: raise --conns");

@@ -44,6 +44,7 @@ struct client_session {
     uint64_t query_base;     /* ids of its fast reads */
     bool expired;            /* to be replaced as soon as nothing is outstanding */
     uint64_t used_ns;        /* last time that something was sent under it */
+    uint64_t due_ns;         /* of the match; 0: to be asked, for something happened to it */
     struct job_list waiting; /* for a place in the window */
 };
 
@@ -94,10 +95,13 @@ void client_session_free(struct client_session *s);
 void client_stats_add(struct pbft_client_stats *to, const struct pbft_match *m);
 /* The session that a REPLY, BUSY or QUERY-REPLY is for; NULL: none of ours. */
 struct client_session *client_session_of(const struct pbft_client *c, const struct pbft_msg *msg);
+/* What a call to its match asked for. Each such call ends here. */
 void client_carry_out(struct pbft_client *c, struct client_session *s,
                       const struct pbft_match_out *out);
 /* Its clocks, and as many waiting operations as its window takes. */
 void client_tick_session(struct pbft_client *c, struct client_session *s, uint64_t now);
+/* When it must be ticked next. Remembered: a match looks at its whole window for it. */
+uint64_t client_session_due(struct client_session *s);
 void *client_run(void *client);
 void client_snapshot(const struct pbft_client *c, struct pbft_client_stats *out);
 

@@ -162,8 +162,10 @@ static void on_down(struct pbft_client *c, const struct pbft_peer *peer)
 {
     if (c->connections[peer->index] != peer->connection) return; /* an older one's end */
     c->connections[peer->index] = 0;
-    for (uint32_t i = 0; i < c->options.sessions; i++)
+    for (uint32_t i = 0; i < c->options.sessions; i++) {
         pbft_match_disconnected(c->sessions[i].m, peer->index);
+        c->sessions[i].due_ns = 0;
+    }
 }
 
 static void on_frame(struct pbft_client *c, const struct pbft_peer *from, struct pbft_frame *frame)
@@ -258,7 +260,7 @@ static uint64_t tick(struct pbft_client *c)
         client_tick_session(c, &c->sessions[i], now);
     for (uint32_t i = 0; i < c->options.sessions; i++) {
         struct client_session *s = &c->sessions[i];
-        next = earlier(next, pbft_match_deadline(s->m));
+        next = earlier(next, client_session_due(s));
         if (s->waiting.count == 0) continue;
         (void)drop_late(c, &s->waiting, now);
         next = earlier(next, now + WAITING_TICK_NS);

@@ -62,6 +62,7 @@ bool client_new_session(struct pbft_client *c, struct client_session *s)
     for (pbft_id i = 0; i < c->config.cluster.params.n; i++)
         if (c->connections[i] == 0) pbft_match_disconnected(s->m, i);
     s->expired = false;
+    s->due_ns = 0;
     s->used_ns = client_now();
     return true;
 }
@@ -144,6 +145,7 @@ static void on_completion(struct pbft_client *c, struct client_session *s,
 void client_carry_out(struct pbft_client *c, struct client_session *s,
                       const struct pbft_match_out *out)
 {
+    s->due_ns = 0;
     for (size_t i = 0; i < out->send_count; i++) {
         (void)pbft_net_broadcast(c->net, out->sends[i].to, out->sends[i].frame);
         pbft_frame_release(out->sends[i].frame);
@@ -168,36 +170,43 @@ static enum pbft_verdict start(struct pbft_client *c, struct client_session *s, 
     if (verdict != PBFT_OK) return verdict;
     job->attempts++;
     s->used_ns = now;
-    if (s->number > c->newest) c->newest = s->number;
+    if (job->kind == JOB_CALL && s->number > c->newest) c->newest = s->number;
     client_carry_out(c, s, &out);
     return PBFT_OK;
 }
 
-/* Sessions of one key open in ascending order (PROTOCOL 6): one after the other, and one that was
- * overtaken while it had nothing to do takes a new number. False: not its turn yet. */
-static bool may_open(struct pbft_client *c, struct client_session *s)
+static bool opening(const struct client_session *s)
 {
-    if (pbft_match_opened(s->m) || pbft_match_outstanding(s->m) > 0) return true;
-    for (uint32_t i = 0; i < c->options.sessions; i++) {
-        const struct client_session *other = &c->sessions[i];
-        if (other != s && !pbft_match_opened(other->m) && pbft_match_outstanding(other->m) > 0)
-            return false;
-    }
-    return s->number >= c->newest || client_new_session(c, s);
+    return !pbft_match_opened(s->m) && pbft_match_requests(s->m) > 0;
+}
+
+/* Sessions of one key open in ascending order (PROTOCOL 6): one after the other, and one that was
+ * overtaken before its first request takes a new number. False: not its turn yet. Reads need no
+ * session; one that falls back may find its own overtaken, and is sent again (may_retry). */
+static bool may_start(struct pbft_client *c, struct client_session *s, const struct job *job)
+{
+    if (job->kind == JOB_READ || pbft_match_opened(s->m) || opening(s)) return true;
+    for (uint32_t i = 0; i < c->options.sessions; i++)
+        if (opening(&c->sessions[i])) return false;
+    if (s->number >= c->newest) return true;
+    if (pbft_match_outstanding(s->m) == 0) return client_new_session(c, s);
+    s->expired = true; /* reads are outstanding: as soon as they are over */
+    return false;
 }
 
 /* As many waiting operations as the window takes, in order. */
 static void feed(struct pbft_client *c, struct client_session *s, uint64_t now)
 {
     if (s->waiting.count == 0) return;
-    /* One that may be retired soon is not worth a first attempt. */
-    bool idle = now - s->used_ns > c->config.cluster.params.session_idle_ns / 4;
+    /* One that may be retired soon is not worth a first attempt. Not much earlier: what it leaves
+     * behind counts against sessions_per_client until it is retired. */
+    bool idle = now - s->used_ns > c->config.cluster.params.session_idle_ns / 4 * 3;
     bool free = pbft_match_outstanding(s->m) == 0;
     if (s->expired && !free) return;
     if ((s->expired || idle) && free) (void)client_new_session(c, s);
-    if (!may_open(c, s)) return;
     while (s->waiting.head != NULL) {
         struct job *job = s->waiting.head;
+        if (!may_start(c, s, job)) return;
         enum pbft_status status = PBFT_STATUS_TIMEOUT;
         if (job->deadline_ns > now) {
             enum pbft_verdict verdict = start(c, s, job, now);
@@ -211,10 +220,16 @@ static void feed(struct pbft_client *c, struct client_session *s, uint64_t now)
 
 void client_tick_session(struct pbft_client *c, struct client_session *s, uint64_t now)
 {
-    if (pbft_match_deadline(s->m) <= now) {
+    if (client_session_due(s) <= now) {
         struct pbft_match_out out;
         pbft_match_tick(s->m, now, &out);
         client_carry_out(c, s, &out);
     }
     feed(c, s, now);
+}
+
+uint64_t client_session_due(struct client_session *s)
+{
+    if (s->due_ns == 0) s->due_ns = pbft_match_deadline(s->m);
+    return s->due_ns;
 }

@@ -369,7 +369,8 @@ static void request_finish(struct pbft_match *m, struct match_exchange *e,
     for (pbft_id i = 0; i < m->n; i++)
         if (e->votes[i].given) count_wrong(m, e, i, &e->votes[i]);
     match_raise_floor(m, e);
-    if (e->outcome == PBFT_OUTCOME_EXECUTED) m->opened = true;
+    if (e->outcome == PBFT_OUTCOME_EXECUTED || e->outcome == PBFT_OUTCOME_INVALID)
+        m->opened = true; /* both are outcomes of executing */
     if (e->state == EXCHANGE_ACTIVE) {
         struct pbft_match_completion *c = match_complete(m, e, PBFT_MATCH_ANSWER);
         c->outcome = e->outcome;
@@ -590,6 +591,11 @@ pbft_id pbft_match_primary(const struct pbft_match *m)
 uint32_t pbft_match_outstanding(const struct pbft_match *m)
 {
     return m->held + m->queries_live;
+}
+
+uint32_t pbft_match_requests(const struct pbft_match *m)
+{
+    return m->held;
 }
 
 uint64_t pbft_match_next_t(const struct pbft_match *m)

@@ -90,8 +90,9 @@ struct pbft_match_stats {
 const struct pbft_match_stats *pbft_match_stats(const struct pbft_match *m);
 pbft_id pbft_match_primary(const struct pbft_match *m);      /* current guess; f+1 hints move it */
 uint32_t pbft_match_outstanding(const struct pbft_match *m); /* timed-out requests included */
+uint32_t pbft_match_requests(const struct pbft_match *m);    /* the same without fast reads */
 uint64_t pbft_match_next_t(const struct pbft_match *m);      /* of the next request */
 pbft_seq pbft_match_floor(const struct pbft_match *m);       /* what the next fast read demands */
-bool pbft_match_opened(const struct pbft_match *m);          /* a request was answered EXECUTED */
+bool pbft_match_opened(const struct pbft_match *m);          /* a request was EXECUTED or INVALID */
 
 #endif

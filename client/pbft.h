@@ -28,7 +28,8 @@ struct pbft_client; /* opaque */
 struct pbft_client_options {
     uint32_t window;     /* outstanding requests, and reads, of each session; at most
                           * session_window / 2 [16]. 4096 more wait for a place. */
-    uint32_t sessions;   /* over the same connections; at most 256, and sessions_per_client [1] */
+    uint32_t sessions;   /* over the same connections; at most 256, and sessions_per_client / 2, or
+                          * 1 [1] */
     uint64_t timeout_ns; /* of an operation [client.conf: timeout] */
 };
 

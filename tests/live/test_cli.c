@@ -125,6 +125,28 @@ Test(cli, verbs_answer_as_their_help_says, .timeout = 120)
     live_stop(&l);
 }
 
+/* Sixteen sessions over one connection to each replica, or over several, or one for each. */
+Test(cli, bench_shares_connections_between_its_clients, .timeout = 120)
+{
+    static const struct line lines[] = {
+        {"\"$BENCH\" --cluster % --clients 16 --inflight 4 --reads 30 --keys 50 --seconds 1 --json "
+         "-",
+         0, "\"conns\": 1,"},
+        {"\"$BENCH\" --cluster % --clients 16 --conns 3 --seconds 0 --ops 300 --json - | "
+         "grep -c -e '\"conns\": 3,' -e '\"errors\": 0,' -e '\"wrong_replies\": 0,'",
+         0, "3\n"},
+        {"PBFT_CLUSTER=% \"$BENCH\" --clients 2 --conns 2 --seconds 0 --ops 50", 0, " 0 errors"},
+        {"\"$BENCH\" --cluster % --clients 2 --conns 3", 2, "more --conns"},
+        {"\"$BENCH\" --cluster % --clients 300 --conns 1", 2, "at most 256"},
+        {"env -u PBFT_CLUSTER \"$BENCH\"", 2, "PBFT_CLUSTER"},
+    };
+    struct live l;
+    cr_assert_eq(setenv("BENCH", live_bin("pbft-bench"), 1), 0);
+    live_start(&l, 4, 2, NULL, NULL, NULL);
+    CHECK_ALL(l.dir, lines);
+    live_stop(&l);
+}
+
 /* The kernel tells the nodes, perhaps several times at once; each ends by its own rules and takes
  * its pid file along (whether the process is gone cannot be asked: nobody may have reaped it). */
 Test(cli, nodes_end_cleanly_when_up_is_killed, .timeout = 60)

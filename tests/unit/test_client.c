@@ -21,7 +21,7 @@
 #define SECOND   UINT64_C(1000000000)
 #define SEEN_MAX 4096u
 
-enum conduct { HONEST, SILENT, WRONG_RESULT, WRONG_DIGEST };
+enum conduct { HONEST, SILENT, WRONG_RESULT, WRONG_DIGEST, CROSS };
 
 /* A request that was "ordered": every fake replica answers it. */
 struct seen {
@@ -42,6 +42,7 @@ struct fake {
     struct pbft_peer peers[N]; /* the client's connection; kind 0: none */
     enum conduct conduct[N];
     uint64_t expire_before; /* sessions below are EXPIRED */
+    atomic_uint_fast64_t expire_one;
     struct seen seen[SEEN_MAX];
     atomic_uint executed;
     atomic_bool stop;
@@ -74,11 +75,46 @@ static size_t results_of(const struct pbft_request *r, uint8_t *out, bool wrong)
     return size;
 }
 
+static bool is_expired(struct fake *f, uint64_t session)
+{
+    return session < f->expire_before || session == atomic_load(&f->expire_one);
+}
+
+/* CROSS: the same t of every session heard of, and of none, is answered with a lie. */
+static void answer_others(struct fake *f, pbft_id id, const struct pbft_request *r)
+{
+    uint64_t last = r->session;
+    unsigned count = atomic_load(&f->executed);
+    uint8_t body[4] = {0};
+    struct pbft_msg msg = {.type = PBFT_REPLY};
+    msg.reply = (struct pbft_reply){.seq = UINT64_MAX,
+                                    .session = r->session ^ 1,
+                                    .t = r->t,
+                                    .request = r->digest,
+                                    .outcome = PBFT_OUTCOME_EXPIRED,
+                                    .flags = PBFT_REPLY_HAS_BODY,
+                                    .body = {body, sizeof body}};
+    pbft_digest_result(&msg.reply.result, msg.reply.outcome, msg.reply.body);
+    send_msg(f, id, &msg);
+    for (unsigned i = 0; i < count; i++) {
+        if (f->seen[i].session == last || f->seen[i].session == r->session) continue;
+        last = f->seen[i].session;
+        msg.reply.session = last;
+        msg.reply.request = f->seen[i].digest;
+        msg.reply.t = f->seen[i].t;
+        send_msg(f, id, &msg);
+        struct pbft_msg busy = {.type = PBFT_BUSY};
+        busy.busy = (struct pbft_busy){.session = last, .t = r->t};
+        send_msg(f, id, &busy);
+    }
+}
+
 static void answer_request(struct fake *f, pbft_id id, const struct pbft_request *r, bool fetched)
 {
     if (f->conduct[id] == SILENT || f->peers[id].connection == 0) return;
     uint8_t body[8192];
-    bool expired = r->session < f->expire_before;
+    bool expired = is_expired(f, r->session);
+    if (f->conduct[id] == CROSS) answer_others(f, id, r);
     bool whole = expired || fetched || pbft_designated(N, &r->client, r->t) == id ||
                  f->conduct[id] != HONEST;
     size_t size = expired ? 0 : results_of(r, body, f->conduct[id] == WRONG_RESULT);
@@ -98,7 +134,7 @@ static void answer_request(struct fake *f, pbft_id id, const struct pbft_request
 static void on_request(struct fake *f, const struct pbft_request *r)
 {
     unsigned count = atomic_load(&f->executed);
-    bool known = r->session < f->expire_before;
+    bool known = is_expired(f, r->session);
     for (unsigned i = 0; i < count && !known; i++)
         known = f->seen[i].session == r->session && f->seen[i].t == r->t;
     if (!known) {
@@ -140,8 +176,11 @@ static void on_query(struct fake *f, pbft_id id, const struct pbft_query *q)
     memcpy(body + 3, q->op.data, q->op.size);
     struct pbft_span span = {body, q->op.size + 3};
     struct pbft_msg msg = {.type = PBFT_QUERY_REPLY};
-    msg.query_reply =
-        (struct pbft_query_reply){.id = q->id, .mark = 5, .flags = q->want_body, .executed = 9};
+    uint64_t other = f->conduct[id] == CROSS ? UINT64_C(1) << 40 : 0; /* a session's reads */
+    msg.query_reply = (struct pbft_query_reply){.id = q->id ^ other,
+                                                .mark = 5,
+                                                .flags = q->want_body,
+                                                .executed = 9};
     pbft_digest_query(&msg.query_reply.result, 0, 5, span);
     if (f->conduct[id] == WRONG_DIGEST) msg.query_reply.result.bytes[0] ^= 1;
     if (q->want_body == 1) msg.query_reply.body = span;
@@ -582,6 +621,138 @@ Test(client, expired_sessions_are_replaced_side_by_side)
     cr_expect_eq(atomic_load(&f->executed), 40u);
     unsigned used[16];
     cr_expect_eq(sessions_seen(f, used, 4), 4u);
+    pbft_client_close(a.client);
+    fake_free(f);
+}
+
+static void wait_done(const struct async *a, unsigned count)
+{
+    for (int i = 0; i < 2000 && atomic_load(&a->done) < count; i++)
+        (void)nanosleep(&(struct timespec){0, 10000000}, NULL);
+    cr_assert_eq(atomic_load(&a->done), count);
+}
+
+Test(client, the_end_of_one_session_does_not_disturb_another)
+{
+    struct fake *f = fake_new();
+    fake_start(f);
+    struct async a = {.client = open_sessions(f, 2, 2), .resubmitted = 1000};
+    struct pbft_span op = text_span("op");
+    for (uint32_t i = 0; i < 2; i++) {
+        cr_assert_eq(pbft_client_submit_in(a.client, i, &op, 1, 0, async_done, &a), PBFT_STATUS_OK);
+        wait_done(&a, i + 1);
+    }
+    uint64_t gone = f->seen[0].session, stays = f->seen[1].session;
+    cr_assert_neq(gone, stays);
+    atomic_store(&f->expire_one, gone);
+    for (uint32_t i = 0; i < 40; i++)
+        cr_assert_eq(pbft_client_submit_in(a.client, i % 2, &op, 1, 0, async_done, &a),
+                     PBFT_STATUS_OK);
+    wait_done(&a, 42);
+    cr_assert_eq(atomic_load(&f->executed), 42u, "each once");
+    unsigned same = 0, renewed = 0;
+    for (unsigned i = 2; i < 42; i++) {
+        if (f->seen[i].session == stays) same++;
+        if (f->seen[i].session > stays) renewed++;
+    }
+    cr_expect_eq(same, 20u);
+    cr_expect_eq(renewed, 20u);
+    struct pbft_client_stats stats;
+    pbft_client_stats(a.client, &stats);
+    cr_expect_eq(stats.renewed_sessions, 1u);
+    pbft_client_close(a.client);
+    fake_free(f);
+}
+
+/* Or the primary may order a greater number first, and the others would be EXPIRED (PROTOCOL 6). */
+Test(client, a_session_is_not_opened_before_the_one_before_it_is)
+{
+    struct fake *f = fake_new();
+    for (pbft_id id = 0; id < N; id++)
+        f->conduct[id] = SILENT;
+    fake_start(f);
+    struct async a = {.client = open_sessions(f, 4, 2)};
+    cr_assert_eq(pbft_client_wait(a.client, 10 * SECOND), PBFT_STATUS_OK);
+    struct pbft_span op = text_span("op");
+    for (uint32_t i = 0; i < 8; i++)
+        cr_assert_eq(pbft_client_submit_in(a.client, i % 4, &op, 1, 0, async_done, &a),
+                     PBFT_STATUS_OK);
+    for (int i = 0; i < 2000 && atomic_load(&f->executed) < 2; i++)
+        (void)nanosleep(&(struct timespec){0, 10000000}, NULL);
+    (void)nanosleep(&(struct timespec){0, 200000000}, NULL);
+    cr_expect_eq(atomic_load(&f->executed), 2u, "its window, but no other session");
+    cr_expect_eq(f->seen[0].session, f->seen[1].session);
+    pbft_client_close(a.client);
+    cr_expect_eq(atomic_load(&a.closed), 8u);
+    fake_free(f);
+}
+
+/* Nothing that a liar says about one session counts in another; the truth of the others does. */
+Test(client, answers_under_another_sessions_number_change_nothing)
+{
+    struct fake *f = fake_new();
+    f->conduct[2] = CROSS;
+    fake_start(f);
+    struct async a = {.client = open_sessions(f, 4, 2), .resubmitted = 1000};
+    struct pbft_span op = text_span("op");
+    for (uint32_t i = 0; i < 80; i++) {
+        cr_assert_eq(pbft_client_submit_in(a.client, i % 4, &op, 1, 0, async_done, &a),
+                     PBFT_STATUS_OK);
+        cr_assert_eq(pbft_client_submit_read_in(a.client, i % 4, op, 0, async_done, &a),
+                     PBFT_STATUS_OK);
+    }
+    wait_done(&a, 160);
+    unsigned used[16];
+    cr_expect_eq(sessions_seen(f, used, 4), 4u, "none was believed to be expired");
+    expect_call(a.client, "x", "re:x");
+    struct pbft_client_stats stats;
+    pbft_client_stats(a.client, &stats);
+    cr_expect_eq(stats.renewed_sessions, 0u);
+    cr_expect_gt(stats.dropped_frames, 0u, "of no session of ours");
+    for (pbft_id id = 0; id < N; id++)
+        cr_expect_eq(stats.wrong_replies[id] > 0, id == 2, "replica %u: %u wrong", id,
+                     (unsigned)stats.wrong_replies[id]);
+    pbft_client_close(a.client);
+    fake_free(f);
+}
+
+struct reader {
+    struct pbft_client *client;
+    atomic_uint done;
+};
+
+static void read_again(void *context, const struct pbft_answer *answer)
+{
+    struct reader *r = context;
+    if (answer->status == PBFT_STATUS_CLOSED) return;
+    cr_assert_eq(answer->status, PBFT_STATUS_OK);
+    atomic_fetch_add(&r->done, 1);
+    enum pbft_status status =
+        pbft_client_submit_read_in(r->client, 0, text_span("r"), 0, read_again, r);
+    cr_assert(status == PBFT_STATUS_OK || status == PBFT_STATUS_CLOSED);
+}
+
+/* A session that only reads never opens (PROTOCOL 6): another's turn does not wait for it. */
+Test(client, a_session_that_only_reads_keeps_none_from_opening)
+{
+    struct fake *f = fake_new();
+    fake_start(f);
+    struct async a = {.client = open_sessions(f, 2, 2), .resubmitted = 1000};
+    struct reader r = {.client = a.client};
+    struct pbft_span op = text_span("op");
+    for (int i = 0; i < 6; i++)
+        cr_assert_eq(pbft_client_submit_read_in(a.client, 0, op, 0, read_again, &r),
+                     PBFT_STATUS_OK);
+    for (int i = 0; i < 2000 && atomic_load(&r.done) < 20; i++)
+        (void)nanosleep(&(struct timespec){0, 10000000}, NULL);
+    cr_assert_geq(atomic_load(&r.done), 20u);
+    cr_assert_eq(pbft_client_submit_in(a.client, 1, &op, 1, 0, async_done, &a), PBFT_STATUS_OK);
+    wait_done(&a, 1);
+    /* The reader was overtaken before it ever wrote: its number is too low by now. */
+    cr_assert_eq(pbft_client_submit_in(a.client, 0, &op, 1, 0, async_done, &a), PBFT_STATUS_OK);
+    wait_done(&a, 2);
+    unsigned used[16];
+    cr_expect_eq(sessions_seen(f, used, 2), 2u);
     pbft_client_close(a.client);
     fake_free(f);
 }
