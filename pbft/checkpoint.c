@@ -266,7 +266,7 @@ enum pbft_verdict on_state_ready(struct pbft_core *c, const struct pbft_event *e
     uint32_t count = c->config.client_count;
     pbft_pending_release(&c->pending);
     pbft_pending_init(&c->pending, &c->p, count, c->pending.requests, c->pending.buckets,
-                      c->pending.clients);
+                      c->pending.clients, c->pending.rooms);
     request_timer_update(c, true);
     lag_check(c);
     execute_ready(c);

@@ -101,6 +101,7 @@ static size_t carve_all(struct carve *at, const struct pbft_core_config *config,
     c->pending.requests = take(at, capacity, sizeof *c->pending.requests);
     c->pending.buckets = take(at, pbft_pending_buckets(capacity), sizeof *c->pending.buckets);
     c->pending.clients = take(at, clients, sizeof *c->pending.clients);
+    c->pending.rooms = take(at, (size_t)clients * c->n, sizeof *c->pending.rooms);
     c->stable_signatures = take(at, c->q, PBFT_SIGNATURE_BYTES);
     c->scratch_prepared = take(at, c->p.window, sizeof *c->scratch_prepared);
     c->scratch_summaries = take(at, c->p.window, sizeof *c->scratch_summaries);
@@ -138,7 +139,7 @@ struct pbft_core *pbft_core_init(void *memory, const struct pbft_core_config *co
     c->view_timer_ns = c->request_timer_ns = c->lag_since_ns = NEVER;
     config->functions.digest_null(&c->null_digest);
     pbft_pending_init(&c->pending, &c->p, config->client_count, c->pending.requests,
-                      c->pending.buckets, c->pending.clients);
+                      c->pending.buckets, c->pending.clients, c->pending.rooms);
     return c;
 }
 
@@ -167,7 +168,7 @@ size_t pbft_core_effects_capacity(const struct pbft_params *p)
     /* The busiest step installs a view over a full window: for each slot a PERSIST and a SEND of
      * a PREPARE and of a COMMIT, a FETCH and its end, an EXECUTE and a checkpoint. */
     return 16u * ((size_t)p->window + 2u * (size_t)p->checkpoint_interval) +
-           8u * (size_t)p->n * p->n + 64u;
+           8u * (size_t)p->n * p->n + 64u + FORWARDS_PER_STEP;
 }
 
 struct pbft_effect *effect_add(struct pbft_core *c, enum pbft_effect_kind kind)
@@ -257,6 +258,7 @@ uint64_t pbft_core_deadline(const struct pbft_core *c)
     uint64_t due = c->status_last_ns + status_interval(c);
     if (c->view_timer_ns < due) due = c->view_timer_ns;
     if (c->request_timer_ns < due) due = c->request_timer_ns;
+    if (forward_unfinished(c)) due = c->now_ns;
     if (c->next_due_ns > c->wall_ns && c->next_due_ns - c->wall_ns < due - c->now_ns &&
         due > c->now_ns)
         due = c->now_ns + (c->next_due_ns - c->wall_ns);
@@ -297,11 +299,12 @@ static enum pbft_verdict on_tick(struct pbft_core *c)
     }
     if (!c->active) try_new_view(c);
     lag_check(c);
+    forward_waiting(c);
     propose_ready(c);
     if (c->now_ns - c->status_last_ns >= status_interval(c)) {
         /* What was there at the last STATUS and still is may not have reached the primary. */
         if (c->pending.oldest != PBFT_PENDING_NONE && c->oldest_seen == c->pending.oldest)
-            forward_waiting(c, 1);
+            forward_oldest(c);
         c->oldest_seen = c->pending.oldest;
         send_status(c, everyone_else(c));
         c->status_last_ns = c->now_ns;
@@ -349,6 +352,7 @@ enum pbft_verdict pbft_step(struct pbft_core *c, const struct pbft_event *event,
     PBFT_ASSERT(effects->capacity >= pbft_core_effects_capacity(&c->p));
     effects->count = 0;
     c->out = effects;
+    c->forwards_left = FORWARDS_PER_STEP;
     c->now_ns = event->now_ns;
     c->wall_ns = event->wall_ns;
     enum pbft_verdict verdict = PBFT_DROP_TYPE;

@@ -94,6 +94,7 @@ struct pbft_event {
             struct pbft_digest digest;
             struct pbft_frame *frame; /* the REQUEST frame */
             bool from_client;         /* false: forwarded by a replica */
+            pbft_id from;             /* ... by this one; it has room of its own (PROTOCOL 22) */
         } request;
         struct {
             struct pbft_done_request done;

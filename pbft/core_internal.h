@@ -13,6 +13,8 @@
 
 #define NEVER UINT64_MAX
 
+#define FORWARDS_PER_STEP 64u /* effects are bounded; the rest is due at once */
+
 /* What a frame adds to the proposal in it, and what a proposal may take without being counted: a
  * window of such is small change. */
 #define BODY_FRAME_BYTES 4096u
@@ -212,6 +214,7 @@ struct pbft_core {
     pbft_seq lag_committed;
 
     struct pbft_pending pending;
+    uint32_t forwards_left;    /* in this step */
     uint64_t request_timer_ns; /* NEVER: not running */
 
     struct peer *peers;
@@ -299,7 +302,11 @@ enum pbft_verdict try_pre_prepare(struct pbft_core *c, struct slot *s, pbft_view
 void propose_ready(struct pbft_core *c);
 bool timed_due(const struct pbft_core *c);
 void request_timer_update(struct pbft_core *c, bool restart);
-void forward_waiting(struct pbft_core *c, uint32_t most); /* oldest requests, to the primary */
+/* To the primary: whatever the windows have room for, FORWARDS_PER_STEP in a step. */
+void forward_waiting(struct pbft_core *c);
+bool forward_unfinished(const struct pbft_core *c);  /* there is more: the next step is due */
+void forward_again(struct pbft_core *c, uint32_t i); /* its client repeats it */
+void forward_oldest(struct pbft_core *c);            /* it may not have got there */
 
 /* checkpoint.c */
 enum pbft_verdict on_checkpoint(struct pbft_core *c, const struct pbft_event *event);

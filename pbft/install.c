@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#define FORWARD_AT_INSTALL 32u
-
 static bool missed_elsewhere(const struct pbft_core *c, const struct pending_new_view *nv,
                              pbft_id sender)
 {
@@ -76,7 +74,7 @@ static void install(struct pbft_core *c, struct pending_new_view *nv)
     c->next_seq = (c->proposed > c->committed ? c->proposed : c->committed) + 1;
     bodies_sweep(c);
     request_timer_update(c, true);
-    forward_waiting(c, FORWARD_AT_INSTALL);
+    forward_waiting(c);
     future_replay(c);
     propose_ready(c);
 }

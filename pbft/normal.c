@@ -6,14 +6,17 @@ enum pbft_verdict on_request(struct pbft_core *c, const struct pbft_event *event
     if (c->mute) return PBFT_DROP_MUTE;
     struct pbft_frame *frame = event->request.frame;
     if ((size_t)frame->size + 16u > c->p.batch_max_bytes) return PBFT_DROP_SIZE;
+    bool from_client = event->request.from_client;
     enum pbft_verdict verdict =
-        pbft_pending_add(&c->pending, event->request.client_index, event->request.session,
-                         event->request.t, &event->request.digest, frame);
-    bool held = verdict == PBFT_OK || verdict == PBFT_DROP_DUPLICATE;
-    if (held && event->request.from_client && c->active && !is_primary(c))
-        send_frame(c, pbft_signers_of(pbft_primary(c->n, c->view)), 0, frame);
+        pbft_pending_add(&c->pending, from_client ? PBFT_PENDING_DIRECT : event->request.from,
+                         event->request.client_index, event->request.session, event->request.t,
+                         &event->request.digest, frame);
+    if (verdict == PBFT_DROP_DUPLICATE && from_client)
+        forward_again(c, pbft_pending_find(&c->pending, frame, event->request.session,
+                                           event->request.t));
     if (verdict != PBFT_OK) return verdict;
     request_timer_update(c, false); /* later arrivals never reset it (PROTOCOL 21) */
+    forward_waiting(c);
     propose_ready(c);
     return PBFT_OK;
 }
@@ -24,6 +27,7 @@ enum pbft_verdict on_request_over(struct pbft_core *c, const struct pbft_event *
     const struct pbft_done_request *d = &event->request_over.done;
     bool oldest = pbft_pending_done(&c->pending, d->client_index, d->session, d->t, d->low);
     request_timer_update(c, oldest);
+    forward_waiting(c);
     return PBFT_OK;
 }
 
@@ -42,6 +46,7 @@ enum pbft_verdict on_executed(struct pbft_core *c, const struct pbft_event *even
         oldest |= pbft_pending_done(&c->pending, d->client_index, d->session, d->t, d->low);
     }
     request_timer_update(c, oldest);
+    forward_waiting(c); /* what ended made room for the next */
     propose_ready(c);
     return PBFT_OK;
 }

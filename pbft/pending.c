@@ -19,10 +19,32 @@ uint32_t pbft_pending_quota(const struct pbft_params *p, uint32_t client_count)
     return p->client_quota < share ? p->client_quota : share;
 }
 
+uint32_t pbft_pending_room(const struct pbft_params *p, uint32_t client_count)
+{
+    uint32_t others = p->n - 1, clients = client_count == 0 ? 1 : client_count;
+    uint32_t share = PENDING_MAX / others / clients;
+    uint32_t room = pbft_pending_quota(p, client_count) / (2 * others) * 2;
+    if (room < 2) room = 2;
+    if (room > share) room = share;
+    return room == 0 ? 1 : room;
+}
+
+uint32_t pbft_pending_window(const struct pbft_params *p, uint32_t client_count)
+{
+    uint32_t window = pbft_pending_room(p, client_count) / 2;
+    return window == 0 ? 1 : window;
+}
+
+uint64_t pbft_pending_room_bytes(const struct pbft_params *p)
+{
+    return 2u * (uint64_t)(p->batch_max_bytes / (p->n - 1));
+}
+
 uint32_t pbft_pending_capacity(const struct pbft_params *p, uint32_t client_count)
 {
     uint32_t clients = client_count == 0 ? 1 : client_count;
-    return pbft_pending_quota(p, client_count) * clients;
+    return clients *
+           (pbft_pending_quota(p, client_count) + (p->n - 1) * pbft_pending_room(p, client_count));
 }
 
 uint32_t pbft_pending_buckets(uint32_t capacity)
@@ -35,22 +57,29 @@ uint32_t pbft_pending_buckets(uint32_t capacity)
 
 void pbft_pending_init(struct pbft_pending *t, const struct pbft_params *p, uint32_t client_count,
                        struct pbft_pending_request *requests, uint32_t *buckets,
-                       struct pbft_pending_client *clients)
+                       struct pbft_pending_client *clients, uint16_t *rooms)
 {
     memset(t, 0, sizeof *t);
     t->requests = requests;
     t->buckets = buckets;
     t->clients = clients;
+    t->rooms = rooms;
     t->client_count = client_count;
+    t->n = p->n;
     t->quota = pbft_pending_quota(p, client_count);
+    t->room = pbft_pending_room(p, client_count);
+    t->window = pbft_pending_window(p, client_count);
+    t->window_bytes = pbft_pending_room_bytes(p) / 2;
     t->capacity = pbft_pending_capacity(p, client_count);
     t->bucket_mask = pbft_pending_buckets(t->capacity) - 1;
     t->ring_tail = t->oldest = t->newest = NONE;
+    t->queue_head = t->queue_tail = NONE;
+    memset(rooms, 0, (size_t)client_count * p->n * sizeof *rooms);
     for (uint32_t i = 0; i <= t->bucket_mask; i++)
         buckets[i] = NONE;
     for (uint32_t i = 0; i < client_count; i++) {
         memset(&clients[i], 0, sizeof clients[i]);
-        clients[i].head = clients[i].tail = NONE;
+        clients[i].head = clients[i].tail = clients[i].forward_next = NONE;
     }
     t->free_head = NONE;
     for (uint32_t i = t->capacity; i-- > 0;) {
@@ -121,18 +150,112 @@ static void ring_remove_turn(struct pbft_pending *t)
         t->clients[t->ring_tail].ring_next = t->clients[turn].ring_next;
 }
 
-enum pbft_verdict pbft_pending_add(struct pbft_pending *t, uint32_t client, uint64_t session,
-                                   uint64_t txn, const struct pbft_digest *digest,
+/* ---- the window at the primary ---- */
+
+static bool window_open(const struct pbft_pending *t, const struct pbft_pending_client *c)
+{
+    if (c->forward_next == NONE || c->forwarded >= t->window) return false;
+    uint32_t size = t->requests[c->forward_next].frame->size;
+    return c->forwarded == 0 || c->forwarded_bytes + size <= t->window_bytes;
+}
+
+static void queue_add(struct pbft_pending *t, uint32_t client)
+{
+    struct pbft_pending_client *c = &t->clients[client];
+    if (c->in_queue || !window_open(t, c)) return;
+    c->in_queue = true;
+    c->queue_next = NONE;
+    if (t->queue_tail == NONE)
+        t->queue_head = client;
+    else
+        t->clients[t->queue_tail].queue_next = client;
+    t->queue_tail = client;
+}
+
+static uint32_t queue_take(struct pbft_pending *t)
+{
+    uint32_t client = t->queue_head;
+    if (client == NONE) return NONE;
+    t->queue_head = t->clients[client].queue_next;
+    if (t->queue_head == NONE) t->queue_tail = NONE;
+    t->clients[client].in_queue = false;
+    return client;
+}
+
+uint32_t pbft_pending_forward(struct pbft_pending *t)
+{
+    for (uint32_t client = queue_take(t); client != NONE; client = queue_take(t)) {
+        struct pbft_pending_client *c = &t->clients[client];
+        while (c->forward_next != NONE &&
+               t->requests[c->forward_next].state != PBFT_PENDING_WAITING)
+            c->forward_next = t->requests[c->forward_next].client_next;
+        if (!window_open(t, c)) continue; /* whatever ends opens it */
+        uint32_t i = c->forward_next;
+        struct pbft_pending_request *r = &t->requests[i];
+        r->forwarded = true;
+        c->forward_next = r->client_next;
+        c->forwarded++;
+        c->forwarded_bytes += r->frame->size;
+        queue_add(t, client);
+        return i;
+    }
+    return NONE;
+}
+
+static void window_leave(struct pbft_pending *t, uint32_t i)
+{
+    struct pbft_pending_request *r = &t->requests[i];
+    struct pbft_pending_client *c = &t->clients[r->client];
+    if (c->forward_next == i) c->forward_next = r->client_next;
+    if (!r->forwarded) return;
+    r->forwarded = false;
+    c->forwarded--;
+    c->forwarded_bytes -= r->frame->size;
+}
+
+/* ---- in and out ---- */
+
+/* Where a request's room is counted. `by` was checked. */
+static bool room_take(struct pbft_pending *t, uint32_t by, uint32_t client)
+{
+    if (by == PBFT_PENDING_DIRECT) {
+        if (t->clients[client].direct >= t->quota) return false;
+        t->clients[client].direct++;
+        return true;
+    }
+    uint16_t *taken = &t->rooms[(size_t)client * t->n + by];
+    if (*taken >= t->room) return false;
+    ++*taken;
+    return true;
+}
+
+static void room_leave(struct pbft_pending *t, const struct pbft_pending_request *r)
+{
+    if (r->by == PBFT_PENDING_DIRECT)
+        t->clients[r->client].direct--;
+    else
+        t->rooms[(size_t)r->client * t->n + r->by]--;
+}
+
+uint32_t pbft_pending_find(const struct pbft_pending *t, const struct pbft_frame *frame,
+                           uint64_t session, uint64_t txn)
+{
+    return find(t, frame->bytes + KEY_OFFSET, session, txn);
+}
+
+enum pbft_verdict pbft_pending_add(struct pbft_pending *t, uint32_t by, uint32_t client,
+                                   uint64_t session, uint64_t txn, const struct pbft_digest *digest,
                                    struct pbft_frame *frame)
 {
     if (client >= t->client_count) return PBFT_DROP_CLIENT;
+    if (by != PBFT_PENDING_DIRECT && by >= t->n) return PBFT_DROP_SENDER;
     if (frame->size < T_OFFSET + 8u) return PBFT_DROP_MALFORMED;
     uint32_t at = find(t, frame->bytes + KEY_OFFSET, session, txn);
     if (at != NONE)
         return pbft_digest_equal(&t->requests[at].digest, digest) ? PBFT_DROP_DUPLICATE
                                                                   : PBFT_DROP_CONFLICT;
     struct pbft_pending_client *c = &t->clients[client];
-    if (c->count >= t->quota || t->free_head == NONE) return PBFT_DROP_QUOTA;
+    if (t->free_head == NONE || !room_take(t, by, client)) return PBFT_DROP_QUOTA;
 
     uint32_t i = t->free_head;
     struct pbft_pending_request *r = &t->requests[i];
@@ -143,6 +266,9 @@ enum pbft_verdict pbft_pending_add(struct pbft_pending *t, uint32_t client, uint
     r->t = txn;
     r->digest = *digest;
     r->frame = pbft_frame_retain(frame);
+    r->by = by;
+    r->forwarded = false;
+    r->forwarded_ns = 0;
     uint32_t *bucket = bucket_of(t, key_of(r), session, txn);
     r->hash_next = *bucket;
     *bucket = i;
@@ -160,11 +286,12 @@ enum pbft_verdict pbft_pending_add(struct pbft_pending *t, uint32_t client, uint
     else
         c->head = i;
     c->tail = i;
-    c->count++;
+    if (c->forward_next == NONE) c->forward_next = i;
     c->waiting++;
     t->count++;
     t->waiting++;
     ring_add(t, client);
+    queue_add(t, client);
     return PBFT_OK;
 }
 
@@ -172,6 +299,8 @@ static void forget(struct pbft_pending *t, uint32_t i)
 {
     struct pbft_pending_request *r = &t->requests[i];
     struct pbft_pending_client *c = &t->clients[r->client];
+    window_leave(t, i);
+    room_leave(t, r);
     uint32_t *link = bucket_of(t, key_of(r), r->session, r->t);
     while (*link != i)
         link = &t->requests[*link].hash_next;
@@ -196,7 +325,6 @@ static void forget(struct pbft_pending *t, uint32_t i)
         c->waiting--;
         t->waiting--;
     }
-    c->count--;
     t->count--;
     pbft_frame_release(r->frame);
     r->frame = NULL;
@@ -219,6 +347,7 @@ bool pbft_pending_done(struct pbft_pending *t, uint32_t client, uint64_t session
         if (i == oldest) was_oldest = true;
         forget(t, i);
     }
+    queue_add(t, client);
     return was_oldest;
 }
 
@@ -279,8 +408,14 @@ void pbft_pending_mark(struct pbft_pending *t, struct pbft_span proposal)
 
 void pbft_pending_rewind(struct pbft_pending *t)
 {
+    while (queue_take(t) != NONE) {
+    }
     for (uint32_t i = t->oldest; i != NONE; i = t->requests[i].age_next) {
         struct pbft_pending_request *r = &t->requests[i];
         if (r->state == PBFT_PENDING_PROPOSED) pbft_pending_put_back(t, i);
+        window_leave(t, i);
+        t->clients[r->client].forward_next = t->clients[r->client].head;
     }
+    for (uint32_t i = t->oldest; i != NONE; i = t->requests[i].age_next)
+        queue_add(t, t->requests[i].client);
 }

@@ -30,13 +30,44 @@ void request_timer_update(struct pbft_core *c, bool restart)
         c->request_timer_ns = c->now_ns + view_timeout(c);
 }
 
-void forward_waiting(struct pbft_core *c, uint32_t most)
+/* ---- what the primary has to be told (PROTOCOL 22) ---- */
+
+static bool forwards(const struct pbft_core *c)
 {
-    if (!c->active || is_primary(c) || c->mute) return;
-    uint32_t i = c->pending.oldest;
-    for (; i != PBFT_PENDING_NONE && most > 0; i = c->pending.requests[i].age_next, most--)
-        send_frame(c, pbft_signers_of(pbft_primary(c->n, c->view)), 0,
-                   c->pending.requests[i].frame);
+    return c->active && !c->mute && !is_primary(c);
+}
+
+static void forward(struct pbft_core *c, uint32_t i)
+{
+    struct pbft_pending_request *r = &c->pending.requests[i];
+    r->forwarded_ns = c->now_ns;
+    send_frame(c, pbft_signers_of(pbft_primary(c->n, c->view)), 0, r->frame);
+}
+
+void forward_waiting(struct pbft_core *c)
+{
+    for (; forwards(c) && c->forwards_left > 0; c->forwards_left--) {
+        uint32_t i = pbft_pending_forward(&c->pending);
+        if (i == PBFT_PENDING_NONE) return;
+        forward(c, i);
+    }
+}
+
+bool forward_unfinished(const struct pbft_core *c)
+{
+    return forwards(c) && c->pending.queue_head != PBFT_PENDING_NONE;
+}
+
+void forward_again(struct pbft_core *c, uint32_t i)
+{
+    const struct pbft_pending_request *r = &c->pending.requests[i];
+    if (forwards(c) && r->forwarded && c->now_ns - r->forwarded_ns >= status_interval(c))
+        forward(c, i);
+}
+
+void forward_oldest(struct pbft_core *c)
+{
+    if (forwards(c)) forward(c, c->pending.oldest);
 }
 
 /* Take requests for one batch; returns how many, and the proposal's size. */

@@ -15,10 +15,26 @@ struct client *node_client(struct pbft_node *node, uint32_t index)
     return node->clients[index];
 }
 
-/* Requests and reads of one client key that may wait here; every replica keeps this room. */
+/* Requests and reads of one client key that may wait here and came from the client itself; every
+ * replica keeps this room. What replicas forward has room of its own, for each of them (PROTOCOL
+ * 22): pbft_pending_room() requests of pbft_pending_room_bytes() together, or a single larger one.
+ * So one client key makes us hold at most client_quota + (n-1) * pbft_pending_room() requests, as
+ * many look-ups and client_quota reads, of n+1 times batch_max_bytes in all (FAULTS 3.18). */
 static uint64_t client_bytes_max(const struct pbft_node *node)
 {
     return 2u * (uint64_t)node->p->batch_max_bytes;
+}
+
+static uint32_t room_of(const struct pbft_peer *from)
+{
+    return from->kind == PBFT_PEER_CLIENT ? PBFT_PENDING_DIRECT : from->index;
+}
+
+static struct forwarder *forwarder_of(const struct pbft_node *node, struct client *c, uint32_t by)
+{
+    PBFT_ASSERT(by < node->n);
+    if (c->forwarders == NULL) c->forwarders = node_alloc(node->n * sizeof *c->forwarders);
+    return &c->forwarders[by];
 }
 
 /* ---- connections and routes ---- */
@@ -119,14 +135,32 @@ static struct admitted *admitted_find(struct client *c, uint64_t session, uint64
     return NULL;
 }
 
-static void admitted_add(struct client *c, uint64_t session, uint64_t t,
-                         const struct pbft_digest *digest, uint32_t bytes)
+static void admitted_add(const struct pbft_node *node, struct client *c, struct admitted what)
 {
-    if (admitted_find(c, session, t) != NULL) return;
+    if (admitted_find(c, what.session, what.t) != NULL) return;
     c->admitted =
         node_grow(c->admitted, &c->admitted_capacity, c->admitted_count, sizeof *c->admitted);
-    c->admitted[c->admitted_count++] = (struct admitted){session, t, *digest, bytes};
-    c->admitted_bytes += bytes;
+    c->admitted[c->admitted_count++] = what;
+    if (what.by == PBFT_PENDING_DIRECT) {
+        c->admitted_bytes += what.bytes;
+        return;
+    }
+    struct forwarder *f = forwarder_of(node, c, what.by);
+    f->admitted++;
+    f->bytes += what.bytes;
+}
+
+static void admitted_remove(const struct pbft_node *node, struct client *c, size_t i)
+{
+    const struct admitted gone = c->admitted[i];
+    c->admitted[i] = c->admitted[--c->admitted_count];
+    if (gone.by == PBFT_PENDING_DIRECT) {
+        c->admitted_bytes -= gone.bytes;
+        return;
+    }
+    struct forwarder *f = forwarder_of(node, c, gone.by);
+    f->admitted--;
+    f->bytes -= gone.bytes;
 }
 
 void node_forget_request(struct pbft_node *node, const struct pbft_done_request *done)
@@ -134,13 +168,11 @@ void node_forget_request(struct pbft_node *node, const struct pbft_done_request 
     struct client *c = node->clients[done->client_index];
     if (c == NULL) return;
     for (size_t i = 0; i < c->admitted_count;) {
-        struct admitted *a = &c->admitted[i];
-        if (a->session != done->session || (a->t != done->t && a->t > done->low)) {
+        const struct admitted *a = &c->admitted[i];
+        if (a->session != done->session || (a->t != done->t && a->t > done->low))
             i++;
-            continue;
-        }
-        c->admitted_bytes -= a->bytes;
-        *a = c->admitted[--c->admitted_count];
+        else
+            admitted_remove(node, c, i);
     }
 }
 
@@ -149,9 +181,9 @@ void node_forget_request(struct pbft_node *node, const struct pbft_done_request 
 void node_recheck_admitted(struct pbft_node *node)
 {
     for (uint32_t i = 0; i < node->cluster->client_count; i++) {
-        if (node->clients[i] == NULL) continue;
-        node->clients[i]->admitted_count = 0;
-        node->clients[i]->admitted_bytes = 0;
+        struct client *c = node->clients[i];
+        while (c != NULL && c->admitted_count > 0)
+            admitted_remove(node, c, c->admitted_count - 1);
     }
 }
 
@@ -167,11 +199,27 @@ static enum pbft_verdict request_to_core(struct pbft_node *node, const struct pb
     event.request.digest = *digest;
     event.request.frame = frame;
     event.request.from_client = from_client;
+    event.request.from = from->index;
     enum pbft_verdict verdict = node_step(node, &event);
-    if (verdict == PBFT_OK) admitted_add(node_client(node, index), session, t, digest, frame->size);
+    if (verdict == PBFT_OK)
+        admitted_add(node, node_client(node, index),
+                     (struct admitted){session, t, *digest, frame->size, room_of(from)});
     if ((verdict == PBFT_DROP_QUOTA || verdict == PBFT_DROP_BUSY) && from_client)
         send_busy(node, from, session, t);
     return verdict;
+}
+
+/* Reads, too, and questions for results take the client's own room, none of a forwarder's. */
+static bool lookup_room(const struct pbft_node *node, struct client *c,
+                        const struct pbft_peer *from, uint32_t bytes)
+{
+    if (from->kind == PBFT_PEER_CLIENT)
+        return c->lookups < node->p->client_quota &&
+               c->admitted_bytes + c->query_bytes + bytes <= client_bytes_max(node);
+    const struct forwarder *f = forwarder_of(node, c, from->index);
+    if (f->lookups >= pbft_pending_room(node->p, node->cluster->client_count)) return false;
+    bool empty = f->lookups + f->admitted == 0;
+    return empty || f->bytes + bytes <= pbft_pending_room_bytes(node->p);
 }
 
 static struct task *lookup_task(struct pbft_node *node, const struct pbft_peer *from,
@@ -186,9 +234,29 @@ static struct task *lookup_task(struct pbft_node *node, const struct pbft_peer *
     task->t = request->t;
     task->digest = request->digest;
     struct client *c = node_client(node, request->client_index);
-    c->lookups++;
-    c->query_bytes += frame->size;
+    if (from->kind == PBFT_PEER_CLIENT) {
+        c->lookups++;
+        c->query_bytes += frame->size;
+    } else {
+        struct forwarder *f = forwarder_of(node, c, from->index);
+        f->lookups++;
+        f->bytes += frame->size;
+    }
     return task;
+}
+
+static void lookup_forget(const struct pbft_node *node, struct client *c, const struct task *task)
+{
+    if (task->peer.kind == PBFT_PEER_CLIENT) {
+        PBFT_ASSERT(c->lookups > 0);
+        c->lookups--;
+        c->query_bytes -= task->frame->size;
+    } else {
+        struct forwarder *f = forwarder_of(node, c, task->peer.index);
+        PBFT_ASSERT(f->lookups > 0);
+        f->lookups--;
+        f->bytes -= task->frame->size;
+    }
 }
 
 enum pbft_verdict node_on_request(struct pbft_node *node, const struct pbft_peer *from,
@@ -202,10 +270,8 @@ enum pbft_verdict node_on_request(struct pbft_node *node, const struct pbft_peer
     if (admitted_find(c, request->session, request->t) != NULL)
         return request_to_core(node, from, request->client_index, request->session, request->t,
                                &request->digest, frame);
-    /* A liar may repeat what a client once signed: it gets at most half of the client's room. */
-    uint32_t lookups_max = from_client ? node->p->client_quota : node->p->client_quota / 2;
-    if (c->lookups >= lookups_max ||
-        c->admitted_bytes + c->query_bytes + frame->size > client_bytes_max(node)) {
+    /* A liar may repeat what a client once signed: that fills the liar's own room. */
+    if (!lookup_room(node, c, from, frame->size)) {
         if (from_client) send_busy(node, from, request->session, request->t);
         return PBFT_DROP_BUSY;
     }
@@ -225,10 +291,7 @@ enum pbft_verdict node_on_request(struct pbft_node *node, const struct pbft_peer
 
 void node_lookup_done(struct pbft_node *node, struct task *task)
 {
-    struct client *c = node_client(node, task->client_index);
-    PBFT_ASSERT(c->lookups > 0);
-    c->lookups--;
-    c->query_bytes -= task->frame->size;
+    lookup_forget(node, node_client(node, task->client_index), task);
     if (task->lookup == PBFT_LOOKUP_REPLY) {
         node_reply(node, task->client_index, task->session, task->reply, node->applied_lsn);
         task->reply = NULL;
@@ -386,6 +449,7 @@ void node_admission_free(struct pbft_node *node)
         free(node->clients[i]->connections);
         free(node->clients[i]->routes);
         free(node->clients[i]->admitted);
+        free(node->clients[i]->forwarders);
         free(node->clients[i]);
     }
     free(node->clients);

@@ -9,6 +9,7 @@
 #ifndef PBFT_REPLICA_NODE_INTERNAL_H
 #define PBFT_REPLICA_NODE_INTERNAL_H
 
+#include "pbft/pending.h"
 #include "replica/apply.h"
 #include "replica/node.h"
 
@@ -165,6 +166,14 @@ struct admitted {
     uint64_t session, t;
     struct pbft_digest digest;
     uint32_t bytes;
+    uint32_t by; /* whose room it takes: a replica's, or PBFT_PENDING_DIRECT */
+};
+
+/* What one replica forwarded of one client's requests. */
+struct forwarder {
+    uint32_t lookups; /* queued */
+    uint32_t admitted;
+    uint64_t bytes; /* of both */
 };
 
 struct client {
@@ -174,10 +183,12 @@ struct client {
     size_t route_count, route_next;
     struct admitted *admitted;
     size_t admitted_count, admitted_capacity;
+    /* What the client sent itself; `query_bytes` are those of the look-ups, too. */
     uint64_t admitted_bytes;
     uint32_t lookups; /* queued */
     uint32_t queries; /* held or queued */
     uint64_t query_bytes;
+    struct forwarder *forwarders; /* n, on first use */
 };
 
 struct held_query {

@@ -615,7 +615,7 @@ static bool wants(const void *context, const struct pbft_peer *from, const struc
 }
 
 static void give_request(struct net_node *node, const struct pbft_msg *m, struct pbft_frame *frame,
-                         bool from_client, enum pbft_verdict *verdict)
+                         const struct pbft_peer *from, enum pbft_verdict *verdict)
 {
     for (uint32_t i = 0; i < node->state.done_count; i++) {
         const struct net_done *d = &node->state.done[i];
@@ -629,7 +629,8 @@ static void give_request(struct net_node *node, const struct pbft_msg *m, struct
     event.request.t = m->request.t;
     event.request.digest = m->request.digest;
     event.request.frame = frame;
-    event.request.from_client = from_client;
+    event.request.from_client = from->kind == PBFT_PEER_CLIENT;
+    event.request.from = from->index;
     net_step_core(node, &event, verdict);
 }
 
@@ -642,7 +643,7 @@ static enum pbft_verdict arrive(struct net_node *node, const struct pbft_peer *p
     if (verdict != PBFT_OK) return verdict;
     node->received[m.type]++;
     if (m.type == PBFT_REQUEST) {
-        give_request(node, &m, frame, peer->kind == PBFT_PEER_CLIENT, &verdict);
+        give_request(node, &m, frame, peer, &verdict);
     } else if (m.type == PBFT_FETCH) {
         struct pbft_frame *answer = pbft_core_serve(node->core, &m.fetch);
         if (answer != NULL) net_send(t, node->id, NET_BIT(peer->index), answer);

@@ -1,6 +1,7 @@
 /* PROTOCOL 4, 22, 27-29, 32, 38 where they are kept: in replica/node, with a world of a few lines
  * around one node. Its peers and clients are this test. */
 #include "replica/node.h"
+#include "pbft/pending.h"
 #include "tests/rules/harness.h"
 
 #include <stdlib.h>
@@ -174,11 +175,16 @@ static unsigned sent(const struct lone *l, uint8_t type)
     return count;
 }
 
-static struct pbft_frame *query(struct lone *l, uint64_t id, uint64_t floor)
+static struct pbft_frame *query_of(struct lone *l, uint64_t id, uint64_t floor, const char *op)
 {
     struct pbft_msg m = {.type = PBFT_QUERY};
-    m.query = (struct pbft_query){id, floor, 1, {(const uint8_t *)"?", 1}};
+    m.query = (struct pbft_query){id, floor, 1, {(const uint8_t *)op, strlen(op)}};
     return net_frame_new(l->t, &m);
+}
+
+static struct pbft_frame *query(struct lone *l, uint64_t id, uint64_t floor)
+{
+    return query_of(l, id, floor, "?");
 }
 
 /* q others committed `op` of client 0 at seq. */
@@ -226,11 +232,41 @@ Test(protocol, r22_busy_beyond_the_quota_and_room_for_everybody_else)
     for (uint64_t t = 1; t <= quota; t++)
         cr_assert_eq(from_client(l, 1, 11, net_request(l->t, 1, 1, t, "op")), PBFT_OK);
     cr_assert_eq(sent(l, PBFT_BUSY), 1u);
-    /* The same request from a replica is refused without a word: it has no client to tell. */
-    cr_assert_eq(from_replica(l, 2, net_request(l->t, 0, 1, quota + 2, "op")), PBFT_DROP_QUOTA);
+    /* Replicas that forward have room of their own. Beyond it a request is refused without a word:
+     * there is no client to tell. */
+    uint32_t room = pbft_pending_room(&l->t->params, NET_CLIENTS);
+    for (uint64_t t = 1; t <= room; t++)
+        cr_assert_eq(from_replica(l, 2, net_request(l->t, 0, 2, t, "op")), PBFT_OK);
+    cr_assert_eq(from_replica(l, 2, net_request(l->t, 0, 2, room + 1, "op")), PBFT_DROP_QUOTA);
+    cr_assert_eq(from_replica(l, 3, net_request(l->t, 0, 2, room + 1, "op")), PBFT_OK);
     cr_assert_eq(sent(l, PBFT_BUSY), 1u);
     pass(l, 600);
     cr_assert_eq(sent(l, PBFT_VIEW_CHANGE), 3u, "BUSY does not stop the timer");
+    lone_free(l);
+}
+
+/* The bytes of a client's own requests and reads leave those of forwarders alone. */
+Test(protocol, r22_a_client_that_floods_leaves_forwarders_their_bytes)
+{
+    struct lone *l = lone_new(false);
+    client_up(l, 0, 10);
+    char op[250];
+    memset(op, 'x', sizeof op - 1);
+    op[sizeof op - 1] = 0;
+    uint32_t quota = l->t->params.client_quota;
+    for (uint64_t i = 1; i <= quota; i++) /* held: of the future */
+        cr_assert_eq(from_client(l, 0, 10, query_of(l, i, 1000, op)), PBFT_OK);
+    cr_assert_eq(from_client(l, 0, 10, query(l, 999, 1000)), PBFT_DROP_QUOTA);
+    uint64_t t = 1;
+    while (t <= quota && from_client(l, 0, 10, net_request(l->t, 0, 1, t, op)) == PBFT_OK)
+        t++;
+    cr_assert_leq(t, quota, "its bytes are the bound here");
+    cr_assert_eq(from_client(l, 0, 10, net_request(l->t, 0, 1, 100, op)), PBFT_DROP_BUSY);
+    for (pbft_id id = 0; id < 4; id++) {
+        if (id == 1) continue;
+        cr_assert_eq(from_replica(l, id, net_request(l->t, 0, 1, 200 + id, op)), PBFT_OK);
+        cr_assert_eq(from_replica(l, id, net_request(l->t, 0, 1, 300 + id, op)), PBFT_OK);
+    }
     lone_free(l);
 }
 

@@ -562,6 +562,128 @@ Test(protocol, r22_a_clients_quota_is_its_own)
     net_free(t);
 }
 
+/* Each replica that forwards has room of its own: neither its client nor another takes it. */
+Test(protocol, r22_each_forwarder_has_room_of_its_own)
+{
+    struct net *t = net_solo(4, 0);
+    uint32_t quota = t->params.client_quota, room = pbft_pending_room(&t->params, NET_CLIENTS);
+    cr_assert_gt(room, 1u);
+    cr_assert_leq(3 * room, quota);
+    t->nodes[0].exec_stuck = true;
+    for (unsigned i = 1; i <= 2 * quota; i++)
+        net_submit(t, 0, 1, i, "greedy", NET_BIT(0));
+    net_run(t, 5);
+    cr_assert_eq(net_info(t, 0).pending, quota);
+    for (pbft_id id = 1; id < 4; id++) {
+        for (unsigned i = 1; i <= room; i++)
+            cr_assert_eq(net_deliver(t, id, 0, net_request(t, 0, 10 + id, i, "shown to it")),
+                         PBFT_OK, "forwarded by %u", id);
+        cr_assert_eq(net_deliver(t, id, 0, net_request(t, 0, 10 + id, room + 1, "one more")),
+                     PBFT_DROP_QUOTA);
+    }
+    cr_assert_eq(net_deliver(t, 2, 0, net_request(t, 0, 1, 1, "greedy")), PBFT_DROP_DUPLICATE);
+    cr_assert_eq(net_deliver(t, 2, 0, net_request(t, 1, 1, 1, "another client's")), PBFT_OK);
+    net_free(t);
+}
+
+/* A backup keeps within that room, oldest first, and goes on whenever one of them ends. */
+Test(protocol, r22_a_backup_forwards_within_a_window_that_slides)
+{
+    struct pbft_params params = net_params(4);
+    params.batch_max_bytes = 1u << 18; /* the window has bytes, too */
+    struct net *t = net_new_with(&params);
+    for (pbft_id id = 0; id < 4; id++)
+        if (id != 1) net_puppet(t, id);
+    uint32_t window = pbft_pending_window(&t->params, NET_CLIENTS);
+    cr_assert_eq(2 * window, pbft_pending_room(&t->params, NET_CLIENTS));
+    for (unsigned i = 1; i <= 3 * window; i++)
+        net_submit(t, 0, 1, i, "greedy", NET_BIT(1));
+    net_run(t, 5);
+    cr_assert_eq(t->nodes[1].sent[PBFT_REQUEST], window);
+    net_submit(t, 1, 1, 1, "another client's", NET_BIT(1));
+    net_run(t, 5);
+    cr_assert_eq(t->nodes[1].sent[PBFT_REQUEST], window + 1);
+    uint64_t most = 0;
+    for (unsigned i = 1; i <= 6; i++) { /* the newest frame is the last that was forwarded */
+        struct net_batch b = net_batch(t, 0, 1, i, "greedy");
+        decide(t, 1, i, &b);
+        const struct pbft_msg *m = net_decode(t, t->nodes[1].last_sent[PBFT_REQUEST]);
+        if (m->request.t > most) most = m->request.t;
+    }
+    cr_assert_eq(most, window + 6);
+    net_free(t);
+}
+
+/* A new primary is told everything anew, be it more than one step may send. */
+Test(protocol, r22_a_new_primary_is_told_what_the_old_one_was)
+{
+    struct pbft_params params = net_params(4);
+    params.client_quota = 512;
+    params.batch_max_bytes = 1u << 18; /* the window has bytes, too */
+    struct net *t = net_new_with(&params);
+    net_crash(t, 0);
+    const unsigned each = 80;
+    cr_assert_leq(each, pbft_pending_window(&params, NET_CLIENTS));
+    for (uint32_t client = 0; client < 2; client++)
+        for (unsigned i = 1; i <= each; i++)
+            net_submit(t, client, 1, i, "shown to one backup", NET_BIT(2));
+    net_submit(t, 2, 1, 1, "shown to another", NET_BIT(3)); /* f+1 have to leave */
+    net_run(t, 100);
+    while (net_info(t, 2).view == 0 || !net_info(t, 2).view_active) {
+        cr_assert_lt(t->now_ns, 5000 * MS);
+        net_run(t, 1);
+    }
+    cr_assert_eq(net_info(t, 2).primary, 1u);
+    net_run(t, 1);
+    cr_assert_geq(t->nodes[2].sent[PBFT_REQUEST], 2 * 2 * each, "%lu",
+                  t->nodes[2].sent[PBFT_REQUEST]);
+    cr_assert(net_run_executed(t, 0, 2 * each, 5000));
+    cr_assert_eq(net_info(t, 2).view, 1u);
+    net_free(t);
+}
+
+/* A client's retransmission to a backup is forwarded again, but no faster than STATUS repeats. */
+Test(protocol, r22_what_a_client_repeats_is_forwarded_again)
+{
+    struct net *t = net_solo(4, 1);
+    net_submit(t, 0, 1, 1, "first", NET_BIT(1));
+    net_submit(t, 0, 1, 2, "second", NET_BIT(1));
+    for (unsigned i = 0; i < 20; i++)
+        net_submit(t, 0, 1, 2, "second", NET_BIT(1));
+    net_run(t, 5);
+    cr_assert_eq(t->nodes[1].sent[PBFT_REQUEST], 2u);
+    net_run(t, 200);
+    uint64_t before = t->nodes[1].sent[PBFT_REQUEST];
+    cr_assert(before > 2u && before <= 6u, "STATUS repeats the oldest: %lu", before);
+    net_submit(t, 0, 1, 2, "second", NET_BIT(1));
+    net_run(t, 2);
+    cr_assert_eq(t->nodes[1].sent[PBFT_REQUEST], before + 1);
+    net_free(t);
+}
+
+/* A client that keeps its quota at a correct primary full, and shows other requests to backups
+ * alone, moves nobody (FAULTS 3.22). */
+Test(protocol, r22_a_client_that_floods_the_primary_costs_no_view)
+{
+    struct net *t = net_new(4);
+    t->exec_ns = 3 * MS;
+    unsigned number = 0;
+    for (unsigned ms = 0; ms < 1200; ms++) {
+        unsigned most = ms == 0 ? 2 * t->params.client_quota : 4;
+        for (unsigned i = 0; i < most; i++)
+            net_submit(t, 0, 1, ++number, "greedy", NET_BIT(0));
+        if (ms >= 5 && ms % 10 == 5)
+            for (pbft_id id = 1; id < 4; id++)
+                net_submit(t, 0, 10 + id, ms, "shown to one backup", NET_BIT(id));
+        net_run(t, 1);
+    }
+    for (pbft_id id = 0; id < 4; id++) {
+        cr_assert_eq(net_info(t, id).view, 0u, "a needless view change");
+        cr_assert_eq(net_info(t, id).view_changes, 0u);
+    }
+    net_free(t);
+}
+
 /* BUSY is local: it never stops a backup's timer. */
 Test(protocol, r22_a_refusal_never_stops_the_timer)
 {

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NONE    PBFT_PENDING_NONE
-#define CLIENTS 3u
-#define QUOTA   4u
+#define NONE     PBFT_PENDING_NONE
+#define CLIENTS  3u
+#define QUOTA    4u
+#define REPLICAS 4u
+#define ROOM     2u /* of each forwarder; its window is 1 */
 
 struct counting_pool {
     struct pbft_frame_pool base; /* first */
@@ -38,20 +40,21 @@ struct table {
     struct pbft_pending_request *requests;
     uint32_t *buckets;
     struct pbft_pending_client clients[CLIENTS];
+    uint16_t rooms[CLIENTS * REPLICAS];
 };
 
 static struct table *open_table(uint32_t quota)
 {
     struct table *t = calloc(1, sizeof *t);
     cr_assert_not_null(t);
-    struct pbft_params params = pbft_params_default(4);
+    struct pbft_params params = pbft_params_default(REPLICAS);
     params.client_quota = quota;
     uint32_t capacity = pbft_pending_capacity(&params, CLIENTS);
     t->requests = malloc(capacity * sizeof *t->requests);
     t->buckets = malloc(pbft_pending_buckets(capacity) * sizeof *t->buckets);
     cr_assert(t->requests != NULL && t->buckets != NULL);
     t->pool.base = (struct pbft_frame_pool){pool_alloc, pool_free};
-    pbft_pending_init(&t->p, &params, CLIENTS, t->requests, t->buckets, t->clients);
+    pbft_pending_init(&t->p, &params, CLIENTS, t->requests, t->buckets, t->clients, t->rooms);
     return t;
 }
 
@@ -76,14 +79,21 @@ static struct pbft_frame *request(struct table *t, uint32_t client, uint64_t ses
     return frame;
 }
 
-static enum pbft_verdict add_sized(struct table *t, uint32_t client, uint64_t session,
-                                   uint64_t number, uint8_t content, uint32_t size)
+static enum pbft_verdict add_by(struct table *t, uint32_t by, uint32_t client, uint64_t session,
+                                uint64_t number, uint8_t content, uint32_t size)
 {
     struct pbft_digest digest = {{content}};
     struct pbft_frame *frame = request(t, client, session, number, size);
-    enum pbft_verdict verdict = pbft_pending_add(&t->p, client, session, number, &digest, frame);
+    enum pbft_verdict verdict =
+        pbft_pending_add(&t->p, by, client, session, number, &digest, frame);
     pbft_frame_release(frame);
     return verdict;
+}
+
+static enum pbft_verdict add_sized(struct table *t, uint32_t client, uint64_t session,
+                                   uint64_t number, uint8_t content, uint32_t size)
+{
+    return add_by(t, PBFT_PENDING_DIRECT, client, session, number, content, size);
 }
 
 static enum pbft_verdict add(struct table *t, uint32_t client, uint64_t session, uint64_t number)
@@ -230,16 +240,115 @@ Test(pending, put_back)
     close_table(t);
 }
 
+/* Client * 100 + t of what is forwarded next; 0: nothing. */
+static uint64_t forward(struct table *t)
+{
+    uint32_t i = pbft_pending_forward(&t->p);
+    return i == NONE ? 0 : (uint64_t)t->requests[i].client * 100u + t->requests[i].t;
+}
+
+/* PROTOCOL 22: what the client sent itself never takes a forwarder's room, nor does another. */
+Test(pending, rooms_of_forwarders)
+{
+    struct table *t = open_table(QUOTA);
+    cr_assert_eq(t->p.room, ROOM);
+    for (uint64_t n = 1; n <= QUOTA; n++)
+        cr_assert_eq(add(t, 0, 1, n), PBFT_OK);
+    cr_assert_eq(add(t, 0, 1, 99), PBFT_DROP_QUOTA);
+    for (uint32_t by = 1; by < REPLICAS; by++) {
+        for (uint64_t n = 1; n <= ROOM; n++)
+            cr_assert_eq(add_by(t, by, 0, 10 + by, n, 0, 128), PBFT_OK, "by %u", by);
+        cr_assert_eq(add_by(t, by, 0, 10 + by, 99, 0, 128), PBFT_DROP_QUOTA);
+        cr_assert_eq(add_by(t, by, 1, 10 + by, 1, 0, 128), PBFT_OK, "another client's");
+    }
+    cr_assert_eq(add_by(t, REPLICAS, 2, 1, 1, 0, 128), PBFT_DROP_SENDER);
+    /* It counts where it came first: nothing else becomes free when it ends. */
+    cr_assert_eq(add(t, 0, 11, 1), PBFT_DROP_DUPLICATE);
+    cr_assert_eq(add_by(t, 1, 0, 1, 1, 0, 128), PBFT_DROP_DUPLICATE);
+    pbft_pending_done(&t->p, 0, 11, 1, 0);
+    cr_assert_eq(add(t, 0, 1, 99), PBFT_DROP_QUOTA);
+    cr_assert_eq(add_by(t, 2, 0, 12, 99, 0, 128), PBFT_DROP_QUOTA);
+    cr_assert_eq(add_by(t, 1, 0, 11, 99, 0, 128), PBFT_OK);
+    close_table(t);
+}
+
+Test(pending, the_window_slides_oldest_first)
+{
+    struct table *t = open_table(24); /* a window of 4 */
+    cr_assert_eq(t->p.window, 4u);
+    for (uint64_t n = 1; n <= 9; n++)
+        add(t, 0, 1, n);
+    add(t, 1, 1, 1);
+    static const uint64_t expected[] = {1, 101, 2, 3, 4, 0};
+    for (unsigned i = 0; i < 6; i++)
+        cr_assert_eq(forward(t), expected[i], "turn %u", i);
+    pbft_pending_done(&t->p, 0, 1, 3, 0);
+    cr_assert(forward(t) == 5 && forward(t) == 0);
+    pbft_pending_done(&t->p, 0, 1, 7, 0); /* was not in the window */
+    cr_assert_eq(forward(t), 0u);
+    uint8_t bytes[512];
+    static const uint64_t proposed[] = {6};
+    pbft_pending_mark(&t->p, (struct pbft_span){bytes, proposal_of(t, proposed, 1, bytes)});
+    pbft_pending_done(&t->p, 0, 1, 2, 2); /* 1 and 2 */
+    cr_assert(forward(t) == 8 && forward(t) == 9 && forward(t) == 0, "6 is under way");
+    pbft_pending_rewind(&t->p);
+    static const uint64_t again[] = {4, 101, 5, 6, 8, 0};
+    for (unsigned i = 0; i < 6; i++)
+        cr_assert_eq(forward(t), again[i], "turn %u", i);
+    close_table(t);
+}
+
+/* Bytes close it as well, but never to the oldest. */
+Test(pending, the_window_has_bytes)
+{
+    struct table *t = open_table(24);
+    uint32_t most = (uint32_t)t->p.window_bytes;
+    cr_assert_eq(2 * t->p.window_bytes,
+                 pbft_pending_room_bytes(
+                     &(struct pbft_params){.n = REPLICAS, .batch_max_bytes = 3 * most}));
+    add_sized(t, 0, 1, 1, 0, most + 1);
+    add(t, 0, 1, 2);
+    cr_assert(forward(t) == 1 && forward(t) == 0);
+    pbft_pending_done(&t->p, 0, 1, 1, 0);
+    add_sized(t, 0, 1, 3, 0, most - 127);
+    cr_assert(forward(t) == 2 && forward(t) == 0);
+    pbft_pending_done(&t->p, 0, 1, 2, 0);
+    add(t, 0, 1, 4);
+    cr_assert(forward(t) == 3 && forward(t) == 0);
+    pbft_pending_done(&t->p, 0, 1, 3, 0);
+    cr_assert(forward(t) == 4 && forward(t) == 0);
+    close_table(t);
+}
+
+/* Whatever genesis says: bounded, and something for everybody. */
+Test(pending, sizes)
+{
+    static const uint32_t clients[] = {0, 1, 3, 100, 1000, 65536}, quotas[] = {1, 8, 512, 65536};
+    for (uint32_t n = PBFT_REPLICAS_MIN; n <= PBFT_REPLICAS_MAX; n++)
+        for (unsigned i = 0; i < 24; i++) {
+            struct pbft_params p = {.n = n, .client_quota = quotas[i % 4], .batch_max_bytes = 4096};
+            uint32_t count = clients[i / 4], room = pbft_pending_room(&p, count);
+            uint32_t window = pbft_pending_window(&p, count);
+            cr_assert(window >= 1 && room >= window && (room == 1 || room == 2 * window));
+            cr_assert_leq(room, UINT16_MAX);
+            cr_assert(room <= 2 || (n - 1) * room <= pbft_pending_quota(&p, count));
+            uint32_t forwarded = count * (n - 1) > 65536 ? count * (n - 1) : 65536;
+            cr_assert_leq(pbft_pending_capacity(&p, count), 65536 + forwarded);
+        }
+}
+
 /* ---- against a list ---- */
 
 struct item {
     uint32_t client;
     uint64_t session, t;
     bool waiting;
+    uint32_t by;
+    bool forwarded;
 };
 
 struct model {
-    struct item items[CLIENTS * QUOTA]; /* by age */
+    struct item items[CLIENTS * (QUOTA + (REPLICAS - 1) * ROOM)]; /* by age */
     uint32_t count;
 };
 
@@ -284,11 +393,39 @@ static void step_add(struct table *t, struct model *m, uint64_t *random, unsigne
 {
     uint32_t client = (uint32_t)(next(random) % CLIENTS);
     uint64_t session = 1 + next(random) % 2, number = 1 + next(random) % 9;
+    uint32_t by = (uint32_t)(next(random) % 6);
+    if (by == 0 || by >= REPLICAS) by = PBFT_PENDING_DIRECT;
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < m->count; i++)
+        taken += m->items[i].client == client && m->items[i].by == by;
     enum pbft_verdict expected = model_find(m, client, session, number) >= 0 ? PBFT_DROP_DUPLICATE
-                                 : model_of(m, client, false) >= QUOTA       ? PBFT_DROP_QUOTA
-                                                                             : PBFT_OK;
-    HOLDS(add(t, client, session, number) == expected);
-    if (expected == PBFT_OK) m->items[m->count++] = (struct item){client, session, number, true};
+                                 : taken >= (by == PBFT_PENDING_DIRECT ? QUOTA : ROOM)
+                                     ? PBFT_DROP_QUOTA
+                                     : PBFT_OK;
+    HOLDS(add_by(t, by, client, session, number, 0, 128) == expected);
+    if (expected == PBFT_OK)
+        m->items[m->count++] = (struct item){client, session, number, true, by, false};
+}
+
+/* A client's oldest that waits, when nothing of its is in the window; nobody eligible is left. */
+static void step_forward(struct table *t, struct model *m, unsigned step)
+{
+    uint32_t candidates[CLIENTS], eligible = 0;
+    for (uint32_t client = 0; client < CLIENTS; client++) {
+        candidates[client] = NONE;
+        for (uint32_t k = m->count; k-- > 0;)
+            if (m->items[k].client == client && m->items[k].waiting) candidates[client] = k;
+        for (uint32_t k = 0; k < m->count; k++)
+            if (m->items[k].client == client && m->items[k].forwarded) candidates[client] = NONE;
+        eligible += candidates[client] != NONE;
+    }
+    uint32_t i = pbft_pending_forward(&t->p);
+    HOLDS((i == NONE) == (eligible == 0));
+    if (i == NONE) return;
+    const struct pbft_pending_request *r = &t->requests[i];
+    uint32_t k = candidates[r->client];
+    HOLDS(k != NONE && m->items[k].session == r->session && m->items[k].t == r->t);
+    m->items[k].forwarded = true;
 }
 
 /* Of the client whose turn it is, the oldest; and nobody is served twice before all others. */
@@ -344,8 +481,10 @@ Test(pending, like_the_model)
     uint64_t random = SEED;
     for (unsigned step = 0; step < 200000; step++) {
         uint64_t kind = next(&random) % 100;
-        if (kind < 45)
+        if (kind < 40)
             step_add(t, &m, &random, step);
+        else if (kind < 50)
+            step_forward(t, &m, step);
         else if (kind < 75)
             step_take(t, &m, since, step);
         else if (kind < 98)
@@ -353,7 +492,7 @@ Test(pending, like_the_model)
         else {
             pbft_pending_rewind(&t->p);
             for (uint32_t k = 0; k < m.count; k++)
-                m.items[k].waiting = true;
+                m.items[k].waiting = true, m.items[k].forwarded = false;
             memset(since, 0, sizeof since);
         }
         uint32_t waiting = 0;

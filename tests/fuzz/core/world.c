@@ -1,6 +1,8 @@
 /* tests/fuzz/core/world.c - what a node does for its core, and what may never happen (FAULTS 3). */
 #include "tests/fuzz/core/world.h"
 
+#include "pbft/pending.h"
+
 struct world w;
 
 /* ---- frames ---- */
@@ -432,7 +434,7 @@ static void check_node(struct node *node)
     REQUIRE(now.committed <= now.stable + WINDOW && now.proposed <= now.stable + WINDOW);
     REQUIRE(now.view >= node->info.view && now.stable >= node->info.stable);
     REQUIRE(now.stable % INTERVAL == 0 && now.primary == pbft_primary(N, now.view));
-    REQUIRE(now.pending <= CLIENTS * w.config.params.client_quota && !now.mute);
+    REQUIRE(now.pending <= pbft_pending_capacity(&w.config.params, CLIENTS) && !now.mute);
     REQUIRE((now.accused & ~w.traitors) == 0);
     check_phases(node, &now);
     node->info = now;
