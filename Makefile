@@ -22,6 +22,7 @@ include mk/config.mk
 include mk/sources.mk
 include mk/build.mk
 include mk/test.mk
+include mk/sim.mk
 include mk/quality.mk
 include mk/twins.mk
 include mk/fuzz.mk

@@ -20,7 +20,7 @@ golden_JOBS := 2
 sim_JOBS := 2
 live_JOBS := 1
 
-.PHONY: deps deps-ci test unit rules golden sim live asan tsan coverage
+.PHONY: deps deps-ci test unit rules golden live asan tsan coverage
 deps: ## install what building and testing needs (apt-get; nothing when all is there)
 	@scripts/deps.sh build
 deps-ci: ## install what the gates of CI need beside that
@@ -31,8 +31,9 @@ test: ## install what is missing, build, run every suite
 	@$(MAKE) all test-binaries
 	@scripts/run-suites.sh $(MAKE) $(SUITES)
 
+# sim is the suite and a campaign: mk/sim.mk.
 define suite
-$(1): $(if $($(1)_TEST_SRC),$(OUT)/tests/$(1) $(if $(filter live,$(1)),programs))
+$(if $(filter sim,$(1)),sim-suite,$(1)): $(if $($(1)_TEST_SRC),$(OUT)/tests/$(1) $(if $(filter live,$(1)),programs))
 	@$(if $($(1)_TEST_SRC),scripts/run-tests.sh $(1) $($(1)_LIMIT) $(OUT)/tests/$(1) -j$($(1)_JOBS),\
 	    echo "== $(1): no tests yet (tests/$(1)): skipped")
 endef
@@ -40,7 +41,6 @@ $(foreach s,$(SUITES),$(eval $(call suite,$(s))))
 unit:   ## unit tests (tests/unit)
 rules:  ## one test for each rule of the protocol (tests/rules)
 golden: ## wire vectors (tests/golden)
-sim:    ## clusters under virtual time (tests/sim)
 live:   ## real processes (tests/live)
 
 asan: ## every suite under AddressSanitizer and UBSan (live: the brief form)

@@ -25,6 +25,7 @@ gate tidy tidy
 gate test test
 gate asan asan
 gate tsan tsan
+gate "sim (5000 seeds)" sim SEEDS=5000
 gate twins twins-smoke
 gate fuzz fuzz-smoke
 gate mutants mutants

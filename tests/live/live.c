@@ -389,24 +389,10 @@ void live_load_start(struct live_load *load, const struct live *l, const char *c
     snprintf(load->json, sizeof load->json, "%s/../load.json", l->dir);
     char bench[512];
     snprintf(bench, sizeof bench, "%s", live_bin("pbft-bench"));
-    char *argv[] = {bench,
-                    "--cluster",
-                    (char *)l->dir,
-                    "--clients",
-                    (char *)clients,
-                    "--bundle",
-                    (char *)bundle,
-                    "--keys",
-                    "5000",
-                    "--seconds",
-                    (char *)seconds,
-                    "--warmup",
-                    "0",
-                    "--reads",
-                    (char *)reads,
-                    "--json",
-                    load->json,
-                    NULL};
+    char *argv[] = {bench,     "--cluster",   (char *)l->dir,  "--clients",    (char *)clients,
+                    "--conns", "2",           "--bundle",      (char *)bundle, "--keys",
+                    "5000",    "--seconds",   (char *)seconds, "--warmup",     "0",
+                    "--reads", (char *)reads, "--json",        load->json,     NULL};
     int null = open("/dev/null", O_WRONLY);
     load->pid = spawn(argv, null, -1);
     close(null);

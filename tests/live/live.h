@@ -52,7 +52,7 @@ bool live_roots_agree(const struct live *l, uint64_t after);
 /* A plain metric of a node's /metrics (first line that begins with `name`); -1 if absent. */
 double live_metric(const struct live *l, unsigned node, const char *name);
 
-/* pbft-bench in the background. */
+/* pbft-bench in the background: its clients, at least two, share two handles with a key each. */
 struct live_load {
     pid_t pid;
     char json[192];

@@ -194,7 +194,10 @@ static void carry_once(struct sim *sim, const struct sim_packet *p)
     size_t link = (size_t)(p->from + (p->from_client ? sim->n : 0)) * ends + p->to +
                   (p->to_client ? sim->n : 0);
     if (sim->o.fifo && at <= sim->last_arrival[link]) at = sim->last_arrival[link] + 1;
-    sim->last_arrival[link] = at;
+    if (at < sim->last_arrival[link])
+        sim->overtaken++;
+    else
+        sim->last_arrival[link] = at;
     struct event e = {.at_ns = at,
                       .kind = p->to_client ? EVENT_TO_CLIENT : EVENT_TO_NODE,
                       .from_client = p->from_client,
@@ -234,12 +237,18 @@ static void carry(struct sim *sim, bool from_client, uint32_t from, bool to_clie
     p.type = frame->size > 0 ? frame->bytes[0] : 0;
     sim->sent[p.type & 63u]++;
     bool filtered = sim->filter != NULL && !sim->filter(sim, &p, sim->filter_context);
-    if (filtered || blocked(sim, &p) || happens(sim, sim->o.loss_ppm)) {
+    bool cut = !filtered && blocked(sim, &p);
+    bool lost = !filtered && !cut && happens(sim, sim->o.loss_ppm);
+    sim->cut += cut;
+    sim->lost += lost;
+    if (filtered || cut || lost) {
         tell_packet(sim, SIM_SEEN_LOST, &p, sim->now_ns, PBFT_OK);
         return;
     }
     carry_once(sim, &p);
-    if (happens(sim, sim->o.duplicate_ppm)) carry_once(sim, &p);
+    if (!happens(sim, sim->o.duplicate_ppm)) return;
+    sim->doubled++;
+    carry_once(sim, &p);
 }
 
 void sim_client_send(struct sim *sim, uint32_t client, pbft_id to, struct pbft_frame *frame)
@@ -495,6 +504,7 @@ bool sim_step(struct sim *sim)
     PBFT_ASSERT(e.at_ns >= sim->now_ns);
     sim->now_ns = e.at_ns;
     trace(sim, &e);
+    sim->delivered += e.kind == EVENT_TO_NODE || e.kind == EVENT_TO_CLIENT;
     switch (e.kind) {
     case EVENT_TO_NODE: run_to_node(sim, &e); break;
     case EVENT_TO_CLIENT:

@@ -124,6 +124,7 @@ struct sim {
     sim_filter *filter;
     void *filter_context;
     uint64_t sent[64];
+    uint64_t lost, cut, doubled, overtaken, delivered; /* packets, by what befell them */
     uint64_t trace_hash;
     FILE *trace;
     sim_observer *observer;

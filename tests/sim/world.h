@@ -47,7 +47,6 @@
     X(FORGE_NEW_VIEW, "forged NEW-VIEWs")                                                          \
     X(WRONG_CHECKPOINT, "wrong checkpoints")                                                       \
     X(MUTATOR, "mutating replica")                                                                 \
-    X(TWIN, "twin")                                                                                \
     X(CLIENT_FORGED, "clients' wrong signatures")                                                  \
     X(CLIENT_CONFLICT, "clients' conflicting requests")                                            \
     X(CLIENT_HUGE_T, "clients' huge request numbers")                                              \
@@ -84,7 +83,6 @@ const char *sim_fault_text(enum sim_fault fault);
     X(FALLBACK_READ, "reads that had to be ordered")                                               \
     X(CLIENT_RETRY, "clients' retransmissions")                                                    \
     X(BUSY, "BUSY")                                                                                \
-    X(EXPIRED, "expired sessions")                                                                 \
     X(EVIDENCE, "evidence")                                                                        \
     X(RETRANSMISSION, "retransmissions after STATUS")                                              \
     X(WINDOW_FULL, "windows that were full")                                                       \

@@ -1,0 +1,39 @@
+# Simulated clusters out of seeds: pbft-sim. Included after build.mk and test.mk.
+#
+#   make sim                                       the suite of tests/sim, and a small campaign
+#   make sim SEEDS=100000 [SEED=1] [STATE=FILE]    a campaign; STATE=FILE: interrupted, it goes on
+
+.PHONY: sim sim-suite sim-regressions sim-images
+PBFT_SIM  := $(OUT)/bin/pbft-sim
+SEED      ?= 1
+STATE     ?=
+# Of `make sim` and of `make test`. From 100 on a campaign demands seeds of a certain size.
+SIM_SMALL := $(if $(slower),100,300)
+
+# --output-sync would keep the progress bar to itself; a recipe that calls make (+) is not synced. It
+# also runs in a dry run, so not then.
+LIVE_OUTPUT := $(if $(findstring n,$(filter-out --%,$(firstword $(MAKEFLAGS)))),,+)
+
+sim: $(if $(filter pbft-sim,$(PROGRAMS)),$(PBFT_SIM)) ## clusters under virtual time (tests/sim); SEEDS=N [SEED=S] [STATE=FILE]: a campaign
+ifneq ($(SEEDS),)
+	$(LIVE_OUTPUT)@$(PBFT_SIM) --seeds $(SEEDS) --seed $(SEED) $(if $(STATE),--state $(STATE))
+else
+	@$(MAKE) sim-suite
+	@$(if $(FILTER),,$(MAKE) sim-regressions && $(PBFT_SIM) --seeds $(SIM_SMALL) --quiet && \
+	    echo "== sim: $(SIM_SMALL) seeds passed")
+endif
+
+sim-regressions: $(PBFT_SIM) ## every seed that once failed (tests/sim/regressions), twice
+	@scripts/sim-regressions.sh $(PBFT_SIM)
+
+sim-images: $(PBFT_SIM) ## draw the pictures of docs/images again
+	@mkdir -p docs/images
+	@$(PBFT_SIM) --scenario 2.3 --seed 4 --quiet --svg docs/images/view-change.svg
+
+# The commit that a failing seed is reported with.
+SIM_COMMIT := $(OUT)/obj/sim-commit
+$(SIM_COMMIT): FORCE
+	@mkdir -p $(@D); commit=$$(git describe --always --dirty 2>/dev/null || echo unknown); \
+	    echo "$$commit" | cmp -s - $@ || echo "$$commit" > $@
+$(OUT)/obj/tests/sim/pbft_sim.o: $(SIM_COMMIT)
+$(OUT)/obj/tests/sim/pbft_sim.o: LOCAL_CFLAGS += -DSIM_COMMIT='"'$$(cat $(SIM_COMMIT))'"'
