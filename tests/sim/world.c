@@ -208,7 +208,7 @@ static bool had_chance(const struct world *w, enum sim_fault fault)
     case SIM_FAULT_DUPLICATE:
     case SIM_FAULT_REORDER:
     case SIM_FAULT_BIT_FLIP: return w->result->delivered > 3000;
-    case SIM_FAULT_WRONG_CHECKPOINT: return w->result->reached[SIM_REACH_STABLE] > 4;
+    case SIM_FAULT_WRONG_CHECKPOINT: return w->result->reached[SIM_REACH_STABLE] > 60;
     case SIM_FAULT_CLIENT_FORGED:
     case SIM_FAULT_CLIENT_CONFLICT:
     case SIM_FAULT_CLIENT_HUGE_T:
