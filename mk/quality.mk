@@ -1,6 +1,6 @@
 # The gates. Each fails on a finding and says what it looked at.
 
-.PHONY: purity tidy cppcheck format format-check lint mutants fresh-check demo ci loc
+.PHONY: model purity tidy cppcheck format format-check lint mutants fresh-check demo ci loc
 
 PURE_SRC := $(filter-out pbft/panic.c,$(sort $(wildcard pbft/*.c)))
 
@@ -50,6 +50,10 @@ mutants: ## every wrong-rule patch of tests/mutants is caught (FILTER=NAME for s
 	@$(if $(wildcard tests/mutants/*.patch),\
 	    $(MAKE) test-binaries && MAKE='$(MAKE)' WERROR='$(WERROR)' SHARD='$(SHARD)' scripts/mutants.sh $(FILTER),\
 	    echo "== mutants: no patches yet (tests/mutants): skipped")
+
+model: ## view change modelled in Promela: the whole bounded space, and every wrong rule breaks it
+	@scripts/deps.sh model
+	@scripts/model.sh $(FILTER)
 
 fresh-check: ## make demo and make test in a fresh Debian 12 (root, debootstrap)
 	@scripts/deps.sh fresh
