@@ -29,6 +29,7 @@
 #include "client/match.h"
 #include "replica/node.h"
 #include "tests/sim/observe.h"
+#include "tests/sim/world.h"
 
 struct sim; /* opaque */
 
@@ -49,11 +50,14 @@ struct sim_options {
     uint64_t clock_offset_max_ns;        /* wall clocks differ by up to this */
     bool fifo;                           /* links keep order */
     pbft_signers byzantine;              /* hooks may misbehave; invariants skip these */
+    pbft_signers twins;                  /* of those: two instances under one key */
     uint32_t client_window;              /* outstanding per client core */
     uint64_t client_retry_ns;            /* 0: the client core's default */
     uint64_t pool_bytes;                 /* frames of everybody together; 0: 1 GiB */
     uint64_t body_max_bytes;             /* of each replica's core; 0: no bound */
     bool expect_no_view_change;          /* FAULTS 3.22: a VIEW effect is a failure */
+    bool agreement_only;                 /* of COMMITs nothing is asked: the alarm of FAULTS 3.1 may
+                                            ring before those that are earlier (3.2, 3.8) */
 };
 
 /* n replicas, `clients` clients: K = 8, L = 32, delays 50 us .. 2 ms, jobs 20 us .. 3 ms, no loss.
@@ -67,6 +71,15 @@ void sim_free(struct sim *sim);
 /* Before running: what a Byzantine replica does (replica/faults, or a test's own functions). The
  * hooks outlive the sim; `id` must be among options.byzantine. */
 void sim_set_hooks(struct sim *sim, pbft_id id, const struct pbft_node_hooks *hooks);
+
+/* A strategy that acts later (replica/faults): told the time before each call into its node, and
+ * whenever `deadline` says. */
+struct sim_late {
+    void *context; /* NULL: there is none */
+    void (*tick)(void *context, struct pbft_node *node, uint64_t now_ns);
+    uint64_t (*deadline)(const void *context); /* UINT64_MAX: never */
+};
+void sim_set_late(struct sim *sim, pbft_id id, const struct sim_late *late);
 
 /* ---- running ---- */
 
@@ -113,6 +126,27 @@ void sim_set_loss(struct sim *sim, uint32_t loss_ppm, uint32_t duplicate_ppm);
 void sim_set_clock_offset(struct sim *sim, pbft_id id, int64_t offset_ns);
 /* The log's next commit fails (FAULTS 2.41). */
 void sim_break_log(struct sim *sim, pbft_id id);
+/* A bit flips in so many packets. Channels are authenticated, so that such a packet never arrives;
+ * but for some of a Byzantine replica's, which flips them itself: those the door must drop. */
+void sim_set_flips(struct sim *sim, uint32_t flip_ppm);
+void sim_set_fifo(struct sim *sim, bool fifo); /* links keep order, or not */
+/* Packets from any of `from` to any of `to` take so much longer; 0: no longer. */
+void sim_slow_links(struct sim *sim, pbft_signers from, pbft_signers to, uint64_t extra_ns);
+/* Syncs of this replica's log take so much longer; 0: no longer. */
+void sim_slow_disk(struct sim *sim, pbft_id id, uint64_t extra_ns);
+/* These replicas and clients (bit i: client i) meet the second instance of each twin, the others
+ * the first; at the beginning nobody does. */
+void sim_twins_meet(struct sim *sim, pbft_signers replicas, uint64_t clients);
+
+/* How often a fault of the world, or a place, was seen so far (tests/sim/world.h); those of
+ * Byzantine strategies are counted by their owners. */
+uint64_t sim_acted(const struct sim *sim, enum sim_fault fault);
+uint64_t sim_reached_so_far(const struct sim *sim, enum sim_reach reach);
+/* How often chance should have made it act, on average. */
+uint64_t sim_expected(const struct sim *sim, enum sim_fault fault);
+/* Frames that the node of a Byzantine replica wanted to send, before its hooks; by type. */
+uint64_t sim_wished(const struct sim *sim, pbft_id id, uint8_t type);
+uint64_t sim_delivered(const struct sim *sim); /* packets that reached somebody */
 
 struct sim_packet {
     bool from_client, to_client;
@@ -136,6 +170,7 @@ struct pbft_node_info sim_info(struct sim *sim, pbft_id id);
 bool sim_alive(const struct sim *sim, pbft_id id);
 pbft_signers sim_correct(const struct sim *sim); /* alive, not Byzantine, not mute */
 const struct pbft_cluster *sim_cluster(const struct sim *sim);
+const struct pbft_signer *sim_signer(const struct sim *sim);
 struct pbft_frame_pool *sim_pool(struct sim *sim);
 /* How many packets of this type were sent so far (before loss). */
 uint64_t sim_sent(const struct sim *sim, uint8_t type);
@@ -230,6 +265,9 @@ uint64_t sim_hostile_acts(const struct sim *sim, enum sim_hostile kind);
 /* The history of all operations so far, those of kind SIM_RAW aside, goes through linear_check();
  * not linearizable, or not decided within a generous budget, is a failure of the sim. */
 bool sim_check_history(struct sim *sim);
+/* FAULTS 3.24, at the end of a run: correct replicas sent no more messages than what happened and
+ * the time that passed account for, generously; else a failure of the sim. */
+bool sim_check_bandwidth(struct sim *sim);
 
 /* ---- speaking for others (Byzantine replicas, hostile clients) ---- */
 

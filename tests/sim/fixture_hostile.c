@@ -101,7 +101,8 @@ static struct pbft_frame *altered(struct sim *sim, const struct pbft_frame *fram
     PBFT_ASSERT(copy != NULL && from < to && to <= frame->size);
     memcpy(copy->bytes, frame->bytes, frame->size);
     copy->size = frame->size;
-    copy->bytes[from + sim_random(sim, to - from)] ^= (uint8_t)(1u << sim_random(sim, 8));
+    size_t at = from + sim_random(sim, to - from);
+    copy->bytes[at] ^= (uint8_t)(1u << sim_random(sim, 8));
     return copy;
 }
 

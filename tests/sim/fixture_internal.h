@@ -8,6 +8,7 @@
 #include "replica/pool.h"
 #include "tests/sim/fixture.h"
 #include "tests/sim/recheck.h"
+#include "tests/sim/world.h"
 
 #include <stdio.h>
 
@@ -18,8 +19,8 @@ enum event_kind { EVENT_TO_NODE, EVENT_TO_CLIENT, EVENT_JOB, EVENT_TICK, EVENT_C
 struct event {
     uint64_t at_ns, order;
     enum event_kind kind;
-    bool from_client;
-    uint32_t from, to;    /* `to`: node, or client */
+    bool from_client, flipped;
+    uint32_t from, to;    /* `to`: place of a node (a twin has its own), or client */
     uint64_t incarnation; /* of the node concerned */
     uint64_t sent_ns;     /* of a frame */
     struct pbft_frame *frame;
@@ -41,27 +42,47 @@ struct map_entry *map_find(const struct map *map, const struct pbft_digest *key)
 struct map_entry *map_put(struct map *map, const struct pbft_digest *key, bool *fresh);
 void map_free(struct map *map);
 
+/* A COMMIT that a replica was bound to, for its later VIEW-CHANGEs (FAULTS 3.14). */
+struct promise {
+    pbft_seq seq; /* 0: none */
+    pbft_view view;
+    struct pbft_digest digest;
+};
+
 struct node {
     struct pbft_node *node; /* NULL: killed */
-    struct pbft_log *log;
+    struct pbft_log *log;   /* fixture_disk.c, over the one in memory */
     struct pbft_keypair keypair;
     struct pbft_node_hooks hooks; /* ours; calls `user` */
     const struct pbft_node_hooks *user;
+    struct sim_late late; /* a strategy that acts later */
     struct sim *sim;
     pbft_id id;
+    uint32_t place;       /* in sim->nodes: id, or n + id for a twin */
     uint64_t incarnation; /* also the number of its connections */
     bool mute, isolated, dying;
     int64_t clock_offset_ns;
     uint64_t tick_at;
     uint64_t jobs_out;
+    uint64_t disk_extra_ns; /* slow disk */
     enum pbft_verdict verdict;
     /* checkers */
     pbft_view view;
-    pbft_seq stable, executing; /* highest STABLE; last EXECUTE effect */
-    pbft_lsn log_seen;          /* durable records up to here are in `synced` */
-    uint64_t log_records_seen;
-    struct map synced; /* statements in the synced log, FAULTS 3.6 */
-    struct map said;   /* statements sent, by (type, view, seq): one digest each, FAULTS 3.5 */
+    pbft_seq stable, executing;   /* highest STABLE; last EXECUTE effect */
+    struct pbft_frame *last_sent; /* checked already: a broadcast is one frame */
+    struct map synced;            /* statements in the synced log, FAULTS 3.6 */
+    struct map said; /* statements sent, by (type, view, seq): one digest each, FAULTS 3.5 */
+    struct promise *promises; /* window of them, by seq */
+    uint64_t fetches_open;    /* FETCH without FETCH_STOP */
+    struct map fetching;
+    uint64_t sent, executions, view_steps, checkpoints; /* FAULTS 3.24 */
+    /* reach */
+    struct map answered, asked;
+    uint64_t timeout_ns, retransmissions;
+    uint64_t heard; /* questions of clients and FETCHes, FAULTS 3.24 */
+    bool transferring, storage_failed, window_full;
+    bool clock_skewed, clock_jumped;
+    uint64_t wished[64]; /* Byzantine: frames that its node wanted to send, by type */
 };
 
 struct load {
@@ -119,12 +140,25 @@ struct sim {
     uint64_t now_ns, wall_base_ns, order;
     struct event *heap;
     size_t heap_count, heap_capacity;
-    pbft_signers *blocked;  /* by sender: to whom */
-    uint64_t *last_arrival; /* fifo: by link */
+    pbft_signers *blocked; /* by sender: to whom */
+    uint64_t *slow_ns;     /* by sender and receiver */
+    uint64_t flying_bytes; /* frames in the queue */
+    uint32_t flip_ppm;
+    pbft_signers twin_sees;       /* replicas that meet the second instance of each twin */
+    uint64_t twin_clients;        /* clients that do */
+    uint32_t sending;             /* place of the node whose packet is carried */
+    const struct event *stepping; /* the delivery under way */
+    uint64_t forbidden;           /* faults that do nothing, for tests of those who notice */
+    uint64_t acted[SIM_FAULT_COUNT];
+    uint64_t odds_ppm[SIM_FAULT_COUNT]; /* of chance: how often it should have acted, times 10^6 */
+    uint64_t reached[SIM_REACH_COUNT];
+    uint64_t delivered;
+    uint64_t outbox_max;
+    struct pbft_arena arena; /* of checkers that decode */
+    uint64_t *last_arrival;  /* fifo: by link */
     sim_filter *filter;
     void *filter_context;
     uint64_t sent[64];
-    uint64_t lost, cut, doubled, overtaken, delivered; /* packets, by what befell them */
     uint64_t trace_hash;
     FILE *trace;
     sim_observer *observer;
@@ -163,15 +197,43 @@ struct sim {
 /* fixture.c */
 void *sim_alloc(size_t bytes);
 void *sim_grow(void *array, size_t *capacity, size_t count, size_t item);
+uint64_t sim_between(struct sim *sim, uint64_t least, uint64_t most);
+bool sim_happens(struct sim *sim, uint32_t ppm);
 void sim_push(struct sim *sim, const struct event *event);
-void sim_drain(struct sim *sim, pbft_id id);
-bool sim_is_correct(const struct sim *sim, pbft_id id); /* not Byzantine (mute ones included) */
-/* Send a frame from a client; borrowed. */
-void sim_client_send(struct sim *sim, uint32_t client, pbft_id to, struct pbft_frame *frame);
-struct pbft_time sim_time_of(const struct sim *sim, pbft_id id);
 /* To the observer, if there is one; at_ns is filled in. */
 void sim_tell(struct sim *sim, const struct sim_seen *seen);
 __attribute__((format(printf, 2, 3))) void sim_tell_fault(struct sim *sim, const char *format, ...);
+
+/* fixture_links.c */
+/* Send a frame from a client; borrowed. */
+void sim_client_send(struct sim *sim, uint32_t client, pbft_id to, struct pbft_frame *frame);
+/* From the node at `place`. */
+void sim_node_send(struct sim *sim, uint32_t place, bool to_client, uint32_t to,
+                   struct pbft_frame *frame);
+void sim_tell_delivery(struct sim *sim, const struct event *e, bool lost,
+                       enum pbft_verdict verdict);
+void sim_trace(struct sim *sim, const struct event *e); /* into the hash, and to the file */
+
+/* fixture_nodes.c */
+bool sim_is_correct(const struct sim *sim, pbft_id id); /* not Byzantine (mute ones included) */
+struct pbft_time sim_time_of(const struct sim *sim, uint32_t place);
+void nodes_start(struct sim *sim);
+void nodes_connect(struct sim *sim);
+void nodes_free(struct sim *sim);
+void node_frame(struct sim *sim, const struct event *e);
+void node_job(struct sim *sim, const struct event *e);
+void node_tick(struct sim *sim, const struct event *e);
+/* The place of a twin's second instance; NULL if it has none. */
+struct node *node_twin(struct sim *sim, pbft_id id);
+
+/* fixture_disk.c: a log whose bytes are on a disk that loses what was not synced. */
+struct pbft_log *disk_open(struct node *node, uint64_t bytes_max);
+void disk_break(struct pbft_log *log);
+/* Hand what was synced since the last call to note_synced(). */
+void disk_show_synced(struct pbft_log *log);
+/* The replica dies with what is on the disk now: all that it ever sent must be readable in what is
+ * left, whatever became of the tail (FAULTS 3.6). */
+void disk_crash(struct sim *sim, struct node *node);
 
 /* fixture_client.c */
 void client_start(struct sim *sim, uint32_t client);
@@ -181,17 +243,53 @@ void client_connected(struct sim *sim, uint32_t client, pbft_id replica);
 void client_disconnected(struct sim *sim, uint32_t client, pbft_id replica);
 void client_free(struct sim *sim, uint32_t client);
 
-/* fixture_check.c */
-bool check_start(struct sim *sim);
-void check_effects(struct sim *sim, struct node *node, const struct pbft_effects *effects);
-void check_outbound(struct sim *sim, struct node *node, struct pbft_frame *frame);
-void check_node(struct sim *sim, struct node *node); /* after each call into it */
+/* fixture_oracle.c */
+bool oracle_start(struct sim *sim);
+void oracle_free(struct sim *sim);
+void oracle_execute(struct sim *sim, const struct pbft_effect *e);
 void check_request(struct sim *sim, const struct pbft_request *request); /* a client signed it */
 void check_ordered(struct sim *sim, struct op *op, uint8_t outcome,
                    const struct pbft_digest *result);
 void check_fast(struct sim *sim, struct op *op);
-void check_restart(struct node *node);
-void check_free(struct sim *sim);
 struct key_history *check_key(struct sim *sim, const char *key); /* watched from now on */
+
+/* fixture_map.c */
+void key_numbers(struct pbft_digest *key, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+void key_with_digest(struct pbft_digest *key, uint64_t a, uint64_t b, uint64_t c,
+                     const struct pbft_digest *digest);
+
+/* fixture_check.c: what a replica decides */
+void check_start(struct sim *sim);
+void check_free(struct sim *sim);
+void check_restart(struct node *node);
+void check_effects(struct sim *sim, struct node *node, const struct pbft_effects *effects);
+void check_node(struct sim *sim, struct node *node); /* after each call into it */
+
+/* fixture_sent.c: what it says */
+/* A statement that its signer is bound by: false for frames that state nothing of `id`'s own. */
+bool own_statement(const struct sim *sim, pbft_id id, struct pbft_span frame,
+                   struct pbft_claim *claim);
+/* What may not differ between two frames of equal (type, view, seq). */
+void statement_content(const struct pbft_claim *claim, struct pbft_span frame,
+                       struct pbft_digest *out);
+void statement_key(const struct pbft_claim *claim, const struct pbft_digest *content,
+                   struct pbft_digest *key);
+void note_synced(struct node *node, struct pbft_span payload);
+void check_outbound(struct sim *sim, struct node *node, const struct pbft_peer *to,
+                    struct pbft_frame *frame);
+
+/* fixture_bounds.c: promises kept, and limits */
+void check_promise(struct sim *sim, struct node *node, struct pbft_span commit);
+void check_view_change(struct sim *sim, struct node *node, struct pbft_span frame);
+void check_fetch(struct sim *sim, struct node *node, const struct pbft_fetch *what, bool begins);
+void check_limits(struct sim *sim, struct node *node);
+/* Places that a campaign must reach; counting only. */
+void reach(struct sim *sim, enum sim_reach place);
+void reach_effect(struct sim *sim, struct node *node, const struct pbft_effect *e);
+void reach_outbound(struct sim *sim, struct node *node, const struct pbft_peer *to,
+                    struct pbft_frame *frame);
+void reach_info(struct sim *sim, struct node *node, const struct pbft_core_info *info);
+void reach_delivery(struct sim *sim, struct node *node, const struct event *e,
+                    const struct pbft_claim *claim, pbft_view view);
 
 #endif

@@ -54,6 +54,38 @@ const struct pbft_cluster *sim_cluster(const struct sim *sim)
     return &sim->cluster;
 }
 
+const struct pbft_signer *sim_signer(const struct sim *sim)
+{
+    return sim->o.signer;
+}
+
+uint64_t sim_acted(const struct sim *sim, enum sim_fault fault)
+{
+    return sim->acted[fault];
+}
+
+uint64_t sim_expected(const struct sim *sim, enum sim_fault fault)
+{
+    return sim->odds_ppm[fault] / 1000000u;
+}
+
+uint64_t sim_reached_so_far(const struct sim *sim, enum sim_reach reached)
+{
+    return sim->reached[reached];
+}
+
+uint64_t sim_wished(const struct sim *sim, pbft_id id, uint8_t type)
+{
+    uint64_t wished = sim->nodes[id].wished[type & 63u];
+    if (pbft_signers_has(sim->o.twins, id)) wished += sim->nodes[sim->n + id].wished[type & 63u];
+    return wished;
+}
+
+uint64_t sim_delivered(const struct sim *sim)
+{
+    return sim->delivered;
+}
+
 struct pbft_frame_pool *sim_pool(struct sim *sim)
 {
     return pbft_pool_frames(sim->pool);

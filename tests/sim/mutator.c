@@ -110,7 +110,8 @@ static uint64_t other_number(struct mutator *m, uint64_t x)
 
 static pbft_seq near_seq(struct mutator *m)
 {
-    return m->high_seq + roll(m, params(m)->window + 8) + 1 - roll(m, params(m)->window);
+    pbft_seq above = m->high_seq + roll(m, params(m)->window + 8) + 1;
+    return above - roll(m, params(m)->window);
 }
 
 static void look(struct mutator *m)
@@ -130,7 +131,7 @@ static void resign(struct mutator *m, pbft_id as, struct pbft_frame *frame)
 {
     if (pbft_wire_signed_body(pbft_frame_span(frame)).data == NULL) return;
     if (frame->bytes[0] == PBFT_REQUEST) return; /* no client's key is ours */
-    pbft_frame_sign(m->cluster, &pbft_signer_fast, &sim_replica_key(m->sim, as)->secret,
+    pbft_frame_sign(m->cluster, sim_signer(m->sim), &sim_replica_key(m->sim, as)->secret,
                     frame->bytes, frame->size);
 }
 
@@ -310,7 +311,8 @@ static struct pbft_frame *altered_reply(struct mutator *m, pbft_id as, struct pb
     if (chance(m, 100)) r->t = other_number(m, r->t);
     if ((r->flags & PBFT_REPLY_HAS_BODY) != 0 && r->body.size > 8 && r->body.size <= sizeof body) {
         memcpy(body, r->body.data, r->body.size);
-        body[8 + roll(m, r->body.size - 8)] ^= (uint8_t)(1u << roll(m, 8));
+        uint64_t at = 8 + roll(m, r->body.size - 8);
+        body[at] ^= (uint8_t)(1u << roll(m, 8));
         r->body.data = body;
         pbft_digest_result(&r->result, r->outcome, r->body);
     } else {
@@ -417,7 +419,10 @@ static struct pbft_frame *invented(struct mutator *m, pbft_id as)
     switch (roll(m, 8)) {
     case 0: return sim_vote(m->sim, PBFT_PREPARE, as, view, near_seq(m), &d);
     case 1: return sim_vote(m->sim, PBFT_COMMIT, as, view, near_seq(m), &d);
-    case 2: return sim_checkpoint(m->sim, as, (near_seq(m) / k + roll(m, 6)) * k, &d);
+    case 2: {
+        pbft_seq near = near_seq(m) / k;
+        return sim_checkpoint(m->sim, as, (near + roll(m, 6)) * k, &d);
+    }
     case 3: return invented_view_change(m, as);
     case 4: return invented_status(m, as);
     case 5: return invented_fetch(m, as);

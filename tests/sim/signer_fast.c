@@ -1,5 +1,5 @@
 /*
- * tests/sim/signer_fast.c - signatures for simulation: BLAKE2b keyed with the *public* key.
+ * tests/sim/signer_fast.c - signatures for simulation: SipHash keyed with the public key.
  *
  * No security at all: whoever knows the public key can sign. It stands in for Ed25519 where the
  * adversary is a program of ours that does not forge: a hundred times faster, deterministic, and a
@@ -13,9 +13,11 @@
 static void compute(const uint8_t public_key[PBFT_PUBLIC_KEY_BYTES], struct pbft_span message,
                     uint8_t *signature)
 {
-    _Static_assert(crypto_generichash_BYTES_MAX >= PBFT_SIGNATURE_BYTES, "one hash fills it");
-    (void)crypto_generichash(signature, PBFT_SIGNATURE_BYTES, message.data, message.size,
-                             public_key, PBFT_PUBLIC_KEY_BYTES);
+    _Static_assert(PBFT_SIGNATURE_BYTES == 4 * crypto_shorthash_siphashx24_BYTES, "four halves");
+    uint8_t tag[crypto_shorthash_siphashx24_BYTES];
+    (void)crypto_shorthash_siphashx24(tag, message.data, message.size, public_key);
+    for (size_t i = 0; i < PBFT_SIGNATURE_BYTES; i += sizeof tag)
+        memcpy(signature + i, tag, sizeof tag);
 }
 
 static void fast_sign(const struct pbft_secret_key *key, struct pbft_span message,

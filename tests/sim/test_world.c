@@ -28,6 +28,8 @@ static void some(uint64_t from, uint64_t count)
     for (uint64_t seed = from; seed < from + count; seed++) {
         struct sim_world_result r = run((struct sim_world_options){.seed = seed});
         cr_expect(r.ok, "%s", r.failure);
+        cr_expect_geq(r.executed, 50, "seed %llu", (unsigned long long)seed);
+        cr_expect_geq(r.delivered, 1000, "seed %llu", (unsigned long long)seed);
     }
 }
 
@@ -42,33 +44,80 @@ Test(world, seeds_of_the_second_half)
 
 static void look(void *context, const struct sim_seen *seen)
 {
-    *(uint64_t *)context += seen->at_ns;
+    uint64_t *kinds = context;
+    kinds[seen->kind]++;
 }
 
 /* FAULTS 3.19 */
 Test(world, equal_seeds_have_equal_traces_whoever_looks)
 {
-    for (uint64_t seed = 5; seed < 10; seed++) {
-        uint64_t seen = 0;
+    uint64_t seen[SIM_SEEN_FAILURE + 1] = {0};
+    for (uint64_t seed = 5; seed < 15; seed++) {
         struct sim_world_result first = run((struct sim_world_options){.seed = seed});
         struct sim_world_result second = run(
-            (struct sim_world_options){.seed = seed, .observer = look, .observer_context = &seen});
+            (struct sim_world_options){.seed = seed, .observer = look, .observer_context = seen});
         cr_expect_eq(first.trace_hash, second.trace_hash, "seed %llu", (unsigned long long)seed);
         cr_expect_eq(memcmp(first.reached, second.reached, sizeof first.reached), 0);
-        cr_expect_gt(seen, 0);
+        cr_expect_eq(memcmp(first.faults, second.faults, sizeof first.faults), 0);
         struct sim_world_result other = run((struct sim_world_options){.seed = seed + 100});
         cr_expect_neq(first.trace_hash, other.trace_hash);
     }
+    /* Ten runs have something of everything to tell, but of failures. */
+    for (unsigned kind = 0; kind < SIM_SEEN_FAILURE; kind++)
+        cr_expect_gt(seen[kind], 0, "nothing of kind %u", kind);
+    cr_expect_eq(seen[SIM_SEEN_FAILURE], 0);
 }
 
-/* Alarms ring: with more than f traitors, who do not even conspire, some invariant must break.
- * (Conspirators break agreement itself: test_cluster.c, test_twins.c.) */
-Test(world, more_than_f_traitors_trip_the_checkers)
+/* The alarm rings: more than f replicas that conspire divide the correct ones (FAULTS 3.1). */
+static void conspire(uint32_t n, uint32_t traitors)
 {
     unsigned tripped = 0;
-    for (uint64_t seed = 1; seed <= 40; seed++)
-        tripped += !run((struct sim_world_options){.seed = seed, .n = 4, .traitors = 2}).ok;
-    cr_expect_gt(tripped, 5, "%u of 40", tripped);
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct sim_world_result r =
+            run((struct sim_world_options){.seed = seed, .n = n, .traitors = traitors});
+        tripped += !r.ok && strstr(r.failure, "FAULTS 3.1:") != NULL;
+    }
+    cr_expect_geq(tripped, 8, "%u of 10 with %u of %u", tripped, traitors, n);
+}
+Test(world, more_than_f_traitors_trip_agreement)
+{
+    conspire(4, 2);
+    conspire(6, 2);
+    conspire(7, 3);
+    conspire(10, 4);
+}
+
+/* ... and f of them do not. */
+Test(world, f_twins_divide_nobody)
+{
+    unsigned twins = 0;
+    for (uint64_t seed = 1; seed <= 120; seed++) {
+        struct sim_world_result r = run((struct sim_world_options){.seed = seed, .n = 4});
+        cr_expect(r.ok, "%s", r.failure);
+        twins += r.faults[SIM_FAULT_TWIN] > 0;
+    }
+    cr_expect_gt(twins, 2);
+}
+
+/* A fault that is drawn, could act and does not is a failure. */
+Test(world, a_fault_that_never_acts_is_noticed)
+{
+    static const enum sim_fault faults[] = {SIM_FAULT_LOSS,      SIM_FAULT_DUPLICATE,
+                                            SIM_FAULT_PARTITION, SIM_FAULT_SLOW_LINK,
+                                            SIM_FAULT_CRASH,     SIM_FAULT_MUTATOR,
+                                            SIM_FAULT_BIT_FLIP,  SIM_FAULT_ONE_WAY};
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        unsigned noticed = 0, drawn = 0;
+        for (uint64_t seed = 1; seed <= 60 && drawn < 4; seed++) {
+            struct sim_world_result r =
+                run((struct sim_world_options){.seed = seed,
+                                               .n = 4,
+                                               .forbid = UINT64_C(1) << faults[i]});
+            drawn += (r.configured >> faults[i] & 1u) != 0;
+            noticed += !r.ok && strstr(r.failure, "never happened") != NULL;
+        }
+        cr_expect_gt(noticed, 0, "%s: drawn in %u", sim_fault_text(faults[i]), drawn);
+    }
 }
 
 Test(world, with_real_signatures)

@@ -47,6 +47,7 @@
     X(FORGE_NEW_VIEW, "forged NEW-VIEWs")                                                          \
     X(WRONG_CHECKPOINT, "wrong checkpoints")                                                       \
     X(MUTATOR, "mutating replica")                                                                 \
+    X(TWIN, "twin")                                                                                \
     X(CLIENT_FORGED, "clients' wrong signatures")                                                  \
     X(CLIENT_CONFLICT, "clients' conflicting requests")                                            \
     X(CLIENT_HUGE_T, "clients' huge request numbers")                                              \
@@ -83,6 +84,7 @@ const char *sim_fault_text(enum sim_fault fault);
     X(FALLBACK_READ, "reads that had to be ordered")                                               \
     X(CLIENT_RETRY, "clients' retransmissions")                                                    \
     X(BUSY, "BUSY")                                                                                \
+    X(EXPIRED, "expired sessions")                                                                 \
     X(EVIDENCE, "evidence")                                                                        \
     X(RETRANSMISSION, "retransmissions after STATUS")                                              \
     X(WINDOW_FULL, "windows that were full")                                                       \
@@ -104,7 +106,9 @@ struct sim_world_options {
     uint32_t n;             /* 0: drawn */
     bool real_signatures;   /* Ed25519; else keyed hashes, drawn true for 1 seed in 100 */
     bool fast_signatures;   /* never Ed25519, whatever the seed draws */
-    uint32_t traitors;      /* more than f on purpose (the alarm must ring); 0: as drawn */
+    uint32_t traitors;      /* more than f twins that conspire (the alarm of FAULTS 3.1 must
+                               ring); up to f: as drawn */
+    uint64_t forbid;        /* for tests: bit i: sim_fault i is drawn but never acts out */
     sim_observer *observer; /* NULL: nobody looks */
     void *observer_context;
 };

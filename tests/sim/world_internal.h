@@ -9,21 +9,23 @@
 #include "tests/sim/mutator.h"
 #include "tests/sim/world.h"
 
-#define WORLD_ACTIONS_MAX 64u
+#define WORLD_ACTIONS_MAX    96u
+#define WORLD_STRATEGIES_MAX 2u /* of one liar */
 
 enum action_kind {
     ACTION_LOAD, /* `number` operations for client `who` */
     ACTION_PARTITION,
     ACTION_ONE_WAY,
-    ACTION_REJOIN, /* ends either */
-    ACTION_CLOCK,
+    ACTION_REJOIN, /* ends either; `who`: 1 the latter */
+    ACTION_ISOLATE,
+    ACTION_RETURN,
+    ACTION_CLOCK, /* `number` is the offset, two's complement */
     ACTION_CRASH,
     ACTION_RESTART,
     ACTION_BREAK_DISK,
-    ACTION_SLOW_LINKS,
-    ACTION_USUAL_LINKS,
-    ACTION_ISOLATE,
-    ACTION_RETURN,
+    ACTION_SLOW_LINKS, /* from `group` to all, by `number`; 0: as usual */
+    ACTION_SLOW_DISK,  /* of `group`, by `number`; 0: as usual */
+    ACTION_TWINS,      /* `group` and clients `number` meet the second instances */
 };
 
 struct action {
@@ -34,33 +36,44 @@ struct action {
     pbft_signers group;
 };
 
+/* A Byzantine replica that is no mutator and no twin: one or two strategies of replica/faults. */
+struct liar_plan {
+    unsigned count;
+    enum sim_fault kind[WORLD_STRATEGIES_MAX];
+    uint64_t argument[WORLD_STRATEGIES_MAX];
+};
+
 /* What the seed draws before anything runs. */
 struct world_plan {
     struct sim_options o;
     uint64_t configured; /* enum sim_fault */
     uint32_t honest, hostile;
     unsigned hostile_kinds;
+    uint64_t hostile_every_ns;
     enum sim_mix mix;
+    uint64_t operations;   /* of all honest clients in phase 1 */
     pbft_signers crashing; /* count against f, like o.byzantine */
     pbft_signers mutators;
-    enum sim_fault strategy[PBFT_REPLICAS_MAX]; /* of Byzantine replicas that are no mutators */
+    struct liar_plan liars[PBFT_REPLICAS_MAX];
     uint32_t mutator_level;
-    uint32_t flip_per_mille; /* of a Byzantine replica's frames */
-    uint64_t slow_delay_ns;
+    uint32_t flip_ppm;
+    bool conspiracy; /* more than f twins on purpose */
     struct action actions[WORLD_ACTIONS_MAX];
     size_t action_count;
-    uint64_t end_ns; /* of phase 1 */
+    uint64_t end_ns; /* of phase 1, views that are forced aside */
 };
 
-/* What a correct replica was last seen doing. */
-struct watched {
-    pbft_view view;
-    bool transferring;
-    bool left; /* a VIEW-CHANGE was sent in this very step */
-    uint64_t left_ns;
-    struct pbft_digest fetch;
-    pbft_id fetched_from;
-    bool fetching;
+struct world;
+
+/* A liar's strategies, chained: the first that takes a frame has it. */
+struct liar {
+    struct world *world;
+    pbft_id id;
+    unsigned count;
+    struct pbft_faults *faults[WORLD_STRATEGIES_MAX];
+    struct pbft_node_hooks each[WORLD_STRATEGIES_MAX], hooks;
+    uint64_t chances[WORLD_STRATEGIES_MAX]; /* frames that each should have done something about */
+    uint64_t told;                          /* acts that the observer was told of */
 };
 
 struct world {
@@ -68,22 +81,26 @@ struct world {
     struct sim_world_result *result;
     struct world_plan plan;
     struct sim *sim;
-    struct pbft_faults *faults[PBFT_REPLICAS_MAX];
-    struct pbft_node_hooks hooks[PBFT_REPLICAS_MAX];
+    struct liar liars[PBFT_REPLICAS_MAX];
     struct mutator *mutator;
-    struct watched watched[PBFT_REPLICAS_MAX];
-    uint64_t extra_replies; /* beyond executed requests, before the first view change */
-    bool changed_view;
-    struct pbft_digest null_digest;
-    struct pbft_arena arena;
-    size_t next_action;
-    bool busy; /* inside the filter */
+    uint64_t mutator_told;
 };
 
 /* world_draw.c */
 void world_draw(struct world_plan *plan, const struct sim_world_options *options);
+bool world_configured(const struct world_plan *plan, enum sim_fault fault);
+bool world_needs_turn(enum sim_fault strategy); /* lies as a primary only */
+
+/* world_faults.c */
+void world_liars_start(struct world *w);
+void world_liars_free(struct world *w);
+void world_tell_lies(struct world *w); /* to the observer, after each step */
+void world_act(struct world *w, const struct action *action);
+void world_heal(struct world *w);
+/* Could this fault have acted? For those that never did. */
+bool world_had_chance(const struct world *w, enum sim_fault fault);
+
 /* world_reach.c */
-void world_watch(struct world *w); /* observer and filter; before anything runs */
 void world_collect(struct world *w);
 
 #endif

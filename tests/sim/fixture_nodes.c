@@ -1,0 +1,437 @@
+/* Replicas: what goes into them and comes out, their life and death, their disks and clocks. */
+#include "tests/sim/fixture_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LOG_BYTES    (UINT64_C(2) << 20)
+#define OUTBOX_BYTES (UINT64_C(64) << 20)
+
+bool sim_is_correct(const struct sim *sim, pbft_id id)
+{
+    return !pbft_signers_has(sim->o.byzantine, id);
+}
+
+struct pbft_time sim_time_of(const struct sim *sim, uint32_t place)
+{
+    uint64_t wall = sim->wall_base_ns + sim->now_ns;
+    return (struct pbft_time){sim->now_ns,
+                              (uint64_t)((int64_t)wall + sim->nodes[place].clock_offset_ns)};
+}
+
+struct node *node_twin(struct sim *sim, pbft_id id)
+{
+    return pbft_signers_has(sim->o.twins, id) ? &sim->nodes[sim->n + id] : NULL;
+}
+
+/* ---- hooks ---- */
+
+static void hook_effects(void *context, struct pbft_node *node, struct pbft_effects *effects)
+{
+    struct node *n = context;
+    if (n->dying) return;
+    if (n->user != NULL && n->user->effects != NULL)
+        n->user->effects(n->user->context, node, effects);
+    if (sim_is_correct(n->sim, n->id)) check_effects(n->sim, n, effects);
+}
+
+static bool hook_outbound(void *context, struct pbft_node *node, const struct pbft_peer *to,
+                          struct pbft_frame *frame)
+{
+    struct node *n = context;
+    if (n->dying) return false;
+    if (sim_is_correct(n->sim, n->id))
+        check_outbound(n->sim, n, to, frame);
+    else
+        n->wished[frame->bytes[0] & 63u]++;
+    if (n->user != NULL && n->user->outbound != NULL)
+        return n->user->outbound(n->user->context, node, to, frame);
+    return true;
+}
+
+static bool hook_inbound(void *context, struct pbft_node *node, const struct pbft_peer *from,
+                         struct pbft_frame *frame)
+{
+    struct node *n = context;
+    if (n->dying || n->user == NULL || n->user->inbound == NULL) return true;
+    return n->user->inbound(n->user->context, node, from, frame);
+}
+
+void sim_set_hooks(struct sim *sim, pbft_id id, const struct pbft_node_hooks *hooks)
+{
+    PBFT_ASSERT(pbft_signers_has(sim->o.byzantine, id));
+    sim->nodes[id].user = hooks;
+    struct node *twin = node_twin(sim, id);
+    if (twin != NULL) twin->user = hooks;
+}
+
+void sim_set_late(struct sim *sim, pbft_id id, const struct sim_late *late)
+{
+    PBFT_ASSERT(pbft_signers_has(sim->o.byzantine, id));
+    sim->nodes[id].late = *late;
+}
+
+/* ---- what comes out ---- */
+
+/* A proposal is judged, or made, by a clock that is wrong. */
+static void count_clock(struct sim *sim, const struct node *n, const struct pbft_frame *frame)
+{
+    if (frame->bytes[0] != PBFT_PRE_PREPARE) return;
+    sim->acted[SIM_FAULT_CLOCK_SKEW] += n->clock_skewed;
+    sim->acted[SIM_FAULT_CLOCK_JUMP] += n->clock_jumped;
+}
+
+static void log_line(struct sim *sim, pbft_id id, const struct pbft_output *out)
+{
+    if (sim->observer != NULL) {
+        char text[512];
+        snprintf(text, sizeof text, "%s %s", out->event, out->text);
+        struct sim_seen seen = {.kind = SIM_SEEN_LOG, .from = id, .text = text};
+        sim_tell(sim, &seen);
+    }
+    struct pbft_digest key = {{0}};
+    size_t size = strlen(out->event);
+    memcpy(key.bytes, out->event, size < sizeof key.bytes ? size : sizeof key.bytes);
+    bool fresh;
+    map_put(&sim->log_lines, &key, &fresh)->number++;
+    if (sim->trace != NULL)
+        fprintf(sim->trace, "%12.6f ms r%u: %s %s\n", (double)sim->now_ns / 1e6, id, out->event,
+                out->text);
+}
+
+static uint64_t late_deadline(const struct node *n)
+{
+    return n->late.context == NULL ? NEVER : n->late.deadline(n->late.context);
+}
+
+static void schedule_tick(struct sim *sim, struct node *n)
+{
+    if (n->node == NULL) return;
+    uint64_t due = pbft_node_deadline(n->node), late = late_deadline(n);
+    if (late < due) due = late;
+    if (due == NEVER) return;
+    if (due <= sim->now_ns) due = sim->now_ns + 1000;
+    if (due >= n->tick_at) return;
+    n->tick_at = due;
+    struct event e = {.at_ns = due,
+                      .kind = EVENT_TICK,
+                      .to = n->place,
+                      .incarnation = n->incarnation};
+    sim_push(sim, &e);
+}
+
+static void start_job(struct sim *sim, struct node *n, enum pbft_job_kind kind,
+                      struct pbft_job *job)
+{
+    n->jobs_out++;
+    struct event e = {.at_ns = sim->now_ns + sim_between(sim, sim->o.job_min_ns, sim->o.job_max_ns),
+                      .kind = EVENT_JOB,
+                      .to = n->place,
+                      .incarnation = n->incarnation,
+                      .job = job};
+    if (kind == PBFT_JOB_SYNC && n->disk_extra_ns > 0) {
+        sim->acted[SIM_FAULT_SLOW_DISK]++;
+        e.at_ns += n->disk_extra_ns;
+    }
+    sim_push(sim, &e);
+}
+
+static void drain(struct sim *sim, struct node *n)
+{
+    struct pbft_output out;
+    while (pbft_node_next(n->node, &out)) {
+        switch (out.kind) {
+        case PBFT_OUTPUT_SEND:
+            if (!n->dying) count_clock(sim, n, out.frame);
+            if (!n->dying)
+                sim_node_send(sim, n->place, out.to.kind == PBFT_PEER_CLIENT, out.to.index,
+                              out.frame);
+            pbft_frame_release(out.frame);
+            break;
+        case PBFT_OUTPUT_JOB:
+            if (n->dying) {
+                pbft_job_run(out.job);
+                pbft_node_job_done(n->node, sim_time_of(sim, n->place), out.job);
+            } else {
+                start_job(sim, n, out.job_kind, out.job);
+            }
+            break;
+        case PBFT_OUTPUT_LOG: log_line(sim, n->id, &out); break;
+        }
+    }
+    if (n->dying) return;
+    if (sim_is_correct(sim, n->id)) check_node(sim, n);
+    schedule_tick(sim, n);
+}
+
+/* Before each call into a node: its strategy learns the time. */
+static void wake(struct sim *sim, struct node *n)
+{
+    if (n->late.context != NULL) n->late.tick(n->late.context, n->node, sim->now_ns);
+}
+
+/* ---- what goes in ---- */
+
+static struct pbft_peer replica_peer(const struct sim *sim, pbft_id id)
+{
+    return (struct pbft_peer){PBFT_PEER_REPLICA, id, sim->nodes[id].incarnation};
+}
+
+static struct pbft_peer client_peer(uint32_t client)
+{
+    return (struct pbft_peer){PBFT_PEER_CLIENT, client, (uint64_t)client + 1};
+}
+
+/* A bit of it flipped on its way out of a Byzantine replica. Whoever takes it must be right: a
+ * signature that had been spoilt may have been repaired. */
+static void check_flipped(struct sim *sim, const struct node *n, const struct event *e)
+{
+    char why[RECHECK_WHY_BYTES];
+    if (!e->flipped || n->verdict != PBFT_OK || !sim_is_correct(sim, n->id)) return;
+    if (pbft_wire_signed_body(pbft_frame_span(e->frame)).data == NULL) return;
+    if (!recheck_frame(&sim->cluster, sim->o.signer, pbft_frame_span(e->frame), why))
+        sim_fail(sim, "FAULTS 2.35: replica %u takes a %s in which a bit flipped: %s", n->id,
+                 pbft_type_text(e->frame->bytes[0]), why);
+}
+
+static void seen_by_correct(struct sim *sim, struct node *n, const struct event *e)
+{
+    recheck_received(sim->recheck, pbft_frame_span(e->frame));
+    if (e->from_client || e->frame->bytes[0] == PBFT_FETCH || e->frame->bytes[0] == PBFT_REQUEST)
+        n->heard++;
+}
+
+void node_frame(struct sim *sim, const struct event *e)
+{
+    struct node *n = &sim->nodes[e->to];
+    if (n->node == NULL || n->incarnation != e->incarnation) {
+        sim_tell_delivery(sim, e, true, PBFT_OK);
+        return;
+    }
+    bool correct = sim_is_correct(sim, n->id);
+    if (correct) seen_by_correct(sim, n, e);
+    struct pbft_peer from = e->from_client ? client_peer(e->from) : replica_peer(sim, e->from);
+    wake(sim, n);
+    if (e->frame->size > 0) count_clock(sim, n, e->frame);
+    pbft_view view = n->view;
+    const struct event *outer = sim->stepping;
+    sim->stepping = e;
+    n->verdict = pbft_node_frame(n->node, sim_time_of(sim, e->to), &from, e->frame);
+    sim->stepping = outer;
+    check_flipped(sim, n, e);
+    if (correct) {
+        struct pbft_claim claim;
+        if (pbft_wire_peek(pbft_frame_span(e->frame), &claim) == PBFT_OK)
+            reach_delivery(sim, n, e, &claim, view);
+    }
+    sim_tell_delivery(sim, e, false, n->verdict);
+    if (sim->trace != NULL && n->verdict != PBFT_OK)
+        fprintf(sim->trace, "%28s r%u drops it: %s\n", "", n->id, pbft_verdict_text(n->verdict));
+    drain(sim, n);
+}
+
+void node_job(struct sim *sim, const struct event *e)
+{
+    struct node *n = &sim->nodes[e->to];
+    if (e->job == NULL) return; /* the node ended meanwhile */
+    n->jobs_out--;
+    wake(sim, n);
+    pbft_job_run(e->job);
+    pbft_node_job_done(n->node, sim_time_of(sim, e->to), e->job);
+    drain(sim, n);
+}
+
+void node_tick(struct sim *sim, const struct event *e)
+{
+    struct node *n = &sim->nodes[e->to];
+    if (n->node == NULL || n->incarnation != e->incarnation) return;
+    if (n->tick_at != e->at_ns) return; /* superseded by an earlier one */
+    n->tick_at = NEVER;
+    bool late = late_deadline(n) <= sim->now_ns;
+    if (late) wake(sim, n);
+    if (pbft_node_deadline(n->node) <= sim->now_ns) {
+        pbft_node_tick(n->node, sim_time_of(sim, e->to));
+        drain(sim, n);
+    } else if (late) {
+        drain(sim, n);
+    } else {
+        schedule_tick(sim, n);
+    }
+}
+
+/* ---- life and death ---- */
+
+static void start_node(struct sim *sim, struct node *n)
+{
+    n->incarnation++;
+    n->tick_at = NEVER;
+    n->dying = false;
+    n->jobs_out = 0;
+    n->log = disk_open(n, LOG_BYTES);
+    n->hooks = (struct pbft_node_hooks){n, hook_effects, hook_outbound, hook_inbound};
+    struct pbft_node_config config = {.cluster = &sim->cluster,
+                                      .id = n->id,
+                                      .keypair = &sim->nodes[n->id].keypair,
+                                      .signer = sim->o.signer,
+                                      .service = sim->o.service,
+                                      .pool = pbft_pool_frames(sim->pool),
+                                      .log = n->log,
+                                      .mute = n->mute,
+                                      .body_max_bytes = sim->o.body_max_bytes,
+                                      .outbox_max_bytes = OUTBOX_BYTES,
+                                      .hooks = &n->hooks};
+    n->node = pbft_node_new(&config);
+    PBFT_ASSERT(n->node != NULL);
+    check_restart(n);
+}
+
+static void connect_node(struct sim *sim, struct node *n)
+{
+    for (pbft_id other = 0; other < sim->n; other++) {
+        if (other == n->id || sim->nodes[other].node == NULL) continue;
+        struct pbft_peer peer = replica_peer(sim, other);
+        pbft_node_peer_up(n->node, sim_time_of(sim, n->place), &peer);
+    }
+    for (uint32_t client = 0; client < sim->o.clients; client++) {
+        struct pbft_peer peer = client_peer(client);
+        pbft_node_peer_up(n->node, sim_time_of(sim, n->place), &peer);
+    }
+    drain(sim, n);
+}
+
+static void stop_node(struct sim *sim, struct node *n)
+{
+    if (n->node == NULL) return;
+    n->dying = true;
+    for (size_t i = 0; i < sim->heap_count; i++) {
+        struct event *e = &sim->heap[i];
+        if (e->kind != EVENT_JOB || e->to != n->place || e->incarnation != n->incarnation) continue;
+        if (e->job == NULL) continue;
+        pbft_job_run(e->job);
+        pbft_node_job_done(n->node, sim_time_of(sim, n->place), e->job);
+        e->job = NULL;
+    }
+    drain(sim, n);
+    pbft_node_free(n->node);
+    n->node = NULL;
+    pbft_log_close(n->log);
+    n->log = NULL;
+    n->tick_at = NEVER;
+}
+
+void nodes_start(struct sim *sim)
+{
+    sim->outbox_max = OUTBOX_BYTES;
+    for (uint32_t place = 0; place < 2 * sim->n; place++) {
+        struct node *n = &sim->nodes[place];
+        n->sim = sim;
+        n->place = place;
+        n->id = place < sim->n ? place : place - sim->n;
+        if (place >= sim->n && node_twin(sim, n->id) == NULL) continue;
+        n->clock_offset_ns = (int64_t)sim_random(sim, 2 * sim->o.clock_offset_max_ns + 1) -
+                             (int64_t)sim->o.clock_offset_max_ns;
+        n->clock_skewed = n->clock_offset_ns != 0;
+        start_node(sim, n);
+    }
+}
+
+void nodes_connect(struct sim *sim)
+{
+    for (uint32_t place = 0; place < 2 * sim->n; place++)
+        if (sim->nodes[place].node != NULL) connect_node(sim, &sim->nodes[place]);
+}
+
+void nodes_free(struct sim *sim)
+{
+    for (uint32_t place = 0; place < 2 * sim->n; place++)
+        stop_node(sim, &sim->nodes[place]);
+}
+
+/* Everybody else, twins included. */
+static void tell_others(struct sim *sim, pbft_id id, bool up)
+{
+    for (uint32_t place = 0; place < 2 * sim->n; place++) {
+        struct node *other = &sim->nodes[place];
+        if (other->id == id || other->node == NULL) continue;
+        struct pbft_peer peer = replica_peer(sim, id);
+        if (up)
+            pbft_node_peer_up(other->node, sim_time_of(sim, place), &peer);
+        else
+            pbft_node_peer_down(other->node, sim_time_of(sim, place), &peer);
+        drain(sim, other);
+    }
+}
+
+void sim_kill(struct sim *sim, pbft_id id)
+{
+    struct node *n = &sim->nodes[id];
+    sim_tell_fault(sim, "replica %u is killed", id);
+    sim->acted[SIM_FAULT_CRASH]++;
+    if (n->node != NULL && sim_is_correct(sim, id)) disk_crash(sim, n);
+    stop_node(sim, n);
+    tell_others(sim, id, false);
+    for (uint32_t client = 0; client < sim->o.clients; client++)
+        client_disconnected(sim, client, id);
+}
+
+void sim_restart_mute(struct sim *sim, pbft_id id)
+{
+    struct node *n = &sim->nodes[id];
+    PBFT_ASSERT(n->node == NULL);
+    sim_tell_fault(sim, "replica %u comes back, mute", id);
+    sim->acted[SIM_FAULT_RESTART]++;
+    reach(sim, SIM_REACH_MUTE);
+    n->mute = true;
+    start_node(sim, n);
+    connect_node(sim, n);
+    tell_others(sim, id, true);
+    for (uint32_t client = 0; client < sim->o.clients; client++)
+        client_connected(sim, client, id);
+}
+
+/* ---- clocks and disks ---- */
+
+void sim_set_clock_offset(struct sim *sim, pbft_id id, int64_t offset_ns)
+{
+    sim_tell_fault(sim, "the clock of replica %u is %+.3f s off", id, (double)offset_ns / 1e9);
+    sim->nodes[id].clock_jumped = true;
+    sim->nodes[id].clock_offset_ns = offset_ns;
+}
+
+void sim_break_log(struct sim *sim, pbft_id id)
+{
+    sim_tell_fault(sim, "the disk of replica %u breaks", id);
+    disk_break(sim->nodes[id].log);
+}
+
+void sim_slow_disk(struct sim *sim, pbft_id id, uint64_t extra_ns)
+{
+    sim_tell_fault(sim, "the disk of replica %u takes %llu ms longer", id,
+                   (unsigned long long)(extra_ns / SIM_MS));
+    sim->nodes[id].disk_extra_ns = extra_ns;
+}
+
+/* ---- handing frames over by hand ---- */
+
+static enum pbft_verdict hand_over(struct sim *sim, struct event *e)
+{
+    e->kind = EVENT_TO_NODE;
+    e->incarnation = sim->nodes[e->to].incarnation;
+    sim_trace(sim, e);
+    node_frame(sim, e);
+    pbft_frame_release(e->frame);
+    return sim->nodes[e->to].verdict;
+}
+
+enum pbft_verdict sim_inject(struct sim *sim, pbft_id from, pbft_id to, struct pbft_frame *frame)
+{
+    struct event e = {.from = from, .to = to, .frame = frame};
+    return hand_over(sim, &e);
+}
+
+enum pbft_verdict sim_inject_client(struct sim *sim, uint32_t client, pbft_id to,
+                                    struct pbft_frame *frame)
+{
+    struct event e = {.from_client = true, .from = client, .to = to, .frame = frame};
+    return hand_over(sim, &e);
+}
