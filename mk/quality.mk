@@ -1,6 +1,6 @@
 # The gates. Each fails on a finding and says what it looked at.
 
-.PHONY: model purity tidy cppcheck format format-check lint mutants fresh-check demo ci loc
+.PHONY: model purity tidy cppcheck format format-check lint mutants sim-mutants mutants-table fresh-check demo ci loc
 
 PURE_SRC := $(filter-out pbft/panic.c,$(sort $(wildcard pbft/*.c)))
 
@@ -50,6 +50,12 @@ mutants: ## every wrong-rule patch of tests/mutants is caught (FILTER=NAME for s
 	@$(if $(wildcard tests/mutants/*.patch),\
 	    $(MAKE) test-binaries && MAKE='$(MAKE)' WERROR='$(WERROR)' SHARD='$(SHARD)' scripts/mutants.sh $(FILTER),\
 	    echo "== mutants: no patches yet (tests/mutants): skipped")
+
+sim-mutants: $(PBFT_SIM) ## after how many seeds pbft-sim notices each of them (SEEDS=1000, FILTER=NAME)
+	@MAKE='$(MAKE)' SEEDS='$(or $(SEEDS),1000)' scripts/sim-mutants.sh $(FILTER)
+
+mutants-table: test-binaries $(PBFT_SIM) ## docs/mutants.md anew, from both; about an hour
+	@MAKE='$(MAKE)' SEEDS='$(or $(SEEDS),1000)' scripts/mutants-table.sh
 
 model: ## view change modelled in Promela: the whole bounded space, and every wrong rule breaks it
 	@scripts/deps.sh model

@@ -6,7 +6,8 @@
 # must fail. A patch that does not apply or does not compile is an error, not a success; so is a copy
 # whose tests fail without any patch. A hang counts as caught once it has lasted LIMIT seconds.
 #
-# SHARD=K/N takes every N-th patch, from the K-th on (K = 0 .. N-1).
+# SHARD=K/N takes every N-th patch, from the K-th on (K = 0 .. N-1). REPORT=FILE gets a line for each
+# mutant: NAME, a tab, what noticed it.
 set -uo pipefail
 
 cd "$(dirname "$0")/.." || exit
@@ -141,7 +142,9 @@ for patch in "${patches[@]}"; do
     name=$(basename "$patch" .patch)
     read -r mark _ text <"$work/$name.result" || { mark=BAD text="no result"; }
     printf '%-44s %s\n' "$name" "$text"
+    printf '%s\t%s\n' "$name" "$text" >>"$work/report"
     if [[ $mark == OK ]]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 done
+if [[ -n ${REPORT:-} ]]; then cp "$work/report" "$REPORT"; fi
 echo "== mutants: $passed passed, $failed failed"
 [[ $failed -eq 0 ]]

@@ -187,6 +187,26 @@ pbft_seq sim_executed_last(const struct sim *sim)
 
 /* ---- answers ---- */
 
+/* Would execution refuse this request now? EXPIRED and STALE are said without ordering too, out of
+ * what a replica has executed, and once true they stay so (PROTOCOL 6, 7). */
+static bool refused_for_good(struct sim *sim, const struct op *op, uint8_t outcome)
+{
+    if (outcome != PBFT_OUTCOME_EXPIRED && outcome != PBFT_OUTCOME_STALE) return false;
+    struct pbft_digest any = {{0}}; /* neither depends on what was asked */
+    struct pbft_applied applied;
+    if (pbft_apply_lookup(sim->oracle, op->op.client, sim->clients[op->op.client].session, op->op.t,
+                          &any, &applied) != PBFT_LOOKUP_REPLY)
+        return false;
+    struct pbft_peer self = {PBFT_PEER_REPLICA, 0, 1};
+    struct pbft_msg msg;
+    PBFT_ASSERT(applied.reply != NULL);
+    enum pbft_verdict verdict =
+        pbft_door_open_client(sim->reply_door, &self, pbft_frame_span(applied.reply), &msg);
+    bool same = verdict == PBFT_OK && msg.reply.outcome == outcome;
+    pbft_frame_release(applied.reply);
+    return same;
+}
+
 /* FAULTS 3.17: the oracle gave that result to this operation of this client. */
 void check_ordered(struct sim *sim, struct op *op, uint8_t outcome,
                    const struct pbft_digest *result)
@@ -194,6 +214,7 @@ void check_ordered(struct sim *sim, struct op *op, uint8_t outcome,
     struct pbft_digest key;
     struct pbft_span ops = {op->bytes, op->size};
     any_key(&key, op->op.client, ops, outcome, result);
+    if (refused_for_good(sim, op, outcome)) return;
     if (map_find(&sim->results_any, &key) == NULL) {
         sim_fail(sim,
                  "FAULTS 3.17: client %u accepted a result that the oracle never gave (t %llu)",
