@@ -10,17 +10,18 @@ FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(filter-out %/wire.c,$(FUZZ_SRC))) 
 FUZZ_BIN     := $(addprefix $(FUZZ_OUT)/bin/,$(FUZZ_TARGETS))
 # What the targets look into. net/receive.c is part of its target.
 FUZZ_LIB_SRC := $(sort $(wildcard pbft/*.c crypto/*.c store/*.c service/*.c)) replica/config.c \
-                replica/config_files.c replica/evidence.c net/frames.c tests/sim/samples.c \
-                tests/sim/signer_fast.c tests/sim/recheck.c
+                replica/config_files.c replica/evidence.c net/frames.c client/match.c \
+                client/match_read.c tests/sim/samples.c tests/sim/signer_fast.c tests/sim/recheck.c
 # The parts of a target that is more than one file.
-FUZZ_PARTS   := $(sort $(wildcard tests/fuzz/core/*.c))
+FUZZ_SPLIT   := core client
+FUZZ_PARTS   := $(sort $(wildcard $(FUZZ_SPLIT:%=tests/fuzz/%/*.c)))
 FUZZ_LIB     := $(FUZZ_OUT)/libfuzzed.a
 FUZZ_CHECKS  := address,undefined
 FUZZ_CFLAGS  := $(STANDARD) -O2 -g $(WARNINGS) -Werror -fno-omit-frame-pointer \
                 -fno-sanitize-recover=all
 MINUTES      ?= 10
 EVERY_SRC    += $(FUZZ_SRC) $(FUZZ_PARTS) tests/fuzz/seeds.c
-HEADERS      += $(wildcard tests/fuzz/*.h tests/fuzz/core/*.h)
+HEADERS      += $(wildcard tests/fuzz/*.h $(FUZZ_SPLIT:%=tests/fuzz/%/*.h))
 
 fuzz_object = $(patsubst %.c,$(FUZZ_OUT)/obj/%.o,$(1))
 
@@ -37,9 +38,11 @@ $(FUZZ_LIB): $(call fuzz_object,$(FUZZ_LIB_SRC))
 $(FUZZ_OUT)/bin/%: $(FUZZ_OUT)/obj/tests/fuzz/%.o $(FUZZ_LIB)
 	@mkdir -p $(@D)
 	$(call say,LD $@)$(CLANG) -fsanitize=fuzzer,$(FUZZ_CHECKS) -o $@ $< $(FUZZ_LIB) -lsodium -linih -lpthread
-$(FUZZ_OUT)/bin/core: $(FUZZ_OUT)/obj/tests/fuzz/core.o $(call fuzz_object,$(FUZZ_PARTS)) $(FUZZ_LIB)
+$(foreach t,$(FUZZ_SPLIT),$(eval $(FUZZ_OUT)/bin/$(t): \
+    $(call fuzz_object,tests/fuzz/$(t).c $(sort $(wildcard tests/fuzz/$(t)/*.c)))))
+$(FUZZ_SPLIT:%=$(FUZZ_OUT)/bin/%): $(FUZZ_LIB)
 	@mkdir -p $(@D)
-	$(call say,LD $@)$(CLANG) -fsanitize=fuzzer,$(FUZZ_CHECKS) -o $@ $^ -lsodium -linih -lpthread
+	$(call say,LD $@)$(CLANG) -fsanitize=fuzzer,$(FUZZ_CHECKS) -o $@ $(filter %.o,$^) $(FUZZ_LIB) -lsodium -linih -lpthread
 $(FUZZ_OUT)/bin/wire-%: $(FUZZ_OUT)/bin/wire
 	@ln -sf wire $@
 $(FUZZ_OUT)/bin/seeds: $(FUZZ_OUT)/obj/tests/fuzz/seeds.o $(FUZZ_LIB)

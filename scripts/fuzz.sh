@@ -31,7 +31,7 @@ fi
 
 max_len() { # no longer input makes sense
     case $1 in
-    core) echo 768 ;;
+    client | core) echo 768 ;;
     config | install | kv | receive) echo 2048 ;;
     *) echo 4096 ;;
     esac
@@ -96,8 +96,10 @@ corpus_one() {
     "$out/bin/$target" -merge=1 -use_counters=0 -max_len="$(max_len "$target")" "$new" "$committed" \
         "$out/corpus/$target" >"$out/log/$target.merge" 2>&1
     # One input for each edge, small ones first: a corpus is a start, not an archive.
-    # Regressions stay, and so do the programs that make three cores work: they are long, and deep.
-    find "$committed" -type f ! -name 'regress-*' ! -path '*/core/seed-*' -delete
+    # Regressions stay, and so do the programs that make cores or the client work: they are long, and
+    # deep; and the evidence against another, which reaches nothing while it is refused.
+    find "$committed" -type f ! -name 'regress-*' ! -path '*/core/seed-*' ! -path '*/client/seed-*' \
+        ! -path '*/evidence/seed-another-*' -delete
     find "$new" -type f -printf '%s %p\n' | sort -n |
         awk -v max="${CORPUS_BYTES:-24000}" '{ sum += $1; if (sum <= max) print $2 }' |
         xargs -r cp -t "$committed"

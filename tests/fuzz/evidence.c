@@ -3,10 +3,12 @@
  * signed twice by the culprit, has one encoding, and is accused by tests/sim/recheck.h too.
  *
  * Input: u8 how, then a file (how = 0), or two frames as (u16 size, bytes), of which an item is
- * made with a culprit and kind that the input names.
+ * made with a culprit and kind that the input names. They are signed by the culprit, or, as other
+ * bits say, each by the replica that it names: what another said is no proof, however well signed.
  */
 #include "replica/evidence.h"
 #include "crypto/door.h"
+#include "pbft/quorum.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/strict.h"
 #include "tests/sim/recheck.h"
@@ -29,6 +31,16 @@ static struct pbft_span frame_at(struct pbft_span file, size_t *at)
     return frame;
 }
 
+/* Whom the frame names as its signer, or n. A HEADER is its view's primary's. */
+static pbft_id author_of(struct pbft_span frame)
+{
+    struct pbft_claim c;
+    if (pbft_wire_peek(frame, &c) != PBFT_OK) return SAMPLE_REPLICAS;
+    if (c.type == PBFT_HEADER || c.type == PBFT_PRE_PREPARE)
+        return pbft_primary(SAMPLE_REPLICAS, c.view);
+    return c.sender < SAMPLE_REPLICAS ? c.sender : SAMPLE_REPLICAS;
+}
+
 static void check(struct pbft_span file)
 {
     struct pbft_evidence e;
@@ -41,6 +53,8 @@ static void check(struct pbft_span file)
     size_t at = 52;
     struct pbft_span first = frame_at(file, &at), second = frame_at(file, &at);
     REQUIRE(at == file.size && e.culprit < SAMPLE_REPLICAS);
+    REQUIRE(author_of(first) == e.culprit);
+    if (e.kind == PBFT_EVIDENCE_CONFLICT) REQUIRE(author_of(second) == e.culprit);
     if (!left_to_the_core(&cluster->cluster.params, first) &&
         !recheck_evidence(&cluster->cluster, &pbft_signer_fast, e.culprit, first, second, why)) {
         (void)fprintf(stderr, "recheck: %s\n", why);
@@ -54,8 +68,8 @@ static void check(struct pbft_span file)
     free(again);
 }
 
-/* A frame that the input holds, signed by the culprit. */
-static uint8_t *signed_frame(struct fuzz *f, pbft_id culprit, struct pbft_span *frame)
+/* A frame that the input holds, signed by `signer`; n: by whom it names. */
+static uint8_t *signed_frame(struct fuzz *f, pbft_id signer, struct pbft_span *frame)
 {
     size_t size = fuzz_number(f, 2);
     *frame = fuzz_bytes(f, size);
@@ -64,9 +78,11 @@ static uint8_t *signed_frame(struct fuzz *f, pbft_id culprit, struct pbft_span *
     struct pbft_msg m;
     _Alignas(16) static uint8_t memory[65536];
     struct pbft_arena arena = {memory, sizeof memory, 0};
-    if (pbft_wire_decode(*frame, &cluster->cluster.params, &arena, &m) == PBFT_OK &&
+    if (signer == SAMPLE_REPLICAS) signer = author_of(*frame);
+    if (signer < SAMPLE_REPLICAS &&
+        pbft_wire_decode(*frame, &cluster->cluster.params, &arena, &m) == PBFT_OK &&
         pbft_wire_signature_offset(*frame) != 0)
-        pbft_frame_sign(&cluster->cluster, &pbft_signer_fast, &cluster->replicas[culprit].secret,
+        pbft_frame_sign(&cluster->cluster, &pbft_signer_fast, &cluster->replicas[signer].secret,
                         bytes, frame->size);
     return bytes;
 }
@@ -83,8 +99,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     pbft_id culprit = (how >> 1) % SAMPLE_REPLICAS;
     struct pbft_span first, second;
-    uint8_t *first_bytes = signed_frame(&f, culprit, &first);
-    uint8_t *second_bytes = signed_frame(&f, culprit, &second);
+    uint8_t *first_bytes = signed_frame(&f, how & 8u ? SAMPLE_REPLICAS : culprit, &first);
+    uint8_t *second_bytes = signed_frame(&f, how & 16u ? SAMPLE_REPLICAS : culprit, &second);
     uint8_t *file;
     size_t file_size;
     enum pbft_evidence_kind kind = how & 1 ? PBFT_EVIDENCE_CONFLICT : PBFT_EVIDENCE_CHECKPOINT;

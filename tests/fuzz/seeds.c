@@ -89,15 +89,17 @@ static void all_frames(void)
 
 /* ---- evidence ---- */
 
+/* `signers`: the target's bits that let each frame be signed by whom it names. */
 static void evidence_pair(const char *name, enum pbft_evidence_kind kind, pbft_id culprit,
-                          struct pbft_span first, struct pbft_span second)
+                          struct pbft_span first, struct pbft_span second, uint8_t signers,
+                          enum pbft_verdict expected)
 {
-    uint8_t *file, plain = 0, sizes[2], how = (uint8_t)(culprit << 1 | (kind == 1));
+    uint8_t *file, plain = 0, sizes[2], how = (uint8_t)(culprit << 1 | (kind == 1) | signers);
     size_t size;
     REQUIRE(pbft_evidence_encode(&cluster->cluster, kind, culprit, first, second, &file, &size) ==
             PBFT_STATUS_OK);
     REQUIRE(pbft_evidence_verify(&cluster->cluster, &pbft_signer_fast,
-                                 (struct pbft_span){file, size}, NULL, NULL) == PBFT_OK);
+                                 (struct pbft_span){file, size}, NULL, NULL) == expected);
     save_with("evidence", name, &plain, 1, (struct pbft_span){file, size});
     free(file);
     if (how == 0) return;
@@ -125,19 +127,28 @@ static void all_evidence(void)
     memset(&two, 2, sizeof two);
     evidence_pair("commits", PBFT_EVIDENCE_CONFLICT, 1,
                   samples_vote(cluster, PBFT_COMMIT, 2, 9, &one, 1),
-                  samples_vote(cluster, PBFT_COMMIT, 2, 9, &two, 1));
+                  samples_vote(cluster, PBFT_COMMIT, 2, 9, &two, 1), 0, PBFT_OK);
     struct pbft_proposal a = samples_proposal(cluster, SAMPLE_TIME_NS, 1);
     struct pbft_proposal b = samples_proposal(cluster, SAMPLE_TIME_NS + 1, 0);
     evidence_pair("proposals", PBFT_EVIDENCE_CONFLICT, 2, samples_pre_prepare(cluster, 2, 9, &a),
-                  samples_pre_prepare(cluster, 2, 9, &b));
+                  samples_pre_prepare(cluster, 2, 9, &b), 0, PBFT_OK);
     struct pbft_msg m = samples_view_change(cluster, 3, 1, 8, 1);
     struct pbft_span first = samples_encode(cluster, &m, &cluster->replicas[1]);
     m = samples_view_change(cluster, 3, 1, 0, 0);
     evidence_pair("view-changes", PBFT_EVIDENCE_CONFLICT, 1, first,
-                  samples_encode(cluster, &m, &cluster->replicas[1]));
+                  samples_encode(cluster, &m, &cluster->replicas[1]), 0, PBFT_OK);
     m = samples_certificate(cluster, PBFT_CERT_CHECKPOINT, 8);
     evidence_pair("checkpoint", PBFT_EVIDENCE_CHECKPOINT, 3,
-                  samples_checkpoint(cluster, 8, &one, 3), samples_encode(cluster, &m, NULL));
+                  samples_checkpoint(cluster, 8, &one, 3), samples_encode(cluster, &m, NULL), 0,
+                  PBFT_OK);
+    /* Two replicas that differ are no evidence against either (PROTOCOL 36); the second frame is
+     * the other one's, well signed. */
+    evidence_pair("another-commit", PBFT_EVIDENCE_CONFLICT, 1,
+                  samples_vote(cluster, PBFT_COMMIT, 2, 9, &one, 1),
+                  samples_vote(cluster, PBFT_COMMIT, 2, 9, &two, 3), 16, PBFT_DROP_SENDER);
+    evidence_pair("another-checkpoint", PBFT_EVIDENCE_CONFLICT, 2,
+                  samples_checkpoint(cluster, 8, &one, 2), samples_checkpoint(cluster, 8, &two, 3),
+                  16, PBFT_DROP_SENDER);
 }
 
 /* ---- pages ---- */
@@ -312,6 +323,70 @@ static void core_seeds(void)
     save_with("core", "certified", certified, sizeof certified, none);
 }
 
+/* ---- programs for tests/fuzz/client.c ---- */
+
+#define WRITE(choice)   0, (choice)
+#define READ(choice)    1, (choice)
+#define EXECUTE(choice) 2, (choice)
+#define PROGRESS        4, 8
+#define REPLIES         5, 8, 0
+#define ANSWERS(which)  6, 8, (which)
+#define ARRIVE          8, 0
+#define PASS(choice)    12, (choice)
+
+static void client_seeds(void)
+{
+    /* The usual: four outstanding, executed and answered, then read fast. */
+    static const uint8_t work[] = {
+        0x0c,    0x00,   WRITE(0x30), EXECUTE(0), PROGRESS, REPLIES,    ARRIVE,     READ(0),
+        6,       8,      0x10,        ARRIVE,     WRITE(0), EXECUTE(0), PROGRESS,   5,
+        8,       8,      ARRIVE,      PASS(8),    5,        1,          16,         ARRIVE,
+        READ(8), ARRIVE, PASS(8),     READ(0x10), PROGRESS, READ(0),    ANSWERS(1), ANSWERS(0x20),
+        ARRIVE};
+    /* Replica 0 gives another result first, alone; then what the others say. n = 4. */
+    static const uint8_t lie[] = {0x04, 0x08, WRITE(0x31), EXECUTE(0), PROGRESS, 13, 0, 0,     1, 5,
+                                  5,    1,    0,           ARRIVE,     13,       0,  0, 0,     0, 5,
+                                  2,    0,    ARRIVE,      PASS(8),    5,        3,  0, ARRIVE};
+    /* Two of seven lie together, before anything is executed. */
+    static const uint8_t together[] = {0x07, 0x41,   WRITE(0x20), 13,       0x40,   0,
+                                       1,    9,      EXECUTE(0),  PROGRESS, 5,      2,
+                                       0,    5,      3,           0,        5,      4,
+                                       0,    ARRIVE, 5,           5,        0,      ARRIVE,
+                                       5,    6,      0,           ARRIVE,   PASS(8)};
+    /* Old values under new marks, and nobody agrees: the read is ordered. */
+    static const uint8_t marks[] = {0x08,     0x10,    WRITE(0x32), EXECUTE(0), PROGRESS,
+                                    REPLIES,  ARRIVE,  WRITE(0x30), EXECUTE(0), READ(0x10),
+                                    13,       2,       8,           4,          0,
+                                    2,        6,       2,           0x18,       4,
+                                    0x0a,     6,       3,           8,          6,
+                                    9,        8,       ARRIVE,      PASS(4),    EXECUTE(0),
+                                    PROGRESS, REPLIES, ARRIVE};
+    /* Replica 0 says what is right, with another mark. */
+    static const uint8_t mark[] = {0x08,    0x00,   WRITE(0x30), EXECUTE(0), PROGRESS,
+                                   REPLIES, ARRIVE, READ(0),     13,         2,
+                                   0,       128,    0,           2,          ANSWERS(0x10),
+                                   ARRIVE};
+    /* Deadlines pass, the primary's connection ends, the pool is dry, LIMIT and BUSY. */
+    static const uint8_t trouble[] = {
+        0x0a,     0x22,    WRITE(0xf1), READ(0xc1), 10,       0,
+        11,       0x81,    WRITE(0x30), 11,         0x80,     PASS(5),
+        11,       1,       11,          3,          ARRIVE,   EXECUTE(0x30),
+        PROGRESS, REPLIES, EXECUTE(0),  ARRIVE,     PROGRESS, REPLIES,
+        ARRIVE,   10,      0x80,        PASS(6),    PASS(7)};
+    /* More than f: they agree on nonsense. */
+    static const uint8_t adversary[] = {0x70,    0,       WRITE(0x30), 13,   0x40, 0, 1,
+                                        1,       READ(0), 13,          0x42, 0,    1, 9,
+                                        PASS(8), 13,      0x40,        0,    0x14, 1, 0};
+    static const struct pbft_span none = {work, 0};
+    save_with("client", "work", work, sizeof work, none);
+    save_with("client", "lie", lie, sizeof lie, none);
+    save_with("client", "together", together, sizeof together, none);
+    save_with("client", "marks", marks, sizeof marks, none);
+    save_with("client", "mark", mark, sizeof mark, none);
+    save_with("client", "trouble", trouble, sizeof trouble, none);
+    save_with("client", "adversary", adversary, sizeof adversary, none);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -329,6 +404,7 @@ int main(int argc, char **argv)
     config_seeds();
     connection_seeds();
     core_seeds();
+    client_seeds();
     samples_free(cluster);
     return 0;
 }

@@ -358,13 +358,18 @@ void answer_fetches(struct node *node)
 static void submit(const struct aim *aim, uint8_t choice)
 {
     struct pbft_frame *frame = w.requests[choice & 7u];
+    if (aim->signers == 15u) { /* the traitor forwards it: into its own room, no other */
+        for (pbft_id id = 0; id < N; id++)
+            if ((choice & 8u) == 0 || &w.nodes[id] == aim->target) arrive(aim->traitor, id, frame);
+        return;
+    }
     for (pbft_id id = 0; id < N; id++) {
         struct node *node = &w.nodes[id];
         if (!node->real || (choice & 8u && node != aim->target)) continue;
         struct pbft_peer peer = {PBFT_PEER_CLIENT, (choice & 7u) % CLIENTS, 1};
         struct pbft_msg m;
         if (pbft_door_open(node->door, &peer, pbft_frame_span(frame), &m) == PBFT_OK)
-            give_request(node, &m.request, frame, true);
+            give_request(node, &m.request, frame, &peer);
     }
 }
 

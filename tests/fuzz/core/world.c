@@ -454,7 +454,7 @@ enum pbft_verdict step(struct node *node, struct pbft_event *event)
 /* ---- arrivals and completions ---- */
 
 void give_request(struct node *node, const struct pbft_request *r, struct pbft_frame *frame,
-                  bool from_client)
+                  const struct pbft_peer *from)
 {
     struct pbft_event event = {.kind = PBFT_EVENT_REQUEST};
     event.request.client_index = r->client_index;
@@ -462,7 +462,8 @@ void give_request(struct node *node, const struct pbft_request *r, struct pbft_f
     event.request.t = r->t;
     event.request.digest = r->digest;
     event.request.frame = frame;
-    event.request.from_client = from_client;
+    event.request.from_client = from->kind == PBFT_PEER_CLIENT;
+    event.request.from = from->index; /* as the node does: each forwarder has its room */
     (void)step(node, &event);
 }
 
@@ -474,7 +475,7 @@ void arrive(pbft_id from, pbft_id to, struct pbft_frame *frame)
     struct pbft_msg m;
     if (pbft_door_open(node->door, &peer, pbft_frame_span(frame), &m) != PBFT_OK) return;
     if (m.type == PBFT_REQUEST) {
-        give_request(node, &m.request, frame, false);
+        give_request(node, &m.request, frame, &peer);
     } else if (m.type == PBFT_FETCH) {
         struct pbft_frame *answer = pbft_core_serve(node->core, &m.fetch);
         if (answer == NULL) return;

@@ -144,7 +144,7 @@ void note_view_change(pbft_id sender, struct pbft_frame *frame);
 /* One event; carries the effects out and checks every invariant. */
 enum pbft_verdict step(struct node *node, struct pbft_event *event);
 void give_request(struct node *node, const struct pbft_request *r, struct pbft_frame *frame,
-                  bool from_client);
+                  const struct pbft_peer *from);
 /* Through the door of `to`, now. */
 void arrive(pbft_id from, pbft_id to, struct pbft_frame *frame);
 /* From the adversary: consumed, and kept for replays. */
