@@ -7,7 +7,7 @@
 
 /* Bounds of one answer to one STATUS. */
 #define RESEND_MAX_FRAMES     64u
-#define PUSH_MAX_CERTIFICATES 16u
+#define PUSH_MAX_CERTIFICATES 32u
 #define PUSH_MAX_BYTES        1048576u
 /* ... and of the answers to one peer; twice as often as an honest one asks. */
 #define ANSWERS_PER_TIMEOUT 20u
@@ -130,10 +130,26 @@ static void resend_votes(struct pbft_core *c, pbft_id to, const struct pbft_stat
     }
 }
 
-/* One rotating pusher for each laggard: bodies with commit certificates (PROTOCOL 33). */
+/* One pusher at a time for each laggard, every other replica in turn: bodies with commit
+ * certificates (PROTOCOL 33). */
+static bool pushes_now(const struct pbft_core *c, pbft_id to, uint64_t counter)
+{
+    pbft_id turn = (pbft_id)(counter % (c->n - 1u)); /* the laggard itself has no turn */
+    return (turn < to ? turn : turn + 1) == c->id;
+}
+
+/* Stuck; or it moves but is so far behind that it would soon have to fetch the state. Else: who
+ * lives on pushed certificates alone gets some at every second STATUS at best, falls behind h under
+ * load and goes from one state transfer to the next. */
+static bool lags(const struct pbft_core *c, const struct pbft_status_msg *m, bool stuck)
+{
+    if (m->executed >= c->committed) return false;
+    return stuck || c->committed - m->executed > c->p.checkpoint_interval;
+}
+
 static void push_certificates(struct pbft_core *c, pbft_id to, const struct pbft_status_msg *m)
 {
-    if ((m->counter + to) % c->n != c->id) return;
+    if (!pushes_now(c, to, m->counter)) return;
     size_t bytes = 0;
     uint32_t pushed = 0;
     for (pbft_seq seq = m->executed + 1;
@@ -176,7 +192,7 @@ enum pbft_verdict on_status(struct pbft_core *c, const struct pbft_event *event)
     resend_view(c, from, m);
     bool same_view = m->view == c->view && c->active && (m->flags & PBFT_STATUS_VIEW_CHANGING) == 0;
     if (stuck && same_view && m->executed < UINT64_MAX - c->slot_count) resend_votes(c, from, m);
-    if (stuck && m->executed < c->committed) push_certificates(c, from, m);
+    if (lags(c, m, stuck)) push_certificates(c, from, m);
     if (c->retransmissions != before) peer->answered_ns = c->now_ns;
     return PBFT_OK;
 }

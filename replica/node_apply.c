@@ -260,6 +260,7 @@ void node_apply_free(struct pbft_node *node)
         pbft_snapshot_release(node->snapshots[i].snapshot);
     free(node->snapshots);
     pbft_install_abort(node->side.install);
+    pbft_install_abort(node->side.before);
     pbft_apply_free(node->side.apply);
     pbft_door_free(node->side.door);
 }

@@ -22,7 +22,7 @@
 #define PAGES_OWED_MAX        (2u * PAGES_PER_PEER)
 #define PAGES_PER_PEER        8u         /* asked of one peer and not answered */
 #define PAGES_OUTSTANDING     64u        /* of all peers together */
-#define PEER_STRIKES_MAX      3u         /* silent or lying so often: asked last */
+#define PEER_STRIKES_MAX      3u         /* silent or lying so often: asked last, for one page */
 #define PAGE_BUCKET_BYTES     (4 << 20)  /* what a peer may be served in a burst */
 #define PAGE_BYTES_PER_SECOND (32 << 20) /* and from then on; agreement must not starve */
 #define CONNECTIONS_MAX       64u        /* of one client key */
@@ -100,7 +100,8 @@ struct apply_side {
     struct pbft_apply *apply;
     struct pbft_door *door; /* reopens proposals */
     struct pbft_install *install;
-    uint64_t bytes; /* of the state, after the last job */
+    struct pbft_install *before; /* given up for a newer target; what is complete there is reused */
+    uint64_t bytes;              /* of the state, after the last job */
 };
 void apply_side_run(struct apply_side *side, struct task *task);
 
@@ -228,7 +229,7 @@ struct transfer {
 struct peer_state {
     bool up;
     uint64_t connection;
-    unsigned strikes;      /* pages it owed or spoiled during the running transfer */
+    unsigned strikes;      /* pages it owed or spoiled since the last good one */
     unsigned asks;         /* pages outstanding */
     unsigned pages_owed;   /* asked for and not come, be it that others were asked since */
     unsigned pages_queued; /* its PAGEs in the APPLY queue */

@@ -39,6 +39,22 @@ static void run_lookup(struct apply_side *side, struct task *task)
 
 /* ---- installation ---- */
 
+/* Of those given up, the one with the most pages stays until one is finished: its complete subtrees
+ * are found locally. Else: a target that moves faster than a state can be fetched is never reached.
+ */
+static void set_aside(struct apply_side *side)
+{
+    struct pbft_install_progress now = {0}, before = {0};
+    if (side->install != NULL) pbft_install_progress(side->install, &now);
+    if (side->before != NULL) pbft_install_progress(side->before, &before);
+    struct pbft_install **less =
+        now.pages_have >= before.pages_have ? &side->before : &side->install;
+    pbft_install_abort(*less);
+    *less = NULL;
+    if (side->before == NULL) side->before = side->install;
+    side->install = NULL;
+}
+
 static void run_install_begin(struct apply_side *side, struct task *task)
 {
     /* A q-signed root vouches for the contents; these only keep the arithmetic far from its ends.
@@ -48,8 +64,8 @@ static void run_install_begin(struct apply_side *side, struct task *task)
     struct pbft_install *install = NULL;
     task->status =
         pbft_install_begin(&install, pbft_apply_tree(side->apply), &task->digest, &limits);
-    pbft_install_abort(side->install); /* only now: its finished subtrees are found locally */
-    side->install = install;           /* NULL if there was no memory: the step will say so */
+    set_aside(side);
+    side->install = install; /* NULL if there was no memory: the step will say so */
 }
 
 static void run_install_page(struct apply_side *side, struct task *task)
@@ -65,7 +81,8 @@ static void finish_install(struct apply_side *side, struct task *task)
 {
     task->status = pbft_install_finish(side->install);
     PBFT_ASSERT(task->status == PBFT_STATUS_OK); /* it was done */
-    side->install = NULL;
+    pbft_install_abort(side->before);
+    side->install = side->before = NULL;
     task->status =
         pbft_apply_reload(side->apply, &task->seq, &task->effective_ns, &task->next_due_ns);
     if (task->status != PBFT_STATUS_OK) return;

@@ -13,14 +13,36 @@ static void asks_clear(struct pbft_node *node)
         node->peers[id].asks = 0;
 }
 
+static void strike(struct pbft_node *node, pbft_id id)
+{
+    node->peers[id].strikes++;
+    /* All bad: everybody gets another chance. */
+    for (pbft_id other = 0; other < node->n; other++)
+        if (other != node->id && node->peers[other].up &&
+            node->peers[other].strikes < PEER_STRIKES_MAX)
+            return;
+    for (pbft_id other = 0; other < node->n; other++)
+        node->peers[other].strikes = 0;
+}
+
+/* The target moved on while we waited for these; whoever answers clears itself by its first page.
+ * Else: where targets live for less than PAGE_RETRY_NS, a silent peer is asked first for ever. */
+static void strike_debtors(struct pbft_node *node)
+{
+    pbft_signers debtors = 0;
+    for (size_t i = 0; i < node->transfer.ask_count; i++)
+        debtors |= pbft_signers_of(node->transfer.asks[i].peer);
+    for (pbft_id id = 0; id < node->n; id++)
+        if (pbft_signers_has(debtors, id)) strike(node, id);
+}
+
 void node_transfer_begin(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root,
                          pbft_signers hint)
 {
     struct transfer *t = &node->transfer;
     node_drop_executions(node);
+    if (t->active) strike_debtors(node);
     asks_clear(node);
-    for (pbft_id id = 0; id < node->n; id++)
-        node->peers[id].strikes = 0;
     t->active = true;
     t->again_ns = 0;
     t->retry_ns = PAGE_RETRY_NS;
@@ -37,7 +59,8 @@ void node_transfer_begin(struct pbft_node *node, pbft_seq seq, const struct pbft
 
 /* ---- asking ---- */
 
-/* The peer with the fewest strikes, certifiers of the root first, then the fewest asks. */
+/* The peer with the fewest strikes, certifiers of the root first, then the fewest asks. Each strike
+ * halves how much is asked of it at once: what a silent one holds up is little. */
 static bool choose_peer(struct pbft_node *node, pbft_id *out)
 {
     bool found = false;
@@ -45,8 +68,8 @@ static bool choose_peer(struct pbft_node *node, pbft_id *out)
     for (pbft_id step = 1; step <= node->n; step++) {
         pbft_id id = (node->rotation + step) % node->n;
         const struct peer_state *peer = &node->peers[id];
-        if (id == node->id || !peer->up || peer->asks >= PAGES_PER_PEER) continue;
         unsigned strikes = peer->strikes > PEER_STRIKES_MAX ? PEER_STRIKES_MAX : peer->strikes;
+        if (id == node->id || !peer->up || peer->asks >= PAGES_PER_PEER >> strikes) continue;
         uint64_t rank = (uint64_t)strikes * 1000u + peer->asks +
                         (pbft_signers_has(node->transfer.hint, id) ? 0 : 100u);
         if (rank >= best) continue;
@@ -82,18 +105,6 @@ static void ask_failed(struct pbft_node *node, size_t at)
     node->peers[ask.peer].asks--;
     t->wanted = node_grow(t->wanted, &t->wanted_capacity, t->wanted_count, sizeof *t->wanted);
     t->wanted[t->wanted_count++] = ask.digest;
-}
-
-static void strike(struct pbft_node *node, pbft_id id)
-{
-    node->peers[id].strikes++;
-    /* All bad: everybody gets another chance. */
-    for (pbft_id other = 0; other < node->n; other++)
-        if (other != node->id && node->peers[other].up &&
-            node->peers[other].strikes < PEER_STRIKES_MAX)
-            return;
-    for (pbft_id other = 0; other < node->n; other++)
-        node->peers[other].strikes = 0;
 }
 
 static void fail_peer(struct pbft_node *node, pbft_id id)

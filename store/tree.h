@@ -207,8 +207,8 @@ struct pbft_install_progress {
 
 /**
  * Begin to fetch the tree whose root digest is known (a stable checkpoint). Head and snapshots stay
- * as they are and usable until finish. To follow a moving target begin the new installation first
- * and abort the old one then: its completed subtrees are found locally.
+ * as they are and usable until finish. To follow a moving target begin a new installation and keep
+ * the old one until the new one is finished: its completed subtrees are found locally.
  * Returns PBFT_STATUS_MEMORY.
  */
 enum pbft_status pbft_install_begin(struct pbft_install **out, struct pbft_tree *tree,
