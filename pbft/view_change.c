@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define BACKOFF_MAX 32u
-
 void view_change_release(struct view_change *v)
 {
     pbft_frame_release(v->frame);
@@ -113,7 +111,8 @@ void start_view_change(struct pbft_core *c, pbft_view view)
             c->view_timer_ns = again;
         return;
     }
-    if (!c->view_fruitful && c->backoff < BACKOFF_MAX) c->backoff++;
+    /* Doublings above the cap are not counted: they would have to be taken back one by one. */
+    if (!c->view_fruitful && view_timeout(c) < c->p.view_timeout_max_ns) c->backoff++;
     c->view = view;
     c->active = false;
     c->view_fruitful = false;

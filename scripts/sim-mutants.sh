@@ -76,7 +76,7 @@ noticed() {
         /^== pbft-sim: / && !/passed/ { verdict = $0; sub(/^== pbft-sim: (FAILED: )?/, "", verdict) }
         END {
             if (panic) text = panic
-            else if (match(text, /FAULTS 3\.[0-9]+/)) text = substr(text, RSTART, RLENGTH)
+            else if (match(text, /FAULTS 3\.[0-9]+|PROTOCOL [0-9]+/)) text = substr(text, RSTART, RLENGTH)
             if (seed) print seed "\t" text
             else print "all\t" (verdict ? verdict : "no end")
         }' "$1"

@@ -117,6 +117,23 @@ sim_predicate sim_reached; /* context: struct sim_at_least */
 
 void sim_kill(struct sim *sim, pbft_id id);         /* gone, its memory with it */
 void sim_restart_mute(struct sim *sim, pbft_id id); /* PROTOCOL 29: memory mode, second start */
+/* What is on a replica's disk when it starts again. */
+enum sim_harm {
+    SIM_HARM_CRASH,       /* what was synced; of the rest some, torn or not: sim_kill() */
+    SIM_HARM_POWER,       /* what was synced and not a byte more */
+    SIM_HARM_TORN,        /* what was synced, and a part of the rest: the last record is cut */
+    SIM_HARM_ROT,         /* a bit of a record has flipped, with good records after it */
+    SIM_HARM_MISDIRECTED, /* a record was written over an older one */
+    SIM_HARM_WIPED,
+    SIM_HARM_ROLLED_BACK, /* what it was some records ago */
+    SIM_HARM_FOREIGN,     /* another replica's */
+};
+/* Kill it and do this to its disk. Returns how many bytes were lost or are wrong; 0: there was
+ * nothing to harm. */
+size_t sim_kill_harming(struct sim *sim, pbft_id id, enum sim_harm harm);
+size_t sim_disk_unsynced(const struct sim *sim, pbft_id id); /* bytes */
+/* Its log takes so many bytes more; then it is full (FAULTS 2.42). */
+void sim_fill_disk(struct sim *sim, pbft_id id, size_t room);
 /* Packets from any of `from` to any of `to` are lost while on. One-way; call twice for both. */
 void sim_block(struct sim *sim, pbft_signers from, pbft_signers to, bool on);
 /* The replica hears and says nothing (clients included) while on. */

@@ -1,5 +1,5 @@
-/* Promises that a VIEW-CHANGE must keep (FAULTS 3.14), what a replica may hold (3.18), and how much
- * it may say (3.24). */
+/* Promises that a VIEW-CHANGE must keep (FAULTS 3.14), how time-outs grow (PROTOCOL 23), what a
+ * replica may hold (3.18), and how much it may say (3.24). */
 #include "tests/sim/fixture_internal.h"
 
 #include "pbft/pending.h"
@@ -122,6 +122,37 @@ void check_limits(struct sim *sim, struct node *node)
         sim->acted[SIM_FAULT_BROKEN_DISK]++;
     }
     node->storage_failed = info.storage_failed;
+}
+
+/* ---- PROTOCOL 23 ---- */
+
+void check_back_off(struct sim *sim, struct node *node, const struct pbft_core_info *info)
+{
+    const struct pbft_params *p = &sim->o.params;
+    uint64_t before = node->timeout_ns, now = info->view_timeout_ns;
+    bool eased = info->stable > node->eased_at, left = info->view_changes > node->left;
+    uint64_t doubled = 2 * before < p->view_timeout_max_ns ? 2 * before : p->view_timeout_max_ns;
+    uint64_t checkpoints = (info->stable - node->eased_at) / p->checkpoint_interval;
+    const char *wrong = NULL;
+    if (now < p->view_timeout_ns || now > p->view_timeout_max_ns)
+        wrong = "is out of its bounds";
+    else if (now < before && !eased)
+        wrong = "was eased without a stable checkpoint";
+    else if (now < before >> (checkpoints < 32 ? checkpoints : 32))
+        wrong = "was eased by more than half";
+    else if (eased && !left && before > p->view_timeout_ns && now >= before)
+        wrong = "was not eased by a stable checkpoint";
+    else if (now > doubled || (now > before && !left))
+        wrong = "grew too much";
+    else if (left && !eased && info->executed == node->left_at && now != doubled)
+        wrong = "did not double with a fruitless view";
+    if (wrong != NULL)
+        sim_fail(sim, "PROTOCOL 23: the time-out of replica %u, %llu ms after %llu ms, %s",
+                 node->id, (unsigned long long)(now / SIM_MS),
+                 (unsigned long long)(before / SIM_MS), wrong);
+    node->eased_at = info->stable;
+    if (left) node->left_at = info->executed;
+    node->left = info->view_changes;
 }
 
 /* ---- FAULTS 3.24 ---- */

@@ -42,6 +42,8 @@ void check_restart(struct node *node)
     node->last_sent = NULL;
     node->fetches_open = 0;
     node->timeout_ns = node->sim->o.params.view_timeout_ns;
+    node->eased_at = node->left_at = 0;
+    node->left = 0;
     node->transferring = node->storage_failed = node->window_full = false;
     node->retransmissions = 0;
     map_free(&node->synced);
@@ -263,6 +265,7 @@ void check_node(struct sim *sim, struct node *node)
     if (info.proposed > highest)
         sim_fail(sim, "FAULTS 3.13: replica %u accepted %llu above %llu", node->id,
                  (unsigned long long)info.proposed, (unsigned long long)highest);
+    check_back_off(sim, node, &info);
     reach_info(sim, node, &info);
     check_limits(sim, node);
 }

@@ -1,5 +1,6 @@
 /* The disk under a vote log, until the engine has one of its own: an image of bytes, of which a
- * crash keeps what was synced, and of the rest what it likes (FAULTS 2.38 to 2.40, 3.6). */
+ * crash keeps what was synced, and of the rest what it likes; worse may happen to it before the
+ * next start (FAULTS 2.38 to 2.44, 3.6). */
 #include "tests/sim/fixture_internal.h"
 
 #include <stdlib.h>
@@ -16,7 +17,8 @@ struct disk {
     size_t synced;     /* bytes that no crash takes away */
     size_t committing; /* bytes that the sync under way covers; 0: none */
     size_t asked;
-    size_t shown; /* to note_synced() */
+    size_t shown;    /* to note_synced() */
+    size_t size_max; /* no room beyond (FAULTS 2.42) */
     bool broken;
 };
 
@@ -68,6 +70,10 @@ static enum pbft_status disk_append(struct pbft_log *log, uint32_t kind, pbft_ls
                                     const struct pbft_span *parts, size_t count)
 {
     struct disk *d = disk_of(log);
+    size_t needed = RECORD_HEAD;
+    for (size_t i = 0; i < count; i++)
+        needed += parts[i].size;
+    if (d->size_max < d->size || needed > d->size_max - d->size) return PBFT_STATUS_FULL;
     enum pbft_status status = pbft_log_append(d->inner, kind, lsn, parts, count);
     if (status == PBFT_STATUS_OK) write_record(d, kind, lsn, parts, count);
     return status;
@@ -93,9 +99,32 @@ static bool disk_poll(struct pbft_log *log)
     return reported;
 }
 
+/* The record at `at`, whole and with its checksum; its size, or 0. */
+static size_t record_at(const uint8_t *image, size_t size, size_t at)
+{
+    if (size - at < RECORD_HEAD) return 0;
+    size_t payload = pbft_get_u32(image + at);
+    if (payload > size - at - RECORD_HEAD) return 0;
+    const uint8_t *head = image + at;
+    if (pbft_get_u64(head + 16) != checksum(head, head + RECORD_HEAD, payload)) return 0;
+    return RECORD_HEAD + payload;
+}
+
+/* What an earlier life left comes first: whoever believes it says so by its votes. */
 static bool disk_iterate(const struct pbft_log *log, pbft_log_visit_fn *visit, void *context)
 {
-    return pbft_log_iterate(((const struct disk *)log)->inner, visit, context);
+    const struct disk *d = (const struct disk *)log;
+    const uint8_t *remains = d->node->remains;
+    size_t size = d->node->remains_size;
+    for (size_t at = 0, step; (step = record_at(remains, size, at)) > 0; at += step) {
+        struct pbft_log_record record = {.lsn = pbft_get_u64(remains + at + 8),
+                                         .kind = pbft_get_u32(remains + at + 4),
+                                         .durable = true,
+                                         .payload = {remains + at + RECORD_HEAD,
+                                                     step - RECORD_HEAD}};
+        if (!visit(context, &record)) return false;
+    }
+    return pbft_log_iterate(d->inner, visit, context);
 }
 
 /* The segments before the carry-over go (PROTOCOL 26). */
@@ -156,6 +185,7 @@ struct pbft_log *disk_open(struct node *node, uint64_t bytes_max)
     struct disk *d = sim_alloc(sizeof *d);
     d->base.ops = &disk_ops;
     d->node = node;
+    d->size_max = SIZE_MAX;
     enum pbft_status status = pbft_log_memory_create(&d->inner, bytes_max, log_reported, NULL);
     PBFT_ASSERT(status == PBFT_STATUS_OK);
     return &d->base;
@@ -176,6 +206,21 @@ void disk_break(struct pbft_log *log)
     struct disk *d = disk_of(log);
     d->broken = true;
     pbft_log_memory_break(d->inner);
+}
+
+void sim_fill_disk(struct sim *sim, pbft_id id, size_t room)
+{
+    struct disk *d = disk_of(sim->nodes[id].log);
+    sim_tell_fault(sim, "the disk of replica %u has room for %zu bytes more", id, room);
+    d->size_max = d->size + room;
+}
+
+size_t sim_disk_unsynced(const struct sim *sim, pbft_id id)
+{
+    const struct node *n = &sim->nodes[id];
+    if (n->node == NULL) return 0;
+    const struct disk *d = disk_of(n->log);
+    return d->size - d->synced;
 }
 
 /* ---- a crash ---- */
@@ -222,16 +267,12 @@ static void note_frame(struct sim *sim, const struct node *node, uint32_t kind,
 static void read_image(struct sim *sim, const struct node *node, const uint8_t *image, size_t size,
                        struct found *out)
 {
-    while (size - out->valid >= RECORD_HEAD) {
+    for (size_t step; (step = record_at(image, size, out->valid)) > 0; out->valid += step) {
         const uint8_t *head = image + out->valid;
-        size_t payload = pbft_get_u32(head);
-        if (payload > size - out->valid - RECORD_HEAD) break;
-        if (pbft_get_u64(head + 16) != checksum(head, head + RECORD_HEAD, payload)) break;
-        struct pbft_span items = {head + RECORD_HEAD, payload}, frame;
+        struct pbft_span items = {head + RECORD_HEAD, step - RECORD_HEAD}, frame;
         size_t at = 0;
         while (pbft_wire_next_item(items, &at, &frame))
             note_frame(sim, node, pbft_get_u32(head + 4), frame, out);
-        out->valid += RECORD_HEAD + payload;
     }
 }
 
@@ -267,13 +308,22 @@ static bool is_there(const struct node *node, const struct found *found,
     return map_find(&found->statements, &key) != NULL;
 }
 
-void disk_crash(struct sim *sim, struct node *node)
+static size_t crash_image(struct sim *sim, const struct disk *d, enum sim_harm harm, uint8_t *image)
+{
+    if (harm != SIM_HARM_POWER && harm != SIM_HARM_TORN) return tear(sim, d, image);
+    size_t kept = d->synced;
+    if (harm == SIM_HARM_TORN) kept += sim_random(sim, d->size - d->synced);
+    if (kept > 0) memcpy(image, d->image, kept);
+    return kept;
+}
+
+size_t disk_crash(struct sim *sim, struct node *node, enum sim_harm harm)
 {
     struct disk *d = disk_of(node->log);
-    if (node->mute) return; /* it has said nothing in this life */
+    if (node->mute) return 0; /* it has said nothing in this life */
     uint8_t *image = sim_alloc(d->size);
     struct found found = {.valid = 0};
-    size_t size = tear(sim, d, image);
+    size_t size = crash_image(sim, d, harm, image);
     read_image(sim, node, image, size, &found);
     if (found.valid < d->synced)
         sim_fail(sim, "FAULTS 2.40: replica %u lost %zu synced bytes", node->id,
@@ -287,5 +337,72 @@ void disk_crash(struct sim *sim, struct node *node)
                  (unsigned long long)pbft_get_u64(said->key.bytes + 16));
     }
     map_free(&found.statements);
-    free(image);
+    free(node->remains);
+    node->remains = image;
+    node->remains_size = size;
+    return d->size - found.valid;
+}
+
+/* ---- worse than a crash (FAULTS 2.43, 2.44) ---- */
+
+/* Where the records of an image begin, up to `max` of them. */
+static size_t index_records(const uint8_t *image, size_t size, size_t *starts, size_t max)
+{
+    size_t count = 0;
+    for (size_t at = 0, step; count < max && (step = record_at(image, size, at)) > 0; at += step)
+        starts[count++] = at;
+    return count;
+}
+
+/* A bit flips in a record that others follow. */
+static size_t rot(struct sim *sim, struct node *node, const size_t *starts, size_t count)
+{
+    if (count < 2) return 0;
+    size_t which = sim_random(sim, count - 1);
+    size_t length = starts[which + 1] - starts[which];
+    node->remains[starts[which] + sim_random(sim, length)] ^= (uint8_t)(1u << sim_random(sim, 8));
+    return 1;
+}
+
+/* The write of one record went to the place of an older one. */
+static size_t misdirect(struct sim *sim, struct node *node, const size_t *starts, size_t count)
+{
+    if (count < 3) return 0;
+    size_t to = sim_random(sim, count - 2), room = starts[to + 1] - starts[to];
+    size_t from = to + 1 + sim_random(sim, count - 2 - to);
+    size_t length = starts[from + 1] - starts[from];
+    memcpy(node->remains + starts[to], node->remains + starts[from], length < room ? length : room);
+    return length < room ? length : room;
+}
+
+static size_t swap_for_another(struct sim *sim, struct node *node)
+{
+    const struct node *other = &sim->nodes[(node->id + 1) % sim->n];
+    if (other->node == NULL) return 0;
+    const struct disk *d = disk_of(other->log);
+    free(node->remains);
+    node->remains = sim_alloc(d->synced);
+    node->remains_size = d->synced;
+    if (d->synced > 0) memcpy(node->remains, d->image, d->synced);
+    return d->synced;
+}
+
+size_t disk_harm(struct sim *sim, struct node *node, enum sim_harm harm)
+{
+    enum { RECORDS = 1024 };
+    size_t starts[RECORDS], size = node->remains_size;
+    size_t count = size == 0 ? 0 : index_records(node->remains, size, starts, RECORDS);
+    switch (harm) {
+    case SIM_HARM_CRASH:
+    case SIM_HARM_POWER:
+    case SIM_HARM_TORN: return 0;
+    case SIM_HARM_ROT: return rot(sim, node, starts, count);
+    case SIM_HARM_MISDIRECTED: return misdirect(sim, node, starts, count);
+    case SIM_HARM_WIPED: node->remains_size = 0; return size;
+    case SIM_HARM_ROLLED_BACK:
+        if (count > 0) node->remains_size = starts[sim_random(sim, count)];
+        return size - node->remains_size;
+    case SIM_HARM_FOREIGN: return swap_for_another(sim, node);
+    }
+    return 0;
 }

@@ -52,6 +52,8 @@ struct promise {
 struct node {
     struct pbft_node *node; /* NULL: killed */
     struct pbft_log *log;   /* fixture_disk.c, over the one in memory */
+    uint8_t *remains;       /* on its disk from an earlier life */
+    size_t remains_size;
     struct pbft_keypair keypair;
     struct pbft_node_hooks hooks; /* ours; calls `user` */
     const struct pbft_node_hooks *user;
@@ -79,7 +81,9 @@ struct node {
     /* reach */
     struct map answered, asked;
     uint64_t timeout_ns, retransmissions;
-    uint64_t heard; /* questions of clients and FETCHes, FAULTS 3.24 */
+    pbft_seq eased_at, left_at; /* PROTOCOL 23: h at the last look, executed at the last leaving */
+    uint64_t left;              /* views, at the last look */
+    uint64_t heard;             /* questions of clients and FETCHes, FAULTS 3.24 */
     bool transferring, storage_failed, window_full;
     bool clock_skewed, clock_jumped;
     uint64_t wished[64]; /* Byzantine: frames that its node wanted to send, by type */
@@ -232,8 +236,11 @@ void disk_break(struct pbft_log *log);
 /* Hand what was synced since the last call to note_synced(). */
 void disk_show_synced(struct pbft_log *log);
 /* The replica dies with what is on the disk now: all that it ever sent must be readable in what is
- * left, whatever became of the tail (FAULTS 3.6). */
-void disk_crash(struct sim *sim, struct node *node);
+ * left, whatever became of the tail (FAULTS 3.6). That is what its next life finds. Returns how
+ * many bytes were lost. */
+size_t disk_crash(struct sim *sim, struct node *node, enum sim_harm harm);
+/* While it is dead. Returns how many bytes were lost or are wrong. */
+size_t disk_harm(struct sim *sim, struct node *node, enum sim_harm harm);
 
 /* fixture_client.c */
 void client_start(struct sim *sim, uint32_t client);
@@ -282,6 +289,7 @@ void check_outbound(struct sim *sim, struct node *node, const struct pbft_peer *
 void check_promise(struct sim *sim, struct node *node, struct pbft_span commit);
 void check_view_change(struct sim *sim, struct node *node, struct pbft_span frame);
 void check_fetch(struct sim *sim, struct node *node, const struct pbft_fetch *what, bool begins);
+void check_back_off(struct sim *sim, struct node *node, const struct pbft_core_info *info);
 void check_limits(struct sim *sim, struct node *node);
 /* Places that a campaign must reach; counting only. */
 void reach(struct sim *sim, enum sim_reach place);

@@ -343,8 +343,10 @@ void nodes_connect(struct sim *sim)
 
 void nodes_free(struct sim *sim)
 {
-    for (uint32_t place = 0; place < 2 * sim->n; place++)
+    for (uint32_t place = 0; place < 2 * sim->n; place++) {
         stop_node(sim, &sim->nodes[place]);
+        free(sim->nodes[place].remains);
+    }
 }
 
 /* Everybody else, twins included. */
@@ -362,16 +364,40 @@ static void tell_others(struct sim *sim, pbft_id id, bool up)
     }
 }
 
-void sim_kill(struct sim *sim, pbft_id id)
+static size_t kill_node(struct sim *sim, pbft_id id, enum sim_harm harm)
 {
     struct node *n = &sim->nodes[id];
     sim_tell_fault(sim, "replica %u is killed", id);
     sim->acted[SIM_FAULT_CRASH]++;
-    if (n->node != NULL && sim_is_correct(sim, id)) disk_crash(sim, n);
+    size_t lost = 0;
+    if (n->node != NULL && sim_is_correct(sim, id)) lost = disk_crash(sim, n, harm);
     stop_node(sim, n);
     tell_others(sim, id, false);
     for (uint32_t client = 0; client < sim->o.clients; client++)
         client_disconnected(sim, client, id);
+    return lost;
+}
+
+void sim_kill(struct sim *sim, pbft_id id)
+{
+    (void)kill_node(sim, id, SIM_HARM_CRASH);
+}
+
+size_t sim_kill_harming(struct sim *sim, pbft_id id, enum sim_harm harm)
+{
+    static const char *const texts[] = {"torn or not",
+                                        "without what was not synced",
+                                        "torn",
+                                        "rotten",
+                                        "with a write in the wrong place",
+                                        "wiped",
+                                        "rolled back",
+                                        "as another replica's"};
+    struct node *n = &sim->nodes[id];
+    PBFT_ASSERT(n->node != NULL && sim_is_correct(sim, id) && !n->mute);
+    size_t lost = kill_node(sim, id, harm);
+    sim_tell_fault(sim, "the disk of replica %u comes back %s", id, texts[harm]);
+    return harm <= SIM_HARM_TORN ? lost : disk_harm(sim, n, harm);
 }
 
 void sim_restart_mute(struct sim *sim, pbft_id id)

@@ -8,8 +8,18 @@
 
 #define KEPT_MAX (sizeof((struct stage *)0)->kept / sizeof(struct pbft_frame *))
 
-/* X(NUMBER, "title"). Missing: 36 (sockets and descriptors: live tests), 40, 42 and 43 (what is on
- * a disk: they come with the vote log's files). */
+/* X(NUMBER, "title"). What is not here, or not whole, and why:
+ *
+ *  36  slow-loris, descriptors: sockets, time-outs of connections and rlimits are the runtime's and
+ *      the operating system's; there is none of them under the node. Live tests.
+ *  40  power loss of all replicas at once: in memory durability every restart is amnesia (PROTOCOL
+ *      29), so that nobody would be left to vote; and the directory that must be synced with its
+ *      file: the disk here is one array of bytes. Both need a log that is read again.
+ *  42  no room for pages or snapshots: the state is in memory. The log's disk is played.
+ *  43  that a record is found to be rotten, or misplaced, by whoever reads it: nobody reads in
+ *  44  memory durability. Played is that a replica stays mute whatever its disk holds, also when
+ *      that is readable, older, or another's. A cloned disk that two machines use at once is a twin
+ *      (pbft-twins, and drawn worlds). */
 #define ROWS(X)                                                                                    \
     X(1, "the primary equivocates")                                                                \
     X(2, "a sequence number skipped, or beyond the window")                                        \
@@ -49,8 +59,11 @@
     X(37, "clocks that are wrong and jump")                                                        \
     X(38, "a replica is killed and comes back mute")                                               \
     X(39, "a replica is killed in its checkpoint")                                                 \
+    X(40, "the power fails before a sync")                                                         \
     X(41, "a sync fails")                                                                          \
-    X(44, "a wiped disk under an old key")                                                         \
+    X(42, "the disk is full")                                                                      \
+    X(43, "a disk torn, rotten or written in the wrong place")                                     \
+    X(44, "a wiped, older or foreign disk under an old key")                                       \
     X(45, "slow disks")                                                                            \
     X(46, "another format version")                                                                \
     X(47, "a view change during a state transfer")

@@ -1,5 +1,5 @@
-/* FAULTS 2.20 to 2.24, 2.39, 2.44, 2.47: checkpoints, state transfer, and what a restart forgets.
- */
+/* FAULTS 2.20 to 2.24, 2.38 to 2.40, 2.43, 2.44, 2.47: checkpoints, state transfer, and what a
+ * restart finds and forgets. */
 #include "tests/sim/scenario.h"
 
 #include <string.h>
@@ -193,7 +193,34 @@ static void die_anywhere(struct stage *s)
                "the mute replica does not follow");
 }
 
-/* 2.44: what comes back without its votes is shown its own old ones, and never votes again. */
+/* 2.40: the power of one replica fails while its disk is behind with syncs. Nothing that it ever
+ * said may have been in what is gone (FAULTS 3.6, checked when it dies). */
+static bool is_behind(struct sim *sim, void *context)
+{
+    return sim_disk_unsynced(sim, *(const pbft_id *)context) > 0;
+}
+
+static void power_fails(struct stage *s)
+{
+    pbft_id victim = (pbft_id)sim_random(s->sim, s->n);
+    sim_slow_disk(s->sim, victim, (1 + sim_random(s->sim, 40)) * SIM_MS);
+    stage_load(s, 60);
+    stage_run_for(s, 1 + sim_random(s->sim, 120));
+    stage_must(s, sim_run_until(s->sim, is_behind, &victim, STAGE_ENOUGH), "nothing to lose");
+    if (!sim_ok(s->sim)) return;
+    if (sim_kill_harming(s->sim, victim, SIM_HARM_POWER) > 0) s->injected++;
+    stage_run_for(s, 1 + sim_random(s->sim, 900));
+    sim_slow_disk(s->sim, victim, 0);
+    sim_restart_mute(s->sim, victim);
+    stage_wait(s);
+    struct sim_at_least there = {.who = pbft_signers_of(victim),
+                                 .executed = sim_executed_last(s->sim) / 2};
+    stage_must(s, sim_run_until(s->sim, sim_reached, &there, STAGE_ENOUGH),
+               "the mute replica does not follow");
+}
+
+/* 2.43, 2.44: what comes back on a disk that is not what it wrote is shown its own old votes, and
+ * never votes again, whatever it finds there. */
 static bool remember_own(struct sim *sim, const struct sim_packet *p, void *context)
 {
     struct stage *s = context;
@@ -214,12 +241,20 @@ static bool votes_of_two(struct sim *sim, const struct sim_packet *p, void *cont
     return true;
 }
 
-static void wiped(struct stage *s)
+static void comes_back_on(struct stage *s, enum sim_harm harm)
 {
     sim_set_filter(s->sim, remember_own, s);
     stage_load(s, 20);
     stage_wait(s);
-    sim_kill(s->sim, 2);
+    pbft_id victim = 2;
+    if (harm == SIM_HARM_TORN) { /* there must be a tail */
+        stage_load(s, 20);
+        stage_must(s, sim_run_until(s->sim, is_behind, &victim, STAGE_ENOUGH), "no tail");
+    }
+    if (!sim_ok(s->sim)) return;
+    size_t harmed = sim_kill_harming(s->sim, victim, harm);
+    stage_must(s, harmed > 0, "nothing on its disk was harmed");
+    s->injected++;
     stage_run_for(s, 300);
     sim_restart_mute(s->sim, 2);
     sim_set_filter(s->sim, votes_of_two, s);
@@ -227,6 +262,22 @@ static void wiped(struct stage *s)
         stage_inject(s, 0, 2, pbft_frame_retain(s->kept[i]), true);
     stage_load(s, 40);
     stage_wait(s);
+    struct sim_at_least there = {.who = pbft_signers_of(victim),
+                                 .executed = sim_executed_last(s->sim) / 2};
+    stage_must(s, sim_run_until(s->sim, sim_reached, &there, STAGE_ENOUGH),
+               "the mute replica does not follow");
+}
+
+static void damaged(struct stage *s)
+{
+    static const enum sim_harm harms[] = {SIM_HARM_TORN, SIM_HARM_ROT, SIM_HARM_MISDIRECTED};
+    comes_back_on(s, harms[sim_random(s->sim, 3)]);
+}
+
+static void wiped(struct stage *s)
+{
+    static const enum sim_harm harms[] = {SIM_HARM_WIPED, SIM_HARM_ROLLED_BACK, SIM_HARM_FOREIGN};
+    comes_back_on(s, harms[sim_random(s->sim, 3)]);
 }
 
 /* 2.47: without the laggard there is no quorum once the primary is dead. */
@@ -257,6 +308,8 @@ const struct stage_row stage_rows_state[] = {
     {.name = "2.24", .byzantine = 2, .play = mixed_votes},
     {.name = "2.38", .play = die_anywhere},
     {.name = "2.39", .play = die_in_checkpoint},
+    {.name = "2.40", .play = power_fails},
+    {.name = "2.43", .play = damaged},
     {.name = "2.44", .play = wiped},
     {.name = "2.47", .play = view_change_in_transfer},
     {0},

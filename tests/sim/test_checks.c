@@ -254,3 +254,48 @@ Test(checks, a_vote_after_the_disk_failed)
     pbft_frame_release(frame);
     rings(sim, "FAULTS 2.41");
 }
+
+/* ---- PROTOCOL 23 ---- */
+
+#define K 8u /* of sim_defaults() */
+
+static void waits(struct sim *sim, uint64_t times, uint64_t over, uint64_t leaves, pbft_seq stable)
+{
+    struct node *node = &sim->nodes[1];
+    struct pbft_core_info info = sim_info(sim, 1).core;
+    info.view_timeout_ns = times * sim->o.params.view_timeout_ns / over;
+    info.view_changes = node->left + leaves;
+    info.stable = node->eased_at + stable;
+    info.executed = node->left_at;
+    check_back_off(sim, node, &info);
+    node->timeout_ns = info.view_timeout_ns;
+}
+
+Test(checks, time_outs_that_double_and_ease)
+{
+    struct sim *sim = sound(5);
+    waits(sim, 2, 1, 1, 0);
+    waits(sim, 4, 1, 1, 0);
+    waits(sim, 4, 1, 0, 0);
+    waits(sim, 2, 1, 0, K);
+    waits(sim, 1, 1, 0, K);
+    waits(sim, 1, 1, 0, K);
+    cr_expect(sim_ok(sim), "%s", sim_failure(sim));
+    sim_free(sim);
+}
+
+Test(checks, time_outs_that_do_not)
+{
+    /* times, over, views left, sequence numbers that h moved by; after a first doubling */
+    static const uint64_t wrong[][4] = {
+        {1, 2, 0, 0}, {100, 1, 1, 0}, {1, 1, 0, 0}, {2, 1, 0, K},
+        {4, 1, 0, 0}, {8, 1, 1, 0},   {2, 1, 1, 0}, {1, 1, 1, 0},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct sim *sim = sound(1);
+        waits(sim, 2, 1, 1, 0);
+        cr_expect(sim_ok(sim), "%s", sim_failure(sim));
+        waits(sim, wrong[i][0], wrong[i][1], wrong[i][2], wrong[i][3]);
+        rings(sim, "PROTOCOL 23");
+    }
+}
