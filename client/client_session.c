@@ -199,8 +199,10 @@ static void feed(struct pbft_client *c, struct client_session *s, uint64_t now)
 {
     if (s->waiting.count == 0) return;
     /* One that may be retired soon is not worth a first attempt. Not much earlier: what it leaves
-     * behind counts against sessions_per_client until it is retired. */
-    bool idle = now - s->used_ns > c->config.cluster.params.session_idle_ns / 4 * 3;
+     * behind counts against sessions_per_client until it is retired. Where that is 1, the next one
+     * would be refused: then it is kept until it is gone. */
+    const struct pbft_params *p = &c->config.cluster.params;
+    bool idle = p->sessions_per_client > 1 && now - s->used_ns > p->session_idle_ns / 4 * 3;
     bool free = pbft_match_outstanding(s->m) == 0;
     if (s->expired && !free) return;
     if ((s->expired || idle) && free) (void)client_new_session(c, s);

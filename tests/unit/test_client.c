@@ -238,7 +238,7 @@ static void path_of(const struct fake *f, const char *name, char out[128])
     (void)snprintf(out, 128, "%s/%s", f->dir, name);
 }
 
-static struct fake *fake_new(void)
+static struct fake *fake_of(const struct pbft_params *params)
 {
     char error[256];
     char path[128];
@@ -249,7 +249,7 @@ static struct fake *fake_new(void)
     struct pbft_keypair client;
     cr_assert_eq(pbft_keypair_generate(&client), PBFT_STATUS_OK);
     struct pbft_cluster *c = &f->config.cluster;
-    c->params = pbft_params_default(N);
+    c->params = *params;
     (void)strcpy(c->service, "echo");
     for (pbft_id id = 0; id < N; id++) {
         cr_assert_eq(pbft_keypair_generate(&f->keys[id]), PBFT_STATUS_OK);
@@ -286,6 +286,12 @@ static struct fake *fake_new(void)
     path_of(f, "client.conf", path);
     cr_assert_eq(pbft_client_config_save(&own, path, error), PBFT_STATUS_OK, "%s", error);
     return f;
+}
+
+static struct fake *fake_new(void)
+{
+    struct pbft_params params = pbft_params_default(N);
+    return fake_of(&params);
 }
 
 static void fake_start(struct fake *f)
@@ -792,6 +798,27 @@ Test(client, an_expired_session_is_replaced_and_the_operation_sent_again)
     cr_assert_eq(atomic_load(&f->executed), 2u);
     pbft_client_close(client);
     fake_free(f);
+}
+
+/* One that may be retired soon is replaced, unless a key may have no second one (PROTOCOL 8): the
+ * old one is still open then, and another is refused. */
+Test(client, an_idle_session_is_replaced_where_two_may_be_open)
+{
+    for (uint32_t most = 1; most <= 2; most++) {
+        struct pbft_params params = pbft_params_default(N);
+        params.sessions_per_client = most;
+        params.session_idle_ns = SECOND;
+        struct fake *f = fake_of(&params);
+        fake_start(f);
+        struct pbft_client *client = open_client(f, 1);
+        expect_call(client, "a", "re:a");
+        (void)nanosleep(&(struct timespec){0, 900000000}, NULL);
+        expect_call(client, "b", "re:b");
+        unsigned used[16];
+        cr_expect_eq(sessions_seen(f, used, 2), most);
+        pbft_client_close(client);
+        fake_free(f);
+    }
 }
 
 Test(client, opening_refuses_what_cannot_work)
