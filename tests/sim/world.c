@@ -107,6 +107,20 @@ static void give_time(struct world *w, const struct action *a)
     wait_for(w, fault, 8 * timeout);
 }
 
+/* What an end of phase 1 would take away before it has acted: a clock that nobody has proposed by
+ * since, a disk that nothing was written to. */
+static void let_happen(struct world *w, enum sim_fault fault)
+{
+    if (!sim_ok(w->sim) || !world_configured(&w->plan, fault) || sim_acted(w->sim, fault) > 0)
+        return;
+    pbft_signers all = pbft_everyone(w->sim->n);
+    for (pbft_id id = 0; id < w->sim->n; id++)
+        if (w->sim->nodes[id].isolated) sim_isolate(w->sim, id, false);
+    sim_block(w->sim, all, all, false);
+    load_all(w, 2);
+    wait_for(w, fault, 8 * w->plan.o.params.view_timeout_ns);
+}
+
 static void safety_phase(struct world *w)
 {
     const struct world_plan *plan = &w->plan;
@@ -119,6 +133,8 @@ static void safety_phase(struct world *w)
     }
     step_until(w, plan->end_ns);
     force_turns(w);
+    let_happen(w, SIM_FAULT_CLOCK_JUMP);
+    let_happen(w, SIM_FAULT_BROKEN_DISK);
 }
 
 /* ---- phase 2 ---- */
