@@ -19,14 +19,8 @@ workers=${WORKERS:-2}
 # The parent's job server is not ours to use.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
-shopt -s nullglob
-patches=()
-for patch in tests/mutants/*.patch; do
-    [[ $# -eq 0 ]] && patches+=("$patch")
-    for word in "$@"; do
-        [[ $(basename "$patch" .patch) == *"$word"* ]] && { patches+=("$patch"); break; }
-    done
-done
+. scripts/mutants-common.sh
+choose_patches "$@"
 if [[ -n ${SHARD:-} ]]; then
     shard=()
     for ((i = ${SHARD%/*}; i < ${#patches[@]}; i += ${SHARD#*/})); do shard+=("${patches[i]}"); done
@@ -42,19 +36,6 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-
-# copy_tree FOLDER: sources, and the release build with its time stamps, so that only what a patch
-# touches is compiled again (all paths in the build are relative).
-copy_tree() {
-    mkdir -p "$1/build"
-    git ls-files -z --cached --others --exclude-standard |
-        while IFS= read -r -d '' file; do [[ -e $file ]] && printf '%s\0' "$file"; done |
-        tar -cf - --null -T - | tar -xf - -C "$1"
-    local part
-    for part in obj lib tests; do
-        [[ -d build/$part ]] && cp -a "build/$part" "$1/build/"
-    done
-}
 
 suites_of() {
     local named
@@ -89,7 +70,7 @@ try_patch() {
     name=$(basename "$1" .patch)
     dir=$work/$name
     mkdir -p "$dir"
-    copy_tree "$dir"
+    copy_tree "$dir" obj lib tests
     if ! (cd "$dir" && patch -p1 --fuzz=0 --force --silent --no-backup-if-mismatch <"$root/$patch") >"$dir.out" 2>&1; then
         echo "BAD $name the patch no longer applies" >"$work/$name.result"
         rm -rf "$dir"
@@ -116,7 +97,7 @@ try_patch() {
 # Without a patch everything must pass, or every mutant would count as caught.
 baseline=$work/.baseline
 mkdir -p "$baseline"
-copy_tree "$baseline"
+copy_tree "$baseline" obj lib tests
 needed=$(for patch in "${patches[@]}"; do suites_of "$patch"; done | tr ' ' '\n' | sort -u)
 for suite in $needed; do
     read -r verdict detail < <(run_suite "$baseline" "$suite")

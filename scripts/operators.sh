@@ -21,6 +21,7 @@ files=("$@")
 [[ ${#files[@]} -gt 0 ]] || mapfile -t files < <(ls pbft/*.c | grep -v panic.c)
 make=${MAKE:-make}
 unset MAKEFLAGS MFLAGS MAKELEVEL
+. scripts/mutants-common.sh
 # Suites of unit tests that have nothing to do with the core, and are slow.
 unit_filter=${UNIT_FILTER:-'@(wire*|quorum*|votes*|pending*|session*|params*|certificate*|core*|new_view*|node*|door*|types*|evidence*|apply*)/*'}
 
@@ -59,11 +60,7 @@ killed() {
 # worker K: every jobs-th drawn place, from the K-th on, in a tree of its own.
 worker() {
     local k=$1 dir=$work/tree$1 number=0 by object
-    mkdir -p "$dir/build"
-    git ls-files -z --cached --others --exclude-standard |
-        while IFS= read -r -d '' file; do [[ -e $file ]] && printf '%s\0' "$file"; done |
-        tar -cf - --null -T - | tar -xf - -C "$dir"
-    for part in obj lib tests bin; do [[ -d build/$part ]] && cp -a "build/$part" "$dir/build/"; done
+    copy_tree "$dir" obj lib tests bin
     while IFS=$'\t' read -r file line column length replacement name; do
         number=$((number + 1))
         [[ $((number % jobs)) -eq $k ]] || continue

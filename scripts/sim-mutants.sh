@@ -17,32 +17,13 @@ make=${MAKE:-make}
 seeds=${SEEDS:-1000} row_seeds=${ROW_SEEDS:-10} workers=${WORKERS:-2} least=${LEAST:-0}
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
-shopt -s nullglob
-patches=()
-for patch in tests/mutants/*.patch; do
-    [[ $# -eq 0 ]] && patches+=("$patch")
-    for word in "$@"; do
-        [[ $(basename "$patch" .patch) == *"$word"* ]] && { patches+=("$patch"); break; }
-    done
-done
+. scripts/mutants-common.sh
+choose_patches "$@"
 [[ ${#patches[@]} -gt 0 ]] || { echo "sim-mutants.sh: no patch matches '$*'" >&2; exit 2; }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
-
-# copy_tree FOLDER: sources, and the release build with its time stamps, so that only what a patch
-# touches is compiled again.
-copy_tree() {
-    mkdir -p "$1/build"
-    git ls-files -z --cached --others --exclude-standard |
-        while IFS= read -r -d '' file; do [[ -e $file ]] && printf '%s\0' "$file"; done |
-        tar -cf - --null -T - | tar -xf - -C "$1"
-    local part
-    for part in obj lib bin; do
-        [[ -d build/$part ]] && cp -a "build/$part" "$1/build/"
-    done
-}
 
 # simulate TREE: prints "seed<TAB>check" of the first failure, or nothing.
 simulate() {
@@ -85,7 +66,7 @@ noticed() {
 # worker K: every workers-th patch, in a tree of its own.
 worker() {
     local k=$1 tree=$work/tree$1 number patch name result
-    copy_tree "$tree"
+    copy_tree "$tree" obj lib bin
     for ((number = k; number < ${#patches[@]}; number += workers)); do
         patch=${patches[number]}
         name=$(basename "$patch" .patch)
@@ -93,7 +74,7 @@ worker() {
         then
             echo "sim-mutants.sh: $name no longer applies" >&2
             echo "$name" >>"$work/broken"
-            rm -rf "$tree"; copy_tree "$tree"
+            rm -rf "$tree"; copy_tree "$tree" obj lib bin
             continue
         fi
         if "$make" -C "$tree" -j1 MUTANT=1 WERROR=0 build/bin/pbft-sim >"$tree/build.log" 2>&1; then

@@ -12,23 +12,14 @@ make=${MAKE:-make}
 unset MAKEFLAGS MFLAGS MAKELEVEL
 agreement='(quorum|slot|new_view|view_change|install|certificate|votes|normal|checkpoint|evidence)'
 
-shopt -s nullglob
-patches=()
-for patch in tests/mutants/*.patch; do
-    if [[ $# -eq 0 ]] && grep -qE "^--- a/pbft/$agreement\.c" "$patch"; then patches+=("$patch"); fi
-    for word in "$@"; do
-        [[ $(basename "$patch" .patch) == *"$word"* ]] && { patches+=("$patch"); break; }
-    done
-done
+. scripts/mutants-common.sh
+choose_patches "$@"
+if [[ $# -eq 0 ]]; then mapfile -t patches < <(grep -lE "^--- a/pbft/$agreement\.c" "${patches[@]}"); fi
 [[ ${#patches[@]} -gt 0 ]] || { echo "twins-mutants.sh: no patch matches '$*'" >&2; exit 2; }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-git ls-files -z --cached --others --exclude-standard |
-    while IFS= read -r -d '' file; do [[ -e $file ]] && printf '%s\0' "$file"; done |
-    tar -cf - --null -T - | tar -xf - -C "$work"
-mkdir -p "$work/build"
-for part in obj lib; do [[ -d build/$part ]] && cp -a "build/$part" "$work/build/"; done
+copy_tree "$work" obj lib
 cd "$work" || exit
 twins=build/tests/pbft-twins
 "$make" -j2 MUTANT=1 "$twins" >build.log 2>&1 || { tail build.log >&2; exit 1; }

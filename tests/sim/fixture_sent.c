@@ -5,36 +5,13 @@
 
 #include "crypto/hash.h"
 #include "pbft/quorum.h"
+#include "tests/sim/statement.h"
 
 bool own_statement(const struct sim *sim, pbft_id id, struct pbft_span frame,
                    struct pbft_claim *claim)
 {
-    if (pbft_wire_peek(frame, claim) != PBFT_OK) return false;
-    switch ((enum pbft_type)claim->type) {
-    case PBFT_PRE_PREPARE:
-    case PBFT_HEADER: /* the same signature */
-        claim->type = PBFT_PRE_PREPARE;
-        return pbft_primary(sim->n, claim->view) == id;
-    case PBFT_PREPARE:
-    case PBFT_COMMIT:
-    case PBFT_CHECKPOINT:
-    case PBFT_VIEW_CHANGE: return claim->sender == id;
-    case PBFT_NEW_VIEW: return pbft_primary(sim->n, claim->view) == id;
-    case PBFT_REQUEST:
-    case PBFT_STATUS_MSG:
-    case PBFT_FETCH:
-    case PBFT_BATCH:
-    case PBFT_PAGE:
-    case PBFT_CERTIFICATE:
-    case PBFT_REPLY:
-    case PBFT_QUERY:
-    case PBFT_QUERY_REPLY:
-    case PBFT_BUSY:
-    case PBFT_RESULT_FETCH:
-    case PBFT_ADMIN:
-    case PBFT_ADMIN_REPLY: break;
-    }
-    return false;
+    pbft_id signer;
+    return sim_statement(sim->n, frame, claim, &signer) && signer == id;
 }
 
 void statement_content(const struct pbft_claim *claim, struct pbft_span frame,

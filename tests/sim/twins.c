@@ -189,7 +189,7 @@ static bool shielded(const struct twins *w, const struct instance *to,
 {
     struct pbft_claim claim;
     pbft_id signer;
-    return !to->correct && twins_check_statement(w, pbft_frame_span(frame), &claim, &signer) &&
+    return !to->correct && sim_statement(w->o.n, pbft_frame_span(frame), &claim, &signer) &&
            signer == to->id;
 }
 

@@ -67,38 +67,6 @@ static const struct note *note_find(const struct twins *w, uint64_t a, uint64_t 
     return NULL;
 }
 
-bool twins_check_statement(const struct twins *w, struct pbft_span frame, struct pbft_claim *claim,
-                           pbft_id *signer)
-{
-    if (pbft_wire_peek(frame, claim) != PBFT_OK) return false;
-    switch ((enum pbft_type)claim->type) {
-    case PBFT_HEADER: /* the same signature */
-        claim->type = PBFT_PRE_PREPARE;
-        *signer = pbft_primary(w->o.n, claim->view);
-        return true;
-    case PBFT_PRE_PREPARE:
-    case PBFT_NEW_VIEW: *signer = pbft_primary(w->o.n, claim->view); return true;
-    case PBFT_PREPARE:
-    case PBFT_COMMIT:
-    case PBFT_CHECKPOINT:
-    case PBFT_VIEW_CHANGE: *signer = claim->sender; return true;
-    case PBFT_REQUEST:
-    case PBFT_STATUS_MSG:
-    case PBFT_FETCH:
-    case PBFT_BATCH:
-    case PBFT_PAGE:
-    case PBFT_CERTIFICATE:
-    case PBFT_REPLY:
-    case PBFT_QUERY:
-    case PBFT_QUERY_REPLY:
-    case PBFT_BUSY:
-    case PBFT_RESULT_FETCH:
-    case PBFT_ADMIN:
-    case PBFT_ADMIN_REPLY: break;
-    }
-    return false;
-}
-
 /* What may not differ between two frames of equal (signer, type, view, seq). */
 static struct pbft_digest content_of(const struct pbft_claim *claim, struct pbft_span frame)
 {
@@ -142,7 +110,7 @@ void twins_check_sent(struct instance *i, struct pbft_frame *frame)
     struct twins *w = i->world;
     struct pbft_claim c;
     pbft_id signer;
-    if (!twins_check_statement(w, pbft_frame_span(frame), &c, &signer) || signer != i->id) return;
+    if (!sim_statement(w->o.n, pbft_frame_span(frame), &c, &signer) || signer != i->id) return;
     struct pbft_digest content = content_of(&c, pbft_frame_span(frame));
     bool fresh;
     struct note *said = note(w, key_of(NOTE_SAID, c.type, signer, c.view), c.seq, &fresh);
@@ -162,7 +130,7 @@ void twins_check_shown(struct twins *w, const struct pbft_frame *frame)
 {
     struct pbft_claim c;
     pbft_id signer;
-    if (!twins_check_statement(w, pbft_frame_span(frame), &c, &signer) ||
+    if (!sim_statement(w->o.n, pbft_frame_span(frame), &c, &signer) ||
         !pbft_signers_has(w->o.twins, signer))
         return;
     if (c.type == PBFT_COMMIT) note_commit(w, &c, signer);

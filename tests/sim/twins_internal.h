@@ -6,6 +6,7 @@
 
 #include "replica/node.h"
 #include "replica/pool.h"
+#include "tests/sim/statement.h"
 #include "tests/sim/twins.h"
 
 #define CLIENTS      2u
@@ -80,9 +81,6 @@ void twins_check_free(struct twins *w);
 void twins_check_effects(struct instance *i, const struct pbft_effects *effects);
 void twins_check_sent(struct instance *i, struct pbft_frame *frame);
 void twins_check_state(struct instance *i);
-/* Does this frame state something that its key is bound by, and whose? */
-bool twins_check_statement(const struct twins *w, struct pbft_span frame, struct pbft_claim *claim,
-                           pbft_id *signer);
 /* A correct replica is shown this frame. */
 void twins_check_shown(struct twins *w, const struct pbft_frame *frame);
 /* Every correct replica has executed everything that was ever asked for. */

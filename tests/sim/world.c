@@ -89,6 +89,18 @@ static void wait_for(struct world *w, enum sim_fault fault, uint64_t ns)
         run_for(w, 5 * SIM_MS);
 }
 
+static void return_all(struct world *w)
+{
+    for (pbft_id id = 0; id < w->sim->n; id++)
+        if (w->sim->nodes[id].isolated) sim_isolate(w->sim, id, false);
+}
+
+static void join_all(struct world *w)
+{
+    pbft_signers all = pbft_everyone(w->sim->n);
+    sim_block(w->sim, all, all, false);
+}
+
 /* A window does not close before its fault has acted: if a moment more is not enough, other faults
  * that keep everybody silent have to go. */
 static void give_time(struct world *w, const struct action *a)
@@ -98,11 +110,8 @@ static void give_time(struct world *w, const struct action *a)
     if (fault == SIM_FAULT_COUNT || !world_configured(&w->plan, fault)) return;
     wait_for(w, fault, 2 * timeout);
     if (!sim_ok(w->sim) || sim_acted(w->sim, fault) > 0) return;
-    pbft_signers all = pbft_everyone(w->sim->n);
-    for (pbft_id id = 0; id < w->sim->n; id++)
-        if (w->sim->nodes[id].isolated) sim_isolate(w->sim, id, false);
-    if (fault == SIM_FAULT_SLOW_DISK || fault == SIM_FAULT_SLOW_LINK)
-        sim_block(w->sim, all, all, false);
+    return_all(w);
+    if (fault == SIM_FAULT_SLOW_DISK || fault == SIM_FAULT_SLOW_LINK) join_all(w);
     load_all(w, 1);
     wait_for(w, fault, 8 * timeout);
 }
@@ -113,10 +122,8 @@ static void let_happen(struct world *w, enum sim_fault fault)
 {
     if (!sim_ok(w->sim) || !world_configured(&w->plan, fault) || sim_acted(w->sim, fault) > 0)
         return;
-    pbft_signers all = pbft_everyone(w->sim->n);
-    for (pbft_id id = 0; id < w->sim->n; id++)
-        if (w->sim->nodes[id].isolated) sim_isolate(w->sim, id, false);
-    sim_block(w->sim, all, all, false);
+    return_all(w);
+    join_all(w);
     load_all(w, 2);
     wait_for(w, fault, 8 * w->plan.o.params.view_timeout_ns);
 }
