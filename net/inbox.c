@@ -9,6 +9,8 @@
 #include <time.h>
 
 #define PAUSE_LOOK (2 * MILLISECOND)
+/* Then clients wait for the next poll: no vote waits for more than this and one frame. */
+#define CLIENT_BYTES_PER_POLL 1048576u
 
 uint64_t net_now(void)
 {
@@ -32,10 +34,10 @@ void pbft_net_wake(struct pbft_net *net)
     (void)pthread_mutex_unlock(&net->lock);
 }
 
-static struct connection *ring_take(struct pbft_net *net)
+static struct connection *ring_take(struct pbft_net *net, bool clients_too)
 {
-    unsigned turn = net->turn ^ 1u;
-    if (net->ready[turn].first == NULL) turn ^= 1u;
+    unsigned turn = clients_too ? net->turn ^ 1u : 0;
+    if (clients_too && net->ready[turn].first == NULL) turn ^= 1u;
     struct connection *c = net->ready[turn].first;
     net->turn = turn;
     if (c == NULL) return NULL;
@@ -86,10 +88,14 @@ static bool tell(struct connection *c, struct pbft_net_event *event)
 static size_t gather(struct pbft_net *net, struct pbft_net_event *events, size_t max)
 {
     size_t count = 0;
+    uint64_t client_bytes = 0;
     while (count < max) {
-        struct connection *c = ring_take(net);
+        struct connection *c = ring_take(net, client_bytes < CLIENT_BYTES_PER_POLL);
         if (c == NULL) break;
-        if (tell(c, &events[count])) count++;
+        if (!tell(c, &events[count])) continue;
+        const struct pbft_net_event *e = &events[count++];
+        if (e->kind == PBFT_NET_FRAME && e->peer.kind == PBFT_PEER_CLIENT)
+            client_bytes += e->frame->size;
     }
     return count;
 }

@@ -518,6 +518,52 @@ Test(net, a_flood_does_not_hide_the_others)
     net_world_free(&w);
 }
 
+/* A client's large frames end a poll for clients, not for replicas: a vote waits for one of them at
+ * most, however many clients send. */
+Test(net, large_frames_of_clients_do_not_hide_votes)
+{
+    struct net_world w;
+    struct pbft_net_event events[16];
+    struct pbft_net_stats stats;
+    struct pbft_peer up;
+    struct pbft_net *clients[3];
+    net_world_make(&w, 1);
+    struct pbft_net *server = replica(&w, 1);
+    struct pbft_net *low = replica(&w, 0);
+    net_dial_port(low, 1, pbft_net_peer_port(server));
+    expect_up(low, &up);
+    for (unsigned i = 0; i < 3; i++)
+        clients[i] = client_of(&w, &w.clients[i % 2], 1, server, NULL);
+    for (unsigned i = 0; i < 4; i++)
+        expect_up(server, NULL);
+    for (unsigned i = 0; i < 8; i++)
+        send_new(&w, low, &up, 100, 9, true);
+    pbft_net_flush(low);
+    for (unsigned i = 0; i < 3; i++) {
+        expect_up(clients[i], &up);
+        send_new(&w, clients[i], &up, 1100000, i, true);
+        pbft_net_flush(clients[i]);
+    }
+    do { /* all is there before the first is taken */
+        pbft_net_stats(server, &stats);
+    } while (stats.frames_in < 11);
+    size_t count = pbft_net_poll(server, 0, events, 16);
+    unsigned large = 0;
+    for (size_t i = 0; i < count; i++) {
+        large += events[i].frame->size > 100;
+        pbft_frame_release(events[i].frame);
+    }
+    cr_assert_eq(large, 1, "%u", large);
+    cr_assert_eq(count, 9, "%zu", count);
+    cr_assert_eq(pbft_net_poll(server, WAIT, events, 16), 1, "the next one's turn");
+    pbft_frame_release(events[0].frame);
+    for (unsigned i = 0; i < 3; i++)
+        pbft_net_close(clients[i]);
+    pbft_net_close(low);
+    pbft_net_close(server);
+    net_world_free(&w);
+}
+
 static void *wake_later(void *argument)
 {
     struct timespec pause = {0, 30 * 1000 * 1000};
