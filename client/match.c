@@ -9,9 +9,11 @@
 
 #include <string.h>
 
-#define BACKOFF_MAX      8u  /* times retry_ns */
-#define FETCH_DIVISOR    8u  /* a body that is late is asked for after retry_ns / 8 */
-#define REQUEST_IN_BATCH 16u /* what a proposal puts around its only request */
+#define BACKOFF_MAX      8u /* times retry_ns */
+#define INTRODUCE_BYTES  65536u
+#define LARGE_BYTES      1048576u /* for each of them, retry_ns more */
+#define FETCH_DIVISOR    8u       /* a body that is late is asked for after retry_ns / 8 */
+#define REQUEST_IN_BATCH 16u      /* what a proposal puts around its only request */
 
 _Static_assert(_Alignof(struct match_exchange) <= _Alignof(max_align_t), "caller's memory");
 
@@ -282,13 +284,23 @@ static void count_wrong(struct pbft_match *m, struct match_exchange *e, pbft_id 
     m->stats.wrong_replies[from]++;
 }
 
-static pbft_signers audience(const struct pbft_match *m)
+static pbft_signers audience(const struct pbft_match *m, uint32_t size)
 {
     pbft_id primary = pbft_primary(m->n, m->view);
     pbft_signers everyone = pbft_everyone(m->n);
     if (!pbft_signers_has(m->connected, primary)) return everyone;
-    /* Who has not heard of this session would answer all connections of our key (PROTOCOL 4). */
+    /* Who has not heard of this session would answer all connections of our key (PROTOCOL 4): that
+     * costs less than a large request would. */
+    if (size > INTRODUCE_BYTES) return pbft_signers_of(primary);
     return pbft_signers_of(primary) | (everyone & ~m->introduced);
+}
+
+/* Until a request goes to all replicas. A large one costs n times as much there, and when many do
+ * that at once their answers take longer still: it waits in proportion. */
+static uint64_t patience(const struct pbft_match *m, uint32_t size)
+{
+    uint64_t times = 1u + size / LARGE_BYTES;
+    return (times < BACKOFF_MAX ? times : BACKOFF_MAX) * m->config.retry_ns;
 }
 
 /* The next place, if it is free. The request is encoded, signed, stored and sent. */
@@ -314,13 +326,13 @@ bool match_request_start(struct pbft_match *m, uint64_t now_ns, struct pbft_span
     e->state = EXCHANGE_ACTIVE;
     e->number = m->next_t++;
     e->frame = frame;
-    e->interval_ns = m->config.retry_ns;
+    e->interval_ns = patience(m, frame->size);
     e->retry_at_ns = now_ns + e->interval_ns;
     e->deadline_ns = UINT64_MAX;
     pbft_digest_request(&e->digest, pbft_wire_signed_body(pbft_frame_span(frame)));
     m->live++;
     m->held++;
-    pbft_signers to = audience(m);
+    pbft_signers to = audience(m, frame->size);
     m->introduced |= to & m->connected;
     match_send(m, to, frame);
     *out = e;
@@ -494,7 +506,9 @@ static void request_tick(struct pbft_match *m, struct match_exchange *e, uint64_
     }
     if (e->retry_at_ns > now_ns) return;
     e->busy = 0;
-    if (e->interval_ns < BACKOFF_MAX * m->config.retry_ns) e->interval_ns *= 2;
+    e->interval_ns *= 2;
+    if (e->interval_ns > BACKOFF_MAX * m->config.retry_ns)
+        e->interval_ns = BACKOFF_MAX * m->config.retry_ns;
     e->retry_at_ns = now_ns + e->interval_ns;
     m->stats.retransmissions++;
     m->introduced |= m->connected;

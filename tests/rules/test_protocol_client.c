@@ -22,11 +22,11 @@ struct client {
     size_t body_size;
 };
 
-static struct client *client_new(uint32_t n, uint32_t window)
+static struct client *client_with(const struct pbft_params *params, uint32_t window)
 {
     struct client *c = calloc(1, sizeof *c);
     cr_assert_not_null(c);
-    c->t = net_new(n);
+    c->t = net_new_with(params);
     struct pbft_match_config config = {.cluster = &c->t->cluster,
                                        .signer = &pbft_signer_fast,
                                        .keypair = &c->t->client_keys[0],
@@ -41,6 +41,12 @@ static struct client *client_new(uint32_t n, uint32_t window)
     c->door = pbft_door_new(&door);
     c->now = 1000 * MS;
     return c;
+}
+
+static struct client *client_new(uint32_t n, uint32_t window)
+{
+    struct pbft_params params = net_params(n);
+    return client_with(&params, window);
 }
 
 static void drop_sends(struct client *c)
@@ -98,6 +104,17 @@ static enum pbft_verdict submit(struct client *c, struct pbft_digest *request)
     if (verdict == PBFT_OK && request != NULL)
         pbft_digest_request(request, pbft_wire_signed_body(pbft_frame_span(c->sends[0].frame)));
     return verdict;
+}
+
+static void submit_large(struct client *c, uint32_t size)
+{
+    static uint8_t ops[4u << 20];
+    cr_assert_leq(size + 4, sizeof ops);
+    pbft_put_u32(ops, size);
+    struct pbft_match_out out;
+    cr_assert_eq(pbft_match_submit(c->m, c->now, 0, 7, (struct pbft_span){ops, size + 4}, 1, &out),
+                 PBFT_OK);
+    take(c, &out);
 }
 
 static uint64_t read_fast(struct client *c)
@@ -432,5 +449,47 @@ Test(protocol, r34_a_wrong_body_is_refused_at_the_door)
     cr_assert_eq(pbft_door_open_client(c->door, &peer, pbft_frame_span(frame), &opened),
                  PBFT_DROP_DIGEST);
     pbft_frame_release(frame);
+    client_free(c);
+}
+
+/* ---- PROTOCOL 22 ---- */
+
+static struct client *client_of_large_batches(void)
+{
+    struct pbft_params params = net_params(4);
+    params.batch_max_bytes = 4u << 20;
+    struct client *c = client_with(&params, 4);
+    for (unsigned i = 0; i < 4; i++) {
+        struct pbft_match_out out;
+        pbft_match_connected(c->m, c->now, (pbft_id)i, &out);
+        take(c, &out);
+    }
+    return c;
+}
+
+/* What is large goes to the primary alone, even of a session that others have not heard of, and to
+ * everybody only after a time in proportion. Else many that send much at once make each other's
+ * answers late, and then send all of it three times more. */
+Test(protocol, r22_large_requests_are_patient)
+{
+    struct client *c = client_of_large_batches();
+    submit_large(c, 100000);
+    cr_assert_eq(told(c, PBFT_REQUEST), NET_BIT(0));
+    cr_assert_eq(submit(c, NULL), PBFT_OK);
+    cr_assert_eq(told(c, PBFT_REQUEST), pbft_everyone(4), "a small one introduces the session");
+    tick(c, RETRY / MS);
+    cr_assert_eq(told(c, PBFT_REQUEST), pbft_everyone(4), "less than 1 MiB waits like any other");
+    cr_assert_eq(c->send_count, 2u);
+    client_free(c);
+
+    c = client_of_large_batches();
+    submit_large(c, 3500000);
+    static const unsigned waits[] = {4, 8, 8}; /* time-outs */
+    for (unsigned i = 0; i < sizeof waits / sizeof waits[0]; i++) {
+        tick(c, waits[i] * (RETRY / MS) - 1);
+        cr_assert_eq(told(c, PBFT_REQUEST), 0u, "%u: too early", i);
+        tick(c, 1);
+        cr_assert_eq(told(c, PBFT_REQUEST), pbft_everyone(4), "%u", i);
+    }
     client_free(c);
 }
