@@ -420,8 +420,10 @@ void sim_restart_mute(struct sim *sim, pbft_id id)
 void sim_set_clock_offset(struct sim *sim, pbft_id id, int64_t offset_ns)
 {
     sim_tell_fault(sim, "the clock of replica %u is %+.3f s off", id, (double)offset_ns / 1e9);
-    sim->nodes[id].clock_jumped = true;
-    sim->nodes[id].clock_offset_ns = offset_ns;
+    for (uint32_t place = id; place < 2 * sim->n; place += sim->n) { /* a twin is one machine */
+        sim->nodes[place].clock_jumped = true;
+        sim->nodes[place].clock_offset_ns = offset_ns;
+    }
 }
 
 void sim_break_log(struct sim *sim, pbft_id id)
