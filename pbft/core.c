@@ -136,6 +136,7 @@ struct pbft_core *pbft_core_init(void *memory, const struct pbft_core_config *co
     c->next_seq = 1;
     c->stable_root = config->genesis_root;
     c->oldest_seen = PBFT_PENDING_NONE;
+    forward_refill(c);
     c->view_timer_ns = c->request_timer_ns = c->lag_since_ns = NEVER;
     config->functions.digest_null(&c->null_digest);
     pbft_pending_init(&c->pending, &c->p, config->client_count, c->pending.requests,
@@ -302,12 +303,14 @@ static enum pbft_verdict on_tick(struct pbft_core *c)
     forward_waiting(c);
     propose_ready(c);
     if (c->now_ns - c->status_last_ns >= status_interval(c)) {
+        forward_refill(c);
         /* What was there at the last STATUS and still is may not have reached the primary. */
         if (c->pending.oldest != PBFT_PENDING_NONE && c->oldest_seen == c->pending.oldest)
             forward_oldest(c);
         c->oldest_seen = c->pending.oldest;
         send_status(c, everyone_else(c));
         c->status_last_ns = c->now_ns;
+        forward_waiting(c);
     }
     return PBFT_OK;
 }

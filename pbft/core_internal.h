@@ -153,6 +153,7 @@ struct peer {
     pbft_seq stable;
     pbft_seq executed;
     uint64_t answered_ns;     /* when a STATUS of its was last answered */
+    uint64_t hurried_ns;      /* when we last heeded what it waits for */
     uint64_t view_resent_ns;  /* when we last resent VIEW-CHANGE or NEW-VIEW to it */
     pbft_seq high_checkpoint; /* its highest CHECKPOINT above h+L (PROTOCOL 24) */
     struct pbft_digest high_root;
@@ -215,6 +216,7 @@ struct pbft_core {
 
     struct pbft_pending pending;
     uint32_t forwards_left;    /* in this step */
+    int64_t forward_bytes;     /* until the next STATUS; the last one may go below 0 */
     uint64_t request_timer_ns; /* NEVER: not running */
 
     struct peer *peers;
@@ -306,7 +308,8 @@ void request_timer_update(struct pbft_core *c, bool restart);
 void forward_waiting(struct pbft_core *c);
 bool forward_unfinished(const struct pbft_core *c);  /* there is more: the next step is due */
 void forward_again(struct pbft_core *c, uint32_t i); /* its client repeats it */
-void forward_oldest(struct pbft_core *c);            /* it may not have got there */
+void forward_refill(struct pbft_core *c);
+void forward_oldest(struct pbft_core *c); /* it may not have got there */
 
 /* checkpoint.c */
 enum pbft_verdict on_checkpoint(struct pbft_core *c, const struct pbft_event *event);

@@ -73,6 +73,8 @@ void pbft_pending_init(struct pbft_pending *t, const struct pbft_params *p, uint
     t->capacity = pbft_pending_capacity(p, client_count);
     t->bucket_mask = pbft_pending_buckets(t->capacity) - 1;
     t->ring_tail = t->oldest = t->newest = NONE;
+    for (uint32_t by = 0; by < PBFT_REPLICAS_MAX; by++)
+        t->urgent[by] = NONE;
     t->queue_head = t->queue_tail = NONE;
     memset(rooms, 0, (size_t)client_count * p->n * sizeof *rooms);
     for (uint32_t i = 0; i <= t->bucket_mask; i++)
@@ -301,6 +303,8 @@ static void forget(struct pbft_pending *t, uint32_t i)
     struct pbft_pending_client *c = &t->clients[r->client];
     window_leave(t, i);
     room_leave(t, r);
+    for (uint32_t by = 0; by < t->n; by++)
+        if (t->urgent[by] == i) t->urgent[by] = NONE;
     uint32_t *link = bucket_of(t, key_of(r), r->session, r->t);
     while (*link != i)
         link = &t->requests[*link].hash_next;
@@ -351,8 +355,43 @@ bool pbft_pending_done(struct pbft_pending *t, uint32_t client, uint64_t session
     return was_oldest;
 }
 
+void pbft_pending_hurry(struct pbft_pending *t, uint32_t by, uint32_t client, uint64_t session,
+                        uint64_t txn)
+{
+    PBFT_ASSERT(by < t->n);
+    t->urgent[by] = NONE;
+    if (client >= t->client_count) return;
+    for (uint32_t i = t->clients[client].head; i != NONE; i = t->requests[i].client_next)
+        if (t->requests[i].session == session && t->requests[i].t == txn) t->urgent[by] = i;
+}
+
+static uint32_t take(struct pbft_pending *t, uint32_t i)
+{
+    t->requests[i].state = PBFT_PENDING_PROPOSED;
+    t->clients[t->requests[i].client].waiting--;
+    t->waiting--;
+    return i;
+}
+
+/* What a replica waits for, each replica's in turn. Its client stays in the ring, which forgets
+ * clients by itself. */
+static uint32_t take_urgent(struct pbft_pending *t, size_t max_bytes)
+{
+    for (uint32_t k = 0; k < t->n; k++) {
+        uint32_t by = (t->urgent_turn + k) % t->n, i = t->urgent[by];
+        if (i == NONE || t->requests[i].frame->size > max_bytes) continue;
+        t->urgent[by] = NONE;
+        if (t->requests[i].state != PBFT_PENDING_WAITING) continue;
+        t->urgent_turn = (by + 1) % t->n;
+        return take(t, i);
+    }
+    return NONE;
+}
+
 uint32_t pbft_pending_take(struct pbft_pending *t, size_t max_bytes)
 {
+    uint32_t urgent = take_urgent(t, max_bytes);
+    if (urgent != NONE) return urgent;
     while (t->ring_tail != NONE) {
         uint32_t turn = t->clients[t->ring_tail].ring_next;
         struct pbft_pending_client *c = &t->clients[turn];
@@ -363,11 +402,8 @@ uint32_t pbft_pending_take(struct pbft_pending *t, size_t max_bytes)
         uint32_t i = c->head;
         while (t->requests[i].state != PBFT_PENDING_WAITING)
             i = t->requests[i].client_next;
-        struct pbft_pending_request *r = &t->requests[i];
-        if (r->frame->size > max_bytes) return NONE;
-        r->state = PBFT_PENDING_PROPOSED;
-        c->waiting--;
-        t->waiting--;
+        if (t->requests[i].frame->size > max_bytes) return NONE;
+        (void)take(t, i);
         if (c->waiting == 0)
             ring_remove_turn(t);
         else

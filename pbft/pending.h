@@ -59,7 +59,9 @@ struct pbft_pending {
     uint32_t client_count, n, quota, room, window;
     uint64_t window_bytes;
     uint32_t ring_tail; /* last client of the ring; its ring_next is whose turn it is */
-    uint32_t queue_head, queue_tail; /* clients with something to forward */
+    uint32_t queue_head, queue_tail;    /* clients with something to forward */
+    uint32_t urgent[PBFT_REPLICAS_MAX]; /* what each replica waits for, or NONE */
+    uint32_t urgent_turn;
     uint32_t oldest, newest;
 };
 
@@ -98,8 +100,12 @@ uint32_t pbft_pending_find(const struct pbft_pending *t, const struct pbft_frame
  * request was among them. */
 bool pbft_pending_done(struct pbft_pending *t, uint32_t client, uint64_t session, uint64_t txn,
                        uint64_t low);
-/* Next waiting request, round robin, marked as proposed; PBFT_PENDING_NONE if there is none that
- * fits into max_bytes. */
+/* Replica `by` waits for this request, and for none that it named before: if it is here, it is
+ * taken before others, once. For anything that is not here: nothing. */
+void pbft_pending_hurry(struct pbft_pending *t, uint32_t by, uint32_t client, uint64_t session,
+                        uint64_t txn);
+/* Next waiting request, what is urgent and then round robin, marked as proposed; PBFT_PENDING_NONE
+ * if there is none that fits into max_bytes. */
 uint32_t pbft_pending_take(struct pbft_pending *t, size_t max_bytes);
 /* Undo pbft_pending_take(). */
 void pbft_pending_put_back(struct pbft_pending *t, uint32_t index);

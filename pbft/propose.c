@@ -7,6 +7,10 @@
 #define LEAF_BYTES             (PBFT_DIGEST_BYTES + PBFT_SIGNATURE_BYTES)
 #define PROPOSAL_HEAD_BYTES    12u /* time u64, count u32 */
 #define PRE_PREPARE_HEAD_BYTES (PBFT_WIRE_HEADER_BYTES + 48u + PBFT_SIGNATURE_BYTES)
+/* Of batch_max_bytes, from one STATUS to the next. */
+#define FORWARD_SHARES    4u
+#define FORWARD_BYTES_MIN 65536
+#define PADDING_DEPTH     16u /* empty proposals in flight */
 
 /* A timed effect has fallen due (PROTOCOL 12). */
 bool timed_due(const struct pbft_core *c)
@@ -23,7 +27,8 @@ static bool timed_overdue(const struct pbft_core *c)
 
 void request_timer_update(struct pbft_core *c, bool restart)
 {
-    bool wanted = c->active && !c->mute && (c->pending.count > 0 || timed_overdue(c));
+    bool wanted =
+        c->active && !c->mute && !is_primary(c) && (c->pending.count > 0 || timed_overdue(c));
     if (!wanted)
         c->request_timer_ns = NEVER;
     else if (restart || c->request_timer_ns == NEVER)
@@ -37,16 +42,31 @@ static bool forwards(const struct pbft_core *c)
     return c->active && !c->mute && !is_primary(c);
 }
 
+/* Bytes, too: a backlog of large requests would keep the primary reading, and votes waiting behind
+ * them. Within a time-out it is at most two batches and what follows the last of their bytes. */
+void forward_refill(struct pbft_core *c)
+{
+    int64_t share = c->p.batch_max_bytes / FORWARD_SHARES;
+    if (share < FORWARD_BYTES_MIN) share = FORWARD_BYTES_MIN;
+    c->forward_bytes = c->forward_bytes < 0 ? c->forward_bytes + share : share;
+}
+
+static bool may_forward(const struct pbft_core *c)
+{
+    return forwards(c) && c->forward_bytes > 0;
+}
+
 static void forward(struct pbft_core *c, uint32_t i)
 {
     struct pbft_pending_request *r = &c->pending.requests[i];
     r->forwarded_ns = c->now_ns;
+    c->forward_bytes -= r->frame->size;
     send_frame(c, pbft_signers_of(pbft_primary(c->n, c->view)), 0, r->frame);
 }
 
 void forward_waiting(struct pbft_core *c)
 {
-    for (; forwards(c) && c->forwards_left > 0; c->forwards_left--) {
+    for (; may_forward(c) && c->forwards_left > 0; c->forwards_left--) {
         uint32_t i = pbft_pending_forward(&c->pending);
         if (i == PBFT_PENDING_NONE) return;
         forward(c, i);
@@ -55,19 +75,19 @@ void forward_waiting(struct pbft_core *c)
 
 bool forward_unfinished(const struct pbft_core *c)
 {
-    return forwards(c) && c->pending.queue_head != PBFT_PENDING_NONE;
+    return may_forward(c) && c->pending.queue_head != PBFT_PENDING_NONE;
 }
 
 void forward_again(struct pbft_core *c, uint32_t i)
 {
     const struct pbft_pending_request *r = &c->pending.requests[i];
-    if (forwards(c) && r->forwarded && c->now_ns - r->forwarded_ns >= status_interval(c))
+    if (may_forward(c) && r->forwarded && c->now_ns - r->forwarded_ns >= status_interval(c))
         forward(c, i);
 }
 
 void forward_oldest(struct pbft_core *c)
 {
-    if (forwards(c)) forward(c, c->pending.oldest);
+    if (may_forward(c)) forward(c, c->pending.oldest);
 }
 
 /* Take requests for one batch; returns how many, and the proposal's size. */
@@ -153,11 +173,19 @@ static bool propose_one(struct pbft_core *c)
     return true;
 }
 
-/* Natural batching (PROTOCOL 13): no delay, at most pipeline_depth in flight. */
+/* Natural batching (PROTOCOL 13): no delay, at most pipeline_depth in flight. While the memory for
+ * proposals is used up requests wait for the checkpoint, and the way there is not walked step by
+ * step. */
+static bool pipeline_open(struct pbft_core *c)
+{
+    if (c->next_seq > c->h + c->p.window) return false;
+    return c->next_seq <= c->committed + c->p.pipeline_depth ||
+           (c->next_seq <= c->committed + PADDING_DEPTH && must_pad(c, body_room(c)));
+}
+
 void propose_ready(struct pbft_core *c)
 {
     if (!c->active || c->mute || !is_primary(c)) return;
-    while (c->next_seq <= c->h + c->p.window && c->next_seq <= c->committed + c->p.pipeline_depth &&
-           (c->pending.waiting > 0 || (timed_due(c) && c->timed_seq == 0)))
+    while ((c->pending.waiting > 0 || (timed_due(c) && c->timed_seq == 0)) && pipeline_open(c))
         if (!propose_one(c)) break;
 }

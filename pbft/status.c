@@ -57,6 +57,8 @@ void send_status(struct pbft_core *c, pbft_signers to)
     for (pbft_id id = 0; id < c->n; id++)
         if (c->vcs[id].frame != NULL && c->vcs[id].view == c->view)
             s->view_changes |= pbft_signers_of(id);
+    if (!pbft_core_oldest_request(c, &s->waits_client, &s->waits_session, &s->waits_t))
+        s->waits_client = PBFT_STATUS_NONE;
     s->count = (uint16_t)fill_bitmaps(c, have, prepared, committed);
     size_t bytes = (s->count + 7u) / 8u;
     s->have_proposal = (struct pbft_span){have, bytes};
@@ -168,6 +170,20 @@ static void push_certificates(struct pbft_core *c, pbft_id to, const struct pbft
     }
 }
 
+/* The primary goes round its clients, a backup's timer watches what is oldest there: a backlog that
+ * takes longer than a time-out would change views without a fault. What a replica waits for comes
+ * next, not more often than honest ones ask (PROTOCOL 21, 22). */
+static void hurry(struct pbft_core *c, pbft_id from, const struct pbft_status_msg *m)
+{
+    struct peer *peer = &c->peers[from];
+    if (!c->active || !is_primary(c) || m->view != c->view) return;
+    if (peer->hurried_ns != 0 &&
+        c->now_ns - peer->hurried_ns < c->p.view_timeout_ns / ANSWERS_PER_TIMEOUT)
+        return;
+    peer->hurried_ns = c->now_ns;
+    pbft_pending_hurry(&c->pending, from, m->waits_client, m->waits_session, m->waits_t);
+}
+
 enum pbft_verdict on_status(struct pbft_core *c, const struct pbft_event *event)
 {
     const struct pbft_status_msg *m = &event->message.msg->status;
@@ -183,6 +199,7 @@ enum pbft_verdict on_status(struct pbft_core *c, const struct pbft_event *event)
     peer->view = m->view;
     peer->executed = m->executed;
     peer->stable = m->stable;
+    hurry(c, from, m);
 
     /* A flood of STATUS is not answered by a flood (FAULTS 3.24). */
     uint64_t least_ns = c->p.view_timeout_ns / ANSWERS_PER_TIMEOUT;

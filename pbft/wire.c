@@ -302,6 +302,11 @@ static void status(struct pbft_io *io, struct pbft_status_msg *m)
     pbft_io_u8(io, "flags", &m->flags);
     pbft_io_require(io, (m->flags & ~PBFT_STATUS_FLAGS) == 0, PBFT_DROP_MALFORMED);
     pbft_io_signers(io, "view_changes", &m->view_changes);
+    pbft_io_u32(io, "waits_client", &m->waits_client);
+    pbft_io_u64(io, "waits_session", &m->waits_session);
+    pbft_io_u64(io, "waits_t", &m->waits_t);
+    bool none = m->waits_client == PBFT_STATUS_NONE;
+    pbft_io_require(io, !none || (m->waits_session == 0 && m->waits_t == 0), PBFT_DROP_MALFORMED);
     pbft_io_u16(io, "count", &m->count);
     if (io->mode == PBFT_IO_READ)
         pbft_io_require(io, m->count <= io->params->window, PBFT_DROP_SIZE);

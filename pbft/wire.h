@@ -145,6 +145,7 @@ struct pbft_new_view {
 #define PBFT_STATUS_VIEW_CHANGING 1u /* `view` is pending: VIEW-CHANGE sent, NEW-VIEW awaited */
 #define PBFT_STATUS_MUTE          2u /* PROTOCOL 29 */
 #define PBFT_STATUS_FLAGS         3u
+#define PBFT_STATUS_NONE          UINT32_MAX /* in waits_client; session and t are 0 then */
 
 struct pbft_status_msg {
     pbft_view view;
@@ -152,7 +153,10 @@ struct pbft_status_msg {
     pbft_seq executed;
     uint64_t counter; /* increases with every STATUS of a connection's life */
     uint8_t flags;
-    pbft_signers view_changes;      /* whose VIEW-CHANGE for `view` is held */
+    pbft_signers view_changes; /* whose VIEW-CHANGE for `view` is held */
+    /* The request that its timer watches: the primary proposes it next (PROTOCOL 21). */
+    uint32_t waits_client; /* index in the cluster file; PBFT_STATUS_NONE: it watches none */
+    uint64_t waits_session, waits_t;
     uint16_t count;                 /* bits in each bitmap; bit i is seq executed+1+i */
     struct pbft_span have_proposal; /* (count+7)/8 bytes each; surplus bits 0 */
     struct pbft_span prepared;

@@ -36,7 +36,7 @@ static const struct layout layouts[] = {
         {.least_bytes = 116, .seq = 8, .digest = 16, .sender = 48, .signature = AT_END},
     [PBFT_VIEW_CHANGE] = {.least_bytes = 136, .view = 8, .sender = 16, .signature = AT_END},
     [PBFT_NEW_VIEW] = {.least_bytes = 104, .view = 8, .sender = 16, .signature = AT_END},
-    [PBFT_STATUS_MSG] = {.least_bytes = 51, .view = 8},
+    [PBFT_STATUS_MSG] = {.least_bytes = 71, .view = 8},
     [PBFT_FETCH] = {.least_bytes = 57, .digest = 9, .view = 41, .seq = 49},
     [PBFT_BATCH] = {.least_bytes = 20},
     [PBFT_PAGE] = {.least_bytes = 8},

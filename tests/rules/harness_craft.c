@@ -91,7 +91,7 @@ static void sign_votes(struct net *t, uint8_t type, pbft_view view, pbft_seq seq
 struct pbft_frame *net_request(struct net *t, uint32_t client, uint64_t session, uint64_t number,
                                const char *op)
 {
-    uint8_t item[256];
+    uint8_t item[1u << 15];
     size_t size = strlen(op);
     cr_assert_lt(size, sizeof item - 4);
     pbft_put_u32(item, (uint32_t)size);

@@ -181,6 +181,11 @@ void mutator_alter_status(struct mutator *m, struct pbft_status_msg *s)
     if (mutator_chance(m, 300)) s->executed = mutator_number(m, s->executed);
     if (mutator_chance(m, 100)) s->flags ^= (uint8_t)(1u << mutator_roll(m, 2));
     if (mutator_chance(m, 300)) s->view_changes = mutator_roll(m, UINT64_MAX) & pbft_everyone(m->n);
+    if (mutator_chance(m, 300)) {
+        s->waits_client = (uint32_t)mutator_roll(m, 8);
+        s->waits_session = mutator_number(m, s->waits_session);
+        s->waits_t = mutator_number(m, s->waits_t);
+    }
     if (mutator_chance(m, 10)) s->counter = mutator_number(m, s->counter);
 }
 

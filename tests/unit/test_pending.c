@@ -507,3 +507,26 @@ Test(pending, like_the_model)
     }
     close_table(t);
 }
+
+/* What a replica waits for is taken once and before others; what ended is nobody's wish any more,
+ * whatever takes its place. */
+Test(pending, what_replicas_wait_for_comes_first)
+{
+    struct table *t = open_table(QUOTA);
+    for (uint64_t n = 1; n <= 4; n++)
+        cr_assert_eq(add(t, 0, 1, n), PBFT_OK);
+    pbft_pending_hurry(&t->p, 2, 0, 1, 4);
+    pbft_pending_hurry(&t->p, 3, 0, 1, 3);
+    pbft_pending_hurry(&t->p, 3, 0, 2, 1); /* unknown: nor the one before */
+    cr_assert_eq(take(t), 4u);
+    cr_assert_eq(take(t), 1u);
+    pbft_pending_hurry(&t->p, 1, 0, 1, 3);
+    cr_assert_not(pbft_pending_done(&t->p, 0, 1, 3, 0));
+    cr_assert_eq(add(t, 0, 1, 9), PBFT_OK); /* where 3 was */
+    cr_assert_eq(take(t), 2u, "the oldest, not what came after");
+    pbft_pending_hurry(&t->p, 1, 0, 1, 9);
+    cr_assert_eq(pbft_pending_take(&t->p, 100), NONE, "it waits for room like others");
+    cr_assert_eq(take(t), 9u);
+    cr_assert_eq(take(t), 0u);
+    close_table(t);
+}

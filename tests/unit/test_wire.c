@@ -280,8 +280,18 @@ Test(wire, status_bitmaps_are_minimal)
     pbft_put_u64(p + 41, UINT64_C(1) << 7); /* a replica that does not exist */
     expect(b, frame, PBFT_DROP_MALFORMED);
     pbft_put_u64(p + 41, 0);
-    pbft_put_u16(p + 49, 17); /* beyond the window */
+    pbft_put_u16(p + 69, 17); /* beyond the window */
     expect(b, frame, PBFT_DROP_SIZE);
+    pbft_put_u16(p + 69, 9);
+    expect(b, frame, PBFT_OK);
+    pbft_put_u32(p + 49, PBFT_STATUS_NONE); /* watches nothing, but its number is 1 */
+    pbft_put_u64(p + 61, 1);
+    expect(b, frame, PBFT_DROP_MALFORMED);
+    pbft_put_u64(p + 61, 0);
+    pbft_put_u64(p + 53, 1);
+    expect(b, frame, PBFT_DROP_MALFORMED);
+    pbft_put_u64(p + 53, 0);
+    expect(b, frame, PBFT_OK);
     m.status.prepared.size = 1;
     cr_assert_eq(pbft_wire_size(&m), 0, "a bitmap of another size is not encoded");
     bench_free(b);

@@ -178,7 +178,10 @@ static inline struct pbft_status_msg random_status(struct gen *g)
                                 .counter = next(g),
                                 .flags = (uint8_t)below(g, 4),
                                 .view_changes = next(g) & pbft_everyone(7),
+                                .waits_client =
+                                    next(g) % 4 == 0 ? PBFT_STATUS_NONE : (uint32_t)next(g),
                                 .count = (uint16_t)below(g, 17)};
+    if (s.waits_client != PBFT_STATUS_NONE) s.waits_session = next(g), s.waits_t = next(g);
     s.have_proposal = random_bits(g, s.count);
     s.prepared = random_bits(g, s.count);
     s.committed = random_bits(g, s.count);
