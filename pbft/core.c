@@ -266,6 +266,13 @@ uint64_t pbft_core_deadline(const struct pbft_core *c)
     return due;
 }
 
+static bool somebody_left(const struct pbft_core *c)
+{
+    for (pbft_id id = 0; id < c->n; id++)
+        if (c->vcs[id].frame != NULL && c->vcs[id].view > c->view) return true;
+    return false;
+}
+
 static void on_request_timer(struct pbft_core *c)
 {
     c->request_timer_ns = NEVER;
@@ -277,6 +284,12 @@ static void on_request_timer(struct pbft_core *c)
     /* q replicas are ahead of us, so we can not tell what the primary does; if it does nothing, f+1
      * others will leave and we join them (FAULTS 3.22, 4.17). */
     if (c->committed < c->h || c->transfer_seq != 0) {
+        request_timer_update(c, true);
+        return;
+    }
+    /* A primary that left by itself would only end its own view, in which the others go on waiting,
+     * under load when nobody blames it. Where somebody does, they may lack just its voice. */
+    if (is_primary(c) && !somebody_left(c)) {
         request_timer_update(c, true);
         return;
     }

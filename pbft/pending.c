@@ -132,6 +132,7 @@ static void ring_add(struct pbft_pending *t, uint32_t client)
     struct pbft_pending_client *c = &t->clients[client];
     if (c->in_ring) return;
     c->in_ring = true;
+    c->ahead = false;
     if (t->ring_tail == NONE) {
         c->ring_next = client;
     } else {
@@ -380,23 +381,29 @@ static uint32_t take_urgent(struct pbft_pending *t, size_t max_bytes)
     for (uint32_t k = 0; k < t->n; k++) {
         uint32_t by = (t->urgent_turn + k) % t->n, i = t->urgent[by];
         if (i == NONE || t->requests[i].frame->size > max_bytes) continue;
+        struct pbft_pending_client *c = &t->clients[t->requests[i].client];
+        if (c->ahead) continue; /* its turn comes first */
         t->urgent[by] = NONE;
         if (t->requests[i].state != PBFT_PENDING_WAITING) continue;
+        c->ahead = true;
         t->urgent_turn = (by + 1) % t->n;
         return take(t, i);
     }
     return NONE;
 }
 
-uint32_t pbft_pending_take(struct pbft_pending *t, size_t max_bytes)
+static uint32_t take_in_turn(struct pbft_pending *t, size_t max_bytes)
 {
-    uint32_t urgent = take_urgent(t, max_bytes);
-    if (urgent != NONE) return urgent;
     while (t->ring_tail != NONE) {
         uint32_t turn = t->clients[t->ring_tail].ring_next;
         struct pbft_pending_client *c = &t->clients[turn];
         if (c->waiting == 0) { /* its requests ended or were marked meanwhile */
             ring_remove_turn(t);
+            continue;
+        }
+        if (c->ahead) { /* it had this turn already */
+            c->ahead = false;
+            t->ring_tail = turn;
             continue;
         }
         uint32_t i = c->head;
@@ -411,6 +418,12 @@ uint32_t pbft_pending_take(struct pbft_pending *t, size_t max_bytes)
         return i;
     }
     return NONE;
+}
+
+uint32_t pbft_pending_take(struct pbft_pending *t, size_t max_bytes)
+{
+    uint32_t i = take_urgent(t, max_bytes);
+    return i != NONE ? i : take_in_turn(t, max_bytes);
 }
 
 void pbft_pending_put_back(struct pbft_pending *t, uint32_t index)

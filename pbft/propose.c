@@ -27,8 +27,7 @@ static bool timed_overdue(const struct pbft_core *c)
 
 void request_timer_update(struct pbft_core *c, bool restart)
 {
-    bool wanted =
-        c->active && !c->mute && !is_primary(c) && (c->pending.count > 0 || timed_overdue(c));
+    bool wanted = c->active && !c->mute && (c->pending.count > 0 || timed_overdue(c));
     if (!wanted)
         c->request_timer_ns = NEVER;
     else if (restart || c->request_timer_ns == NEVER)

@@ -45,6 +45,7 @@ static struct net *primary_with(unsigned requests)
 {
     struct pbft_params params = net_params(4);
     params.pipeline_depth = 1;
+    params.window = 32;
     struct net *t = net_new_with(&params);
     for (pbft_id id = 1; id < 4; id++)
         net_puppet(t, id);
@@ -55,13 +56,14 @@ static struct net *primary_with(unsigned requests)
     return t;
 }
 
-/* What backups' timers watch comes before the rest, each backup's in turn. */
+/* What backups' timers watch comes before the rest, each backup's in turn, and clients' turns go on
+ * between. */
 Test(protocol, r21_what_a_backup_waits_for_is_proposed_next)
 {
     struct net *t = primary_with(20);
     wait_for(t, 3, 1, 0, 17);
     wait_for(t, 1, 1, 0, 12);
-    static const uint64_t order[] = {12, 17, 2, 3};
+    static const uint64_t order[] = {12, 2, 17, 3, 4};
     for (unsigned i = 0; i < sizeof order / sizeof order[0]; i++) {
         commit(t);
         cr_assert_eq(proposed(t), order[i], "%u: %lu", i, proposed(t));
@@ -74,6 +76,8 @@ Test(protocol, r21_what_a_backup_waits_for_is_proposed_next)
     cr_assert_eq(proposed(t), 19u);
     net_run(t, 100);
     wait_for(t, 1, 3, 0, 15);
+    commit(t);
+    cr_assert_eq(proposed(t), 5u, "every second one is a client's turn");
     commit(t);
     cr_assert_eq(proposed(t), 18u, "2's turn: 1 had its own");
     net_free(t);
@@ -122,7 +126,8 @@ Test(protocol, r21_a_backlog_longer_than_a_time_out_changes_no_view)
 }
 
 /* A primary that gets nothing ordered leaves that to those who watch it: alone it would only end
- * its own view, in which the others still wait. */
+ * its own view, in which the others still wait. One that somebody has left may be the voice that
+ * these lack. */
 Test(protocol, r21_a_primary_does_not_time_itself_out)
 {
     struct net *t = net_solo(4, 0);
@@ -130,6 +135,11 @@ Test(protocol, r21_a_primary_does_not_time_itself_out)
     net_run(t, 5000);
     cr_assert_eq(t->nodes[0].sent[PBFT_VIEW_CHANGE], 0u);
     cr_assert(net_info(t, 0).view_active);
+    struct net_vc vc = {.view = 1, .sender = 3};
+    cr_assert_eq(net_deliver(t, 3, 0, net_view_change(t, &vc)), PBFT_OK);
+    cr_assert_eq(net_info(t, 0).view, 0u, "one is not enough to be joined at once");
+    net_run(t, 510);
+    cr_assert_eq(net_info(t, 0).view, 1u);
     net_free(t);
     t = net_solo(4, 1); /* the same as a backup */
     net_submit(t, 0, 1, 1, "unheard", NET_BIT(1));

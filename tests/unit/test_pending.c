@@ -508,22 +508,46 @@ Test(pending, like_the_model)
     close_table(t);
 }
 
-/* What a replica waits for is taken once and before others; what ended is nobody's wish any more,
- * whatever takes its place. */
-Test(pending, what_replicas_wait_for_comes_first)
+/* A client whose request was urgent has had its turn. */
+Test(pending, what_is_urgent_costs_a_turn)
 {
     struct table *t = open_table(QUOTA);
     for (uint64_t n = 1; n <= 4; n++)
         cr_assert_eq(add(t, 0, 1, n), PBFT_OK);
+    for (uint64_t n = 1; n <= 3; n++)
+        cr_assert_eq(add(t, 1, 1, n), PBFT_OK);
+    cr_assert_eq(add(t, 2, 1, 1), PBFT_OK);
+    pbft_pending_hurry(&t->p, 0, 0, 1, 3);
+    pbft_pending_hurry(&t->p, 1, 1, 1, 2);
+    pbft_pending_hurry(&t->p, 2, 0, 1, 4);
+    /* 0 and 1 at once, then 2's turn before anything else of theirs. */
+    static const uint64_t expected[] = {3, 102, 201, 4, 101, 1, 103, 2, 0};
+    for (unsigned i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+        uint64_t taken = take(t);
+        cr_assert_eq(taken, expected[i], "turn %u: %lu", i, taken);
+    }
+    close_table(t);
+}
+
+/* What a replica waits for is taken once and before others; what ended is nobody's wish any more,
+ * whatever takes its place. */
+Test(pending, what_replicas_wait_for_comes_first)
+{
+    struct table *t = open_table(8);
+    for (uint64_t n = 1; n <= 6; n++)
+        cr_assert_eq(add(t, 0, 1, n), PBFT_OK);
+    pbft_pending_hurry(&t->p, 0, 0, 1, 2);
     pbft_pending_hurry(&t->p, 2, 0, 1, 4);
     pbft_pending_hurry(&t->p, 3, 0, 1, 3);
     pbft_pending_hurry(&t->p, 3, 0, 2, 1); /* unknown: nor the one before */
+    cr_assert_eq(take(t), 2u);
+    cr_assert_eq(take(t), 1u, "a client's turn between");
     cr_assert_eq(take(t), 4u);
-    cr_assert_eq(take(t), 1u);
     pbft_pending_hurry(&t->p, 1, 0, 1, 3);
     cr_assert_not(pbft_pending_done(&t->p, 0, 1, 3, 0));
     cr_assert_eq(add(t, 0, 1, 9), PBFT_OK); /* where 3 was */
-    cr_assert_eq(take(t), 2u, "the oldest, not what came after");
+    cr_assert_eq(take(t), 5u);
+    cr_assert_eq(take(t), 6u, "not what came after, in its place");
     pbft_pending_hurry(&t->p, 1, 0, 1, 9);
     cr_assert_eq(pbft_pending_take(&t->p, 100), NONE, "it waits for room like others");
     cr_assert_eq(take(t), 9u);
