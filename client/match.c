@@ -284,22 +284,44 @@ static void count_wrong(struct pbft_match *m, struct match_exchange *e, pbft_id 
     m->stats.wrong_replies[from]++;
 }
 
+static void send_result_fetch(struct pbft_match *m, const struct match_exchange *e, pbft_signers to)
+{
+    struct pbft_msg msg;
+    memset(&msg, 0, sizeof msg);
+    msg.type = PBFT_RESULT_FETCH;
+    msg.epoch = m->config.cluster->epoch;
+    msg.result_fetch = (struct pbft_result_fetch){m->config.session, e->number};
+    struct pbft_frame *frame = match_encode(m, &msg);
+    match_send(m, to, frame);
+    pbft_frame_release(frame);
+}
+
 static pbft_signers audience(const struct pbft_match *m, uint32_t size)
 {
     pbft_id primary = pbft_primary(m->n, m->view);
     pbft_signers everyone = pbft_everyone(m->n);
     if (!pbft_signers_has(m->connected, primary)) return everyone;
-    /* Who has not heard of this session would answer all connections of our key (PROTOCOL 4): that
-     * costs less than a large request would. */
-    if (size > INTRODUCE_BYTES) return pbft_signers_of(primary);
+    /* Who has not heard of this session would answer all connections of our key (PROTOCOL 4). */
+    if (size > INTRODUCE_BYTES) return pbft_signers_of(primary); /* see introduce() */
     return pbft_signers_of(primary) | (everyone & ~m->introduced);
 }
 
+/* What is large does not go to others for the sake of an introduction: a question about it does,
+ * once it is executed. Before that they would answer that they know no such session. */
+static void introduce(struct pbft_match *m, const struct match_exchange *e)
+{
+    pbft_signers to = pbft_everyone(m->n) & ~m->introduced & m->connected;
+    if (e->frame->size <= INTRODUCE_BYTES || to == 0) return;
+    m->introduced |= to;
+    send_result_fetch(m, e, to);
+}
+
 /* Until a request goes to all replicas. A large one costs n times as much there, and when many do
- * that at once their answers take longer still: it waits in proportion. */
+ * that at once their answers take longer still: it waits in proportion. Not before the first
+ * answer, which tells who is primary. */
 static uint64_t patience(const struct pbft_match *m, uint32_t size)
 {
-    uint64_t times = 1u + size / LARGE_BYTES;
+    uint64_t times = m->opened ? 1u + size / LARGE_BYTES : 1u;
     return (times < BACKOFF_MAX ? times : BACKOFF_MAX) * m->config.retry_ns;
 }
 
@@ -383,6 +405,7 @@ static void request_finish(struct pbft_match *m, struct match_exchange *e,
     match_raise_floor(m, e);
     if (e->outcome == PBFT_OUTCOME_EXECUTED || e->outcome == PBFT_OUTCOME_INVALID)
         m->opened = true; /* both are outcomes of executing */
+    if (m->opened) introduce(m, e);
     if (e->state == EXCHANGE_ACTIVE) {
         struct pbft_match_completion *c = match_complete(m, e, PBFT_MATCH_ANSWER);
         c->outcome = e->outcome;
@@ -404,15 +427,7 @@ static void request_fetch(struct pbft_match *m, struct match_exchange *e, uint64
     e->asked = true;
     e->fetch_at_ns = now_ns + e->fetch_interval;
     if (e->fetch_interval < m->config.retry_ns) e->fetch_interval *= 2;
-    if (!match_next_source(m, e)) return;
-    struct pbft_msg msg;
-    memset(&msg, 0, sizeof msg);
-    msg.type = PBFT_RESULT_FETCH;
-    msg.epoch = m->config.cluster->epoch;
-    msg.result_fetch = (struct pbft_result_fetch){m->config.session, e->number};
-    struct pbft_frame *frame = match_encode(m, &msg);
-    match_send(m, pbft_signers_of(e->fetch_from), frame);
-    pbft_frame_release(frame);
+    if (match_next_source(m, e)) send_result_fetch(m, e, pbft_signers_of(e->fetch_from));
 }
 
 /* q agree: finished if the body is there, or if there is none to wait for. */
