@@ -312,6 +312,7 @@ static enum pbft_verdict on_tick(struct pbft_core *c)
         start_view_change(c, c->view + 1);
     }
     if (!c->active) try_new_view(c);
+    join_others(c);
     lag_check(c);
     forward_waiting(c);
     propose_ready(c);
@@ -322,6 +323,7 @@ static enum pbft_verdict on_tick(struct pbft_core *c)
             forward_oldest(c);
         c->oldest_seen = c->pending.oldest;
         send_status(c, everyone_else(c));
+        if (somebody_left(c)) hurry_own(c);
         c->status_last_ns = c->now_ns;
         forward_waiting(c);
     }

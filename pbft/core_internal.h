@@ -217,6 +217,7 @@ struct pbft_core {
     struct pbft_pending pending;
     uint32_t forwards_left;    /* in this step */
     int64_t forward_bytes;     /* until the next STATUS; the last one may go below 0 */
+    bool padding;              /* primary: the last proposal was empty, for want of memory */
     uint64_t request_timer_ns; /* NEVER: not running */
 
     struct peer *peers;
@@ -302,6 +303,7 @@ enum pbft_verdict try_pre_prepare(struct pbft_core *c, struct slot *s, pbft_view
 
 /* propose.c */
 void propose_ready(struct pbft_core *c);
+uint32_t in_flight_max(const struct pbft_core *c); /* proposals, of which some must be empty */
 bool timed_due(const struct pbft_core *c);
 void request_timer_update(struct pbft_core *c, bool restart);
 /* To the primary: whatever the windows have room for, FORWARDS_PER_STEP in a step. */
@@ -324,6 +326,7 @@ struct checkpoint *checkpoint_find(const struct pbft_core *c, pbft_seq seq);
 /* view_change.c */
 enum pbft_verdict on_view_change(struct pbft_core *c, const struct pbft_event *event);
 void start_view_change(struct pbft_core *c, pbft_view view);
+void join_others(struct pbft_core *c); /* again, if there was no memory for it */
 void view_change_release(struct view_change *v);
 
 /* install.c */
@@ -346,6 +349,7 @@ void future_release(struct pbft_core *c);
 enum pbft_verdict on_status(struct pbft_core *c, const struct pbft_event *event);
 enum pbft_verdict on_peer_up(struct pbft_core *c, const struct pbft_event *event);
 void send_status(struct pbft_core *c, pbft_signers to);
+void hurry_own(struct pbft_core *c);
 
 /* evidence.c */
 bool evidence_wanted(const struct pbft_core *c, uint8_t type, pbft_id culprit);

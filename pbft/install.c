@@ -44,6 +44,7 @@ static void install(struct pbft_core *c, struct pending_new_view *nv)
     c->view_fruitful = false;
     c->view_timer_ns = NEVER;
     c->timed_seq = 0;
+    c->padding = false;
     c->views_installed++;
     pbft_frame_retain(nv->frame);
     pbft_frame_release(c->new_view);

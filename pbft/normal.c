@@ -160,7 +160,7 @@ enum pbft_verdict try_pre_prepare(struct pbft_core *c, struct slot *s, pbft_view
     if (!body_fits(c, s->seq, frame->size)) return PBFT_DROP_QUOTA; /* STATUS brings it again */
     if (!time_acceptable(c, s, time_ns, digest)) {
         /* No honest primary is further ahead of us for long; others hold no memory of ours. */
-        if (s->seq > c->committed + c->p.pipeline_depth) return PBFT_DROP_TIME;
+        if (s->seq > c->committed + in_flight_max(c)) return PBFT_DROP_TIME;
         if (s->held.frame != NULL) {
             if (pbft_digest_equal(&s->held.digest, digest)) return PBFT_DROP_DUPLICATE;
             evidence_headers(c, view, s->seq, &s->held.digest, s->held.signature.bytes, digest,

@@ -132,7 +132,6 @@ static void ring_add(struct pbft_pending *t, uint32_t client)
     struct pbft_pending_client *c = &t->clients[client];
     if (c->in_ring) return;
     c->in_ring = true;
-    c->ahead = false;
     if (t->ring_tail == NONE) {
         c->ring_next = client;
     } else {
@@ -366,64 +365,54 @@ void pbft_pending_hurry(struct pbft_pending *t, uint32_t by, uint32_t client, ui
         if (t->requests[i].session == session && t->requests[i].t == txn) t->urgent[by] = i;
 }
 
-static uint32_t take(struct pbft_pending *t, uint32_t i)
-{
-    t->requests[i].state = PBFT_PENDING_PROPOSED;
-    t->clients[t->requests[i].client].waiting--;
-    t->waiting--;
-    return i;
-}
-
-/* What a replica waits for, each replica's in turn. Its client stays in the ring, which forgets
- * clients by itself. */
-static uint32_t take_urgent(struct pbft_pending *t, size_t max_bytes)
-{
-    for (uint32_t k = 0; k < t->n; k++) {
-        uint32_t by = (t->urgent_turn + k) % t->n, i = t->urgent[by];
-        if (i == NONE || t->requests[i].frame->size > max_bytes) continue;
-        struct pbft_pending_client *c = &t->clients[t->requests[i].client];
-        if (c->ahead) continue; /* its turn comes first */
-        t->urgent[by] = NONE;
-        if (t->requests[i].state != PBFT_PENDING_WAITING) continue;
-        c->ahead = true;
-        t->urgent_turn = (by + 1) % t->n;
-        return take(t, i);
-    }
-    return NONE;
-}
-
-static uint32_t take_in_turn(struct pbft_pending *t, size_t max_bytes)
+/* The first request of the client whose turn it is. */
+static uint32_t ring_head(struct pbft_pending *t)
 {
     while (t->ring_tail != NONE) {
         uint32_t turn = t->clients[t->ring_tail].ring_next;
-        struct pbft_pending_client *c = &t->clients[turn];
-        if (c->waiting == 0) { /* its requests ended or were marked meanwhile */
+        uint32_t i = t->clients[turn].head;
+        if (t->clients[turn].waiting == 0) { /* its requests ended or were marked meanwhile */
             ring_remove_turn(t);
             continue;
         }
-        if (c->ahead) { /* it had this turn already */
-            c->ahead = false;
-            t->ring_tail = turn;
-            continue;
-        }
-        uint32_t i = c->head;
         while (t->requests[i].state != PBFT_PENDING_WAITING)
             i = t->requests[i].client_next;
-        if (t->requests[i].frame->size > max_bytes) return NONE;
-        (void)take(t, i);
-        if (c->waiting == 0)
-            ring_remove_turn(t);
-        else
-            t->ring_tail = turn; /* the next client's turn */
         return i;
     }
     return NONE;
 }
 
+static void ring_advance(struct pbft_pending *t)
+{
+    uint32_t turn = t->clients[t->ring_tail].ring_next;
+    if (t->clients[turn].waiting == 0)
+        ring_remove_turn(t);
+    else
+        t->ring_tail = turn; /* the next client's turn */
+}
+
+/* What each replica waits for, and the clients' ring, in turn. Who does not fit any more is the
+ * first of the next batch: no small wishes keep a large request out. */
 uint32_t pbft_pending_take(struct pbft_pending *t, size_t max_bytes)
 {
-    uint32_t i = take_urgent(t, max_bytes);
-    return i != NONE ? i : take_in_turn(t, max_bytes);
+    for (uint32_t k = 0; k <= t->n; k++) {
+        uint32_t by = (t->turn + k) % (t->n + 1);
+        bool ring = by == t->n;
+        uint32_t i = ring ? ring_head(t) : t->urgent[by];
+        if (i == NONE || t->requests[i].state != PBFT_PENDING_WAITING) continue;
+        t->turn = by;
+        if (t->requests[i].frame->size > max_bytes) return NONE;
+        t->turn = (by + 1) % (t->n + 1);
+        t->requests[i].state = PBFT_PENDING_PROPOSED;
+        t->clients[t->requests[i].client].waiting--;
+        t->waiting--;
+        if (ring)
+            ring_advance(t);
+        else
+            t->urgent[by] = NONE;
+        return i;
+    }
+    return NONE;
 }
 
 void pbft_pending_put_back(struct pbft_pending *t, uint32_t index)

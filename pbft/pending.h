@@ -42,7 +42,6 @@ struct pbft_pending_client {
     uint32_t direct;     /* how many came from the client itself */
     uint32_t ring_next;  /* clients with waiting > 0 form a ring */
     bool in_ring;
-    bool ahead;               /* one was urgent: its next turn is gone */
     bool in_queue;            /* of those with something to forward */
     uint32_t queue_next;      /* NONE: the last one */
     uint32_t forward_next;    /* the oldest not yet forwarded, of the client's list */
@@ -62,7 +61,7 @@ struct pbft_pending {
     uint32_t ring_tail; /* last client of the ring; its ring_next is whose turn it is */
     uint32_t queue_head, queue_tail;    /* clients with something to forward */
     uint32_t urgent[PBFT_REPLICAS_MAX]; /* what each replica waits for, or NONE */
-    uint32_t urgent_turn;
+    uint32_t turn;                      /* whose wish is next; n: the ring's */
     uint32_t oldest, newest;
 };
 
@@ -102,8 +101,9 @@ uint32_t pbft_pending_find(const struct pbft_pending *t, const struct pbft_frame
 bool pbft_pending_done(struct pbft_pending *t, uint32_t client, uint64_t session, uint64_t txn,
                        uint64_t low);
 /* Replica `by` waits for this request, and for none that it named before: if it is here, it is
- * taken before others, once, instead of its client's next turn: else whoever fills the backups with
- * requests of his is served before all others. For anything that is not here: nothing. */
+ * taken before others, once; but each replica has its turn, and the clients' round robin has one:
+ * whoever fills the backups with requests of his is not served before all others. For anything that
+ * is not here: nothing. */
 void pbft_pending_hurry(struct pbft_pending *t, uint32_t by, uint32_t client, uint64_t session,
                         uint64_t txn);
 /* Next waiting request, what is urgent and then round robin, marked as proposed; PBFT_PENDING_NONE

@@ -42,7 +42,7 @@ static bool forwards(const struct pbft_core *c)
 }
 
 /* Bytes, too: a backlog of large requests would keep the primary reading, and votes waiting behind
- * them. Within a time-out it is at most two batches and what follows the last of their bytes. */
+ * them. It is a quarter of a batch, and the rest of a request that began in it. */
 void forward_refill(struct pbft_core *c)
 {
     int64_t share = c->p.batch_max_bytes / FORWARD_SHARES;
@@ -138,8 +138,10 @@ static bool propose_one(struct pbft_core *c)
 {
     size_t bytes;
     size_t room = body_room(c);
-    uint32_t count = gather(c, room, &bytes);
+    bool deep = c->next_seq > c->committed + c->p.pipeline_depth; /* empty ones only */
+    uint32_t count = gather(c, deep ? 0 : room, &bytes);
     if (count == 0 && !timed_due(c) && !must_pad(c, room)) return false;
+    c->padding = count == 0;
     struct pbft_frame *frame =
         pbft_frame_new(c->config.pool, (uint32_t)(PRE_PREPARE_HEAD_BYTES + bytes));
     if (frame == NULL) {
@@ -179,7 +181,12 @@ static bool pipeline_open(struct pbft_core *c)
 {
     if (c->next_seq > c->h + c->p.window) return false;
     return c->next_seq <= c->committed + c->p.pipeline_depth ||
-           (c->next_seq <= c->committed + PADDING_DEPTH && must_pad(c, body_room(c)));
+           (c->padding && c->next_seq <= c->committed + PADDING_DEPTH && must_pad(c, body_room(c)));
+}
+
+uint32_t in_flight_max(const struct pbft_core *c)
+{
+    return c->p.pipeline_depth > PADDING_DEPTH ? c->p.pipeline_depth : PADDING_DEPTH;
 }
 
 void propose_ready(struct pbft_core *c)

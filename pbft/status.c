@@ -120,7 +120,7 @@ static void resend_view(struct pbft_core *c, pbft_id to, const struct pbft_statu
 static void resend_votes(struct pbft_core *c, pbft_id to, const struct pbft_status_msg *m)
 {
     uint64_t before = c->retransmissions;
-    uint32_t slots = m->count < c->p.window ? (uint32_t)m->count + c->p.pipeline_depth : m->count;
+    uint32_t slots = m->count < c->p.window ? m->count + in_flight_max(c) : m->count;
     for (uint32_t i = 0; i < slots && c->retransmissions - before < RESEND_MAX_FRAMES; i++) {
         const struct slot *s = slot_find(c, m->executed + 1 + i);
         if (s == NULL || !s->header.valid) continue;
@@ -182,6 +182,16 @@ static void hurry(struct pbft_core *c, pbft_id from, const struct pbft_status_ms
         return;
     peer->hurried_ns = c->now_ns;
     pbft_pending_hurry(&c->pending, from, m->waits_client, m->waits_session, m->waits_t);
+}
+
+/* Our own timer watches, too. Only once somebody has left, who may be a liar: till then it does not
+ * count, and each wish makes others wait. */
+void hurry_own(struct pbft_core *c)
+{
+    uint32_t client;
+    uint64_t session, t;
+    if (is_primary(c) && pbft_core_oldest_request(c, &client, &session, &t))
+        pbft_pending_hurry(&c->pending, c->id, client, session, t);
 }
 
 enum pbft_verdict on_status(struct pbft_core *c, const struct pbft_event *event)

@@ -41,7 +41,7 @@ static struct view_change summarise(struct pbft_core *c, const struct pbft_view_
 
 /* f+1 distinct replicas above our view: join the smallest of theirs (FAULTS 4.17). Fewer may all be
  * liars, and move nothing (FAULTS 2.15, 2.19). */
-static void join_others(struct pbft_core *c)
+void join_others(struct pbft_core *c)
 {
     for (uint32_t round = 0; round < c->n; round++) {
         pbft_signers above = 0;

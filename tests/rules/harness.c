@@ -897,6 +897,7 @@ static void boot(struct net_node *node)
                                       .client_count = NET_CLIENTS,
                                       .genesis_root = t->cluster.genesis_root,
                                       .pool = &t->frames.pool,
+                                      .body_max_bytes = t->body_max_bytes,
                                       .mute = node->mute};
     net_core_functions(node, &config.functions);
     size_t size = pbft_core_size(&config);
@@ -919,11 +920,12 @@ static void boot(struct net_node *node)
     node->last_view = node->left_view = 0;
 }
 
-struct net *net_new_with(const struct pbft_params *params)
+struct net *net_new_bounded(const struct pbft_params *params, uint64_t body_max_bytes)
 {
     struct net *t = calloc(1, sizeof *t);
     cr_assert_not_null(t);
     t->params = *params;
+    t->body_max_bytes = body_max_bytes;
     t->n = params->n;
     t->frames.pool.alloc = pool_alloc;
     t->frames.pool.free = pool_free;
@@ -947,6 +949,11 @@ struct net *net_new_with(const struct pbft_params *params)
         boot(node);
     }
     return t;
+}
+
+struct net *net_new_with(const struct pbft_params *params)
+{
+    return net_new_bounded(params, 0);
 }
 
 struct net *net_new(uint32_t n)

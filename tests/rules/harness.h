@@ -198,9 +198,10 @@ struct net {
 
     uint64_t now_ns;
     uint64_t latency_ns, disk_ns, exec_ns, hash_ns, transfer_ns, fetch_ns;
-    uint64_t shuffle; /* not 0: a seed; each delivery takes a random extra time */
-    uint64_t due_ns;  /* agreed time of the toy state's one timed effect; 0: none */
-    bool no_wants;    /* the door asks nobody (PROTOCOL 16 switched off) */
+    uint64_t shuffle;        /* not 0: a seed; each delivery takes a random extra time */
+    uint64_t due_ns;         /* agreed time of the toy state's one timed effect; 0: none */
+    bool no_wants;           /* the door asks nobody (PROTOCOL 16 switched off) */
+    uint64_t body_max_bytes; /* of the cores; 0: no bound */
 
     struct net_rule rules[NET_RULES];
     enum net_fate (*filter)(struct net *t, const struct net_packet *p); /* after the rules */
@@ -226,6 +227,8 @@ struct net {
 struct pbft_params net_params(uint32_t n);
 struct net *net_new(uint32_t n);
 struct net *net_new_with(const struct pbft_params *params);
+/* Cores that keep at most so much of proposals (core.h). */
+struct net *net_new_bounded(const struct pbft_params *params, uint64_t body_max_bytes);
 /* Ends the test's cluster and asserts that no frame leaked. */
 void net_free(struct net *t);
 void net_puppet(struct net *t, pbft_id id);   /* before anything has run */

@@ -508,10 +508,10 @@ Test(pending, like_the_model)
     close_table(t);
 }
 
-/* A client whose request was urgent has had its turn. */
-Test(pending, what_is_urgent_costs_a_turn)
+/* What each replica waits for and the clients' ring have their turns. */
+Test(pending, what_replicas_wait_for_has_its_turn)
 {
-    struct table *t = open_table(QUOTA);
+    struct table *t = open_table(8);
     for (uint64_t n = 1; n <= 4; n++)
         cr_assert_eq(add(t, 0, 1, n), PBFT_OK);
     for (uint64_t n = 1; n <= 3; n++)
@@ -520,8 +520,9 @@ Test(pending, what_is_urgent_costs_a_turn)
     pbft_pending_hurry(&t->p, 0, 0, 1, 3);
     pbft_pending_hurry(&t->p, 1, 1, 1, 2);
     pbft_pending_hurry(&t->p, 2, 0, 1, 4);
-    /* 0 and 1 at once, then 2's turn before anything else of theirs. */
-    static const uint64_t expected[] = {3, 102, 201, 4, 101, 1, 103, 2, 0};
+    pbft_pending_hurry(&t->p, 3, 1, 1, 3);
+    pbft_pending_hurry(&t->p, 3, 1, 2, 1); /* unknown: nor the one before */
+    static const uint64_t expected[] = {3, 102, 4, 1, 101, 201, 2, 103, 0};
     for (unsigned i = 0; i < sizeof expected / sizeof expected[0]; i++) {
         uint64_t taken = take(t);
         cr_assert_eq(taken, expected[i], "turn %u: %lu", i, taken);
@@ -529,28 +530,45 @@ Test(pending, what_is_urgent_costs_a_turn)
     close_table(t);
 }
 
-/* What a replica waits for is taken once and before others; what ended is nobody's wish any more,
- * whatever takes its place. */
-Test(pending, what_replicas_wait_for_comes_first)
+/* What ended is nobody's wish any more, whatever takes its place. */
+Test(pending, what_ended_is_not_waited_for)
 {
     struct table *t = open_table(8);
-    for (uint64_t n = 1; n <= 6; n++)
+    for (uint64_t n = 1; n <= 3; n++)
         cr_assert_eq(add(t, 0, 1, n), PBFT_OK);
-    pbft_pending_hurry(&t->p, 0, 0, 1, 2);
-    pbft_pending_hurry(&t->p, 2, 0, 1, 4);
-    pbft_pending_hurry(&t->p, 3, 0, 1, 3);
-    pbft_pending_hurry(&t->p, 3, 0, 2, 1); /* unknown: nor the one before */
-    cr_assert_eq(take(t), 2u);
-    cr_assert_eq(take(t), 1u, "a client's turn between");
-    cr_assert_eq(take(t), 4u);
     pbft_pending_hurry(&t->p, 1, 0, 1, 3);
     cr_assert_not(pbft_pending_done(&t->p, 0, 1, 3, 0));
     cr_assert_eq(add(t, 0, 1, 9), PBFT_OK); /* where 3 was */
-    cr_assert_eq(take(t), 5u);
-    cr_assert_eq(take(t), 6u, "not what came after, in its place");
-    pbft_pending_hurry(&t->p, 1, 0, 1, 9);
-    cr_assert_eq(pbft_pending_take(&t->p, 100), NONE, "it waits for room like others");
-    cr_assert_eq(take(t), 9u);
-    cr_assert_eq(take(t), 0u);
+    cr_assert_eq(take(t), 1u);
+    cr_assert_eq(take(t), 2u, "not what came after, in its place");
     close_table(t);
+}
+
+/* Three replicas wish for something small again and again, and the fourth, or a client's turn, for
+ * what needs a batch of its own. */
+Test(pending, small_wishes_keep_nothing_large_out)
+{
+    for (unsigned wished = 0; wished < 2; wished++) {
+        struct table *t = open_table(64);
+        cr_assert_eq(add_sized(t, 1, 1, 1, 0, 900), PBFT_OK);
+        if (wished) pbft_pending_hurry(&t->p, 1, 1, 1, 1);
+        uint64_t number = 0;
+        bool taken = false;
+        for (unsigned batch = 0; batch < 6 && !taken; batch++) {
+            size_t room = 1000;
+            for (uint32_t i = 0; i != NONE;) {
+                for (uint32_t by = 0; by < 4; by++) {
+                    if (by == 1 || t->p.urgent[by] != NONE) continue;
+                    cr_assert_eq(add(t, 0, 1, ++number), PBFT_OK);
+                    pbft_pending_hurry(&t->p, by, 0, 1, number);
+                }
+                i = pbft_pending_take(&t->p, room);
+                if (i == NONE) break;
+                room -= t->requests[i].frame->size;
+                taken |= t->requests[i].client == 1;
+            }
+        }
+        cr_assert(taken, "%s starves", wished ? "a wish" : "a client");
+        close_table(t);
+    }
 }
