@@ -9,8 +9,8 @@
 
 #include <string.h>
 
-#define BACKOFF_MAX      8u /* times retry_ns */
-#define INTRODUCE_BYTES  65536u
+#define BACKOFF_MAX      8u       /* times retry_ns */
+#define INTRODUCE_BYTES  65536u   /* a request up to this size introduces its session itself */
 #define LARGE_BYTES      1048576u /* for each of them, retry_ns more */
 #define FETCH_DIVISOR    8u       /* a body that is late is asked for after retry_ns / 8 */
 #define REQUEST_IN_BATCH 16u      /* what a proposal puts around its only request */

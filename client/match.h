@@ -24,8 +24,8 @@ struct pbft_match_config {
     uint64_t first_t;    /* first request number, for a session that goes on; 0 = 1 */
     uint64_t query_base; /* ids of fast reads count from here: they carry no session number */
     uint32_t window;     /* outstanding requests and queries, each; 1 .. session_window / 2 */
-    uint64_t retry_ns;   /* first retransmission, to all replicas, and once more for each MiB of the
-                            request; doubles to 8x; 0 = view_timeout */
+    uint64_t retry_ns;   /* first retransmission, to all replicas; after the first answer once more
+                            for each MiB of the request; doubles to 8x; 0 = view_timeout */
     struct pbft_frame_pool *pool;
 };
 

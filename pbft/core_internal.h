@@ -217,7 +217,7 @@ struct pbft_core {
     struct pbft_pending pending;
     uint32_t forwards_left;    /* in this step */
     int64_t forward_bytes;     /* until the next STATUS; the last one may go below 0 */
-    bool padding;              /* primary: the last proposal was empty, for want of memory */
+    bool padding;              /* primary: the last proposal was empty */
     uint64_t request_timer_ns; /* NEVER: not running */
 
     struct peer *peers;

@@ -365,6 +365,13 @@ void pbft_pending_hurry(struct pbft_pending *t, uint32_t by, uint32_t client, ui
         if (t->requests[i].session == session && t->requests[i].t == txn) t->urgent[by] = i;
 }
 
+static void set_proposed(struct pbft_pending *t, uint32_t i)
+{
+    t->requests[i].state = PBFT_PENDING_PROPOSED;
+    t->clients[t->requests[i].client].waiting--;
+    t->waiting--;
+}
+
 /* The first request of the client whose turn it is. */
 static uint32_t ring_head(struct pbft_pending *t)
 {
@@ -403,9 +410,7 @@ uint32_t pbft_pending_take(struct pbft_pending *t, size_t max_bytes)
         t->turn = by;
         if (t->requests[i].frame->size > max_bytes) return NONE;
         t->turn = (by + 1) % (t->n + 1);
-        t->requests[i].state = PBFT_PENDING_PROPOSED;
-        t->clients[t->requests[i].client].waiting--;
-        t->waiting--;
+        set_proposed(t, i);
         if (ring)
             ring_advance(t);
         else
@@ -435,11 +440,7 @@ void pbft_pending_mark(struct pbft_pending *t, struct pbft_span proposal)
         PBFT_ASSERT(size >= T_OFFSET + 8u && size <= proposal.size - at - 4);
         uint32_t i = find(t, frame + KEY_OFFSET, pbft_get_u64(frame + SESSION_OFFSET),
                           pbft_get_u64(frame + T_OFFSET));
-        if (i != NONE && t->requests[i].state == PBFT_PENDING_WAITING) {
-            t->requests[i].state = PBFT_PENDING_PROPOSED;
-            t->clients[t->requests[i].client].waiting--;
-            t->waiting--;
-        }
+        if (i != NONE && t->requests[i].state == PBFT_PENDING_WAITING) set_proposed(t, i);
         at += 4 + (size_t)size;
     }
 }

@@ -106,8 +106,9 @@ bool pbft_pending_done(struct pbft_pending *t, uint32_t client, uint64_t session
  * is not here: nothing. */
 void pbft_pending_hurry(struct pbft_pending *t, uint32_t by, uint32_t client, uint64_t session,
                         uint64_t txn);
-/* Next waiting request, what is urgent and then round robin, marked as proposed; PBFT_PENDING_NONE
- * if there is none that fits into max_bytes. */
+/* Next waiting request, marked as proposed: what each replica waits for and the clients' round
+ * robin, in turn. PBFT_PENDING_NONE if there is none, or if it does not fit into max_bytes: then it
+ * is the next call's. */
 uint32_t pbft_pending_take(struct pbft_pending *t, size_t max_bytes);
 /* Undo pbft_pending_take(). */
 void pbft_pending_put_back(struct pbft_pending *t, uint32_t index);

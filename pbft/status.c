@@ -170,6 +170,12 @@ static void push_certificates(struct pbft_core *c, pbft_id to, const struct pbft
     }
 }
 
+/* Twice as often as an honest one asks. */
+static bool too_soon(const struct pbft_core *c, uint64_t last_ns)
+{
+    return last_ns != 0 && c->now_ns - last_ns < c->p.view_timeout_ns / ANSWERS_PER_TIMEOUT;
+}
+
 /* The primary goes round its clients, a backup's timer watches what is oldest there: a backlog that
  * takes longer than a time-out would change views without a fault. What a replica waits for comes
  * next, not more often than honest ones ask (PROTOCOL 21, 22). */
@@ -177,9 +183,7 @@ static void hurry(struct pbft_core *c, pbft_id from, const struct pbft_status_ms
 {
     struct peer *peer = &c->peers[from];
     if (!c->active || !is_primary(c) || m->view != c->view) return;
-    if (peer->hurried_ns != 0 &&
-        c->now_ns - peer->hurried_ns < c->p.view_timeout_ns / ANSWERS_PER_TIMEOUT)
-        return;
+    if (too_soon(c, peer->hurried_ns)) return;
     peer->hurried_ns = c->now_ns;
     pbft_pending_hurry(&c->pending, from, m->waits_client, m->waits_session, m->waits_t);
 }
@@ -212,8 +216,7 @@ enum pbft_verdict on_status(struct pbft_core *c, const struct pbft_event *event)
     hurry(c, from, m);
 
     /* A flood of STATUS is not answered by a flood (FAULTS 3.24). */
-    uint64_t least_ns = c->p.view_timeout_ns / ANSWERS_PER_TIMEOUT;
-    if (peer->answered_ns != 0 && c->now_ns - peer->answered_ns < least_ns) return PBFT_OK;
+    if (too_soon(c, peer->answered_ns)) return PBFT_OK;
     uint64_t before = c->retransmissions;
     if (stuck_stable) resend_checkpoints(c, from, m);
     resend_view(c, from, m);

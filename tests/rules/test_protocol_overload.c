@@ -6,7 +6,9 @@
 
 #include <string.h>
 
-#define WAITS_OFFSET (PBFT_WIRE_HEADER_BYTES + 41u) /* of a STATUS (docs/wire.md) */
+/* Of a STATUS and of a PRE-PREPARE (docs/wire.md). */
+#define WAITS_OFFSET    (PBFT_WIRE_HEADER_BYTES + 41u)
+#define PROPOSAL_OFFSET (PBFT_WIRE_HEADER_BYTES + 48u + PBFT_SIGNATURE_BYTES)
 
 /* `from` tells the primary of a solo net what its timer watches. */
 static void wait_for(struct net *t, pbft_id from, uint64_t counter, uint32_t client,
@@ -23,7 +25,7 @@ static void wait_for(struct net *t, pbft_id from, uint64_t counter, uint32_t cli
 static uint64_t proposed(struct net *t)
 {
     struct pbft_frame *frame = t->nodes[0].last_sent[PBFT_PRE_PREPARE];
-    const uint8_t *request = frame->bytes + PBFT_WIRE_HEADER_BYTES + 48 + PBFT_SIGNATURE_BYTES + 16;
+    const uint8_t *request = frame->bytes + PROPOSAL_OFFSET + 16;
     return pbft_get_u64(request + PBFT_WIRE_HEADER_BYTES + PBFT_PUBLIC_KEY_BYTES + 8);
 }
 
@@ -32,16 +34,15 @@ static void commit(struct net *t)
 {
     static struct net_batch b;
     const struct pbft_frame *frame = t->nodes[0].last_sent[PBFT_PRE_PREPARE];
-    size_t head = PBFT_WIRE_HEADER_BYTES + 48 + PBFT_SIGNATURE_BYTES;
     pbft_seq seq = net_info(t, 0).committed + 1;
-    b.size = frame->size - head;
-    memcpy(b.bytes, frame->bytes + head, b.size);
+    b.size = frame->size - PROPOSAL_OFFSET;
+    memcpy(b.bytes, frame->bytes + PROPOSAL_OFFSET, b.size);
     memcpy(b.digest.bytes, frame->bytes + PBFT_WIRE_HEADER_BYTES + 16, PBFT_DIGEST_BYTES);
     net_deliver(t, 1, 0, net_commit_certificate(t, 0, seq, &b, 0x0e));
     net_run(t, 2);
 }
 
-static struct net *primary_with(unsigned requests)
+static struct net *lone_primary(void)
 {
     struct pbft_params params = net_params(4);
     params.pipeline_depth = 1;
@@ -49,6 +50,12 @@ static struct net *primary_with(unsigned requests)
     struct net *t = net_new_with(&params);
     for (pbft_id id = 1; id < 4; id++)
         net_puppet(t, id);
+    return t;
+}
+
+static struct net *primary_with(unsigned requests)
+{
+    struct net *t = lone_primary();
     for (unsigned i = 1; i <= requests; i++)
         net_submit(t, 0, 1, i, "in line", NET_BIT(0));
     net_run(t, 2);
@@ -221,7 +228,7 @@ static unsigned full_and_deep; /* proposals that are not empty, behind others in
 
 static enum net_fate watch_depth(struct net *t, const struct net_packet *p)
 {
-    size_t empty = PBFT_WIRE_HEADER_BYTES + 48 + PBFT_SIGNATURE_BYTES + 12;
+    size_t empty = PROPOSAL_OFFSET + 12;
     if (p->type == PBFT_PRE_PREPARE && p->from == 0 && p->frame->size > empty &&
         p->seq > net_info(t, 0).committed + 1)
         full_and_deep++;
@@ -275,13 +282,8 @@ Test(protocol, r23_joining_is_tried_again)
 /* A liar's VIEW-CHANGE makes the primary's own timer count: what that watches is urgent as well. */
 Test(protocol, r22_a_primary_that_somebody_left_hurries_itself)
 {
-    struct pbft_params params = net_params(4);
-    params.pipeline_depth = 1;
-    params.window = 32;
     for (unsigned left = 0; left < 2; left++) {
-        struct net *t = net_new_with(&params);
-        for (pbft_id id = 1; id < 4; id++)
-            net_puppet(t, id);
+        struct net *t = lone_primary();
         for (uint32_t client = 0; client < NET_CLIENTS; client++)
             for (unsigned i = 1; i <= 4; i++)
                 net_submit(t, client, 1, i, "busy", NET_BIT(0));
