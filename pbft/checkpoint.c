@@ -8,6 +8,9 @@
 #define LAG_STATUS_INTERVALS 4u
 /* Peers serve two snapshots: a target further behind than that is abandoned (FAULTS 2.22). */
 #define TRANSFER_KEPT_CHECKPOINTS 2u
+/* ... and so is an older one that takes long: who restarted may serve the newest alone. Pages that
+ * are here stay here. */
+#define TRANSFER_TIMEOUTS 2u
 
 struct checkpoint *checkpoint_find(const struct pbft_core *c, pbft_seq seq)
 {
@@ -15,7 +18,7 @@ struct checkpoint *checkpoint_find(const struct pbft_core *c, pbft_seq seq)
     return cp->seq == seq && seq != 0 ? cp : NULL;
 }
 
-static struct checkpoint *checkpoint_at(struct pbft_core *c, pbft_seq seq)
+struct checkpoint *checkpoint_at(struct pbft_core *c, pbft_seq seq)
 {
     PBFT_ASSERT(in_window(c, seq) && seq % c->p.checkpoint_interval == 0);
     struct checkpoint *cp = &c->checkpoints[seq / c->p.checkpoint_interval % c->checkpoint_count];
@@ -30,6 +33,7 @@ static struct checkpoint *checkpoint_at(struct pbft_core *c, pbft_seq seq)
 static void start_transfer(struct pbft_core *c)
 {
     c->transfer_seq = c->h;
+    c->transfer_ns = c->now_ns;
     c->lag_since_ns = NEVER;
     struct pbft_effect *e = effect_add(c, PBFT_EFFECT_TRANSFER);
     e->transfer.seq = c->h;
@@ -74,7 +78,7 @@ static void adopt_high_checkpoints(struct pbft_core *c)
     }
 }
 
-static void collect_garbage(struct pbft_core *c)
+void collect_garbage(struct pbft_core *c)
 {
     for (uint32_t i = 0; i < c->slot_count; i++)
         if (c->slots[i].seq != 0 && !in_slots(c, c->slots[i].seq)) slot_reset(c, &c->slots[i]);
@@ -236,7 +240,8 @@ void lag_check(struct pbft_core *c)
             send_own_checkpoint(c, &c->checkpoints[i]);
     if (c->transfer_seq != 0) {
         pbft_seq kept = (TRANSFER_KEPT_CHECKPOINTS - 1u) * (pbft_seq)c->p.checkpoint_interval;
-        if (c->h > c->transfer_seq + kept) start_transfer(c);
+        bool slow = c->now_ns - c->transfer_ns >= TRANSFER_TIMEOUTS * c->p.view_timeout_ns;
+        if (c->h > c->transfer_seq + kept || (slow && c->h > c->transfer_seq)) start_transfer(c);
         return;
     }
     if (c->committed >= c->h) {

@@ -382,6 +382,7 @@ enum pbft_verdict pbft_step(struct pbft_core *c, const struct pbft_event *event,
     case PBFT_EVENT_CHECKPOINT_READY: verdict = on_checkpoint_ready(c, event); break;
     case PBFT_EVENT_STATE_READY: verdict = on_state_ready(c, event); break;
     case PBFT_EVENT_PEER_UP: verdict = on_peer_up(c, event); break;
+    case PBFT_EVENT_RESTORED: verdict = on_restored(c, event); break;
     case PBFT_EVENT_TICK: verdict = on_tick(c); break;
     }
     c->out = NULL;

@@ -52,6 +52,38 @@ struct pbft_core_config {
 /* Bytes of memory that pbft_core_init() needs, aligned to 64; 0 for bad parameters. */
 size_t pbft_core_size(const struct pbft_core_config *config);
 struct pbft_core *pbft_core_init(void *memory, const struct pbft_core_config *config);
+
+/* ---- a restart ---- */
+
+/* What FAULTS 4.4 demands on disk before what relies on it is sent. */
+enum pbft_record_kind {
+    PBFT_RECORD_PROPOSAL = 1,    /* frames: PRE-PREPARE (with proposal), own PREPARE (backups) */
+    PBFT_RECORD_PREPARED = 2,    /* frames: P entry as a one-entry VIEW-CHANGE body, own COMMIT */
+    PBFT_RECORD_VIEW_CHANGE = 3, /* frame: own VIEW-CHANGE */
+    PBFT_RECORD_NEW_VIEW = 4,    /* frame: the NEW-VIEW installed (own or received) */
+    PBFT_RECORD_CHECKPOINT = 5,  /* frame: own CHECKPOINT */
+    PBFT_RECORD_STABLE = 6,      /* frame: CERTIFICATE of a stable checkpoint */
+    PBFT_RECORD_COMMITTED =
+        7, /* frame: CERTIFICATE of q COMMITs (PROTOCOL 15, synced; else unsynced) */
+};
+
+/* What a PERSIST effect wrote, read back. */
+struct pbft_record {
+    enum pbft_record_kind kind;
+    const struct pbft_msg *msgs[2]; /* of the frames, as pbft_wire_decode() leaves them; or NULL */
+    struct pbft_frame *frames[2];   /* the core retains what it keeps */
+};
+
+/**
+ * Tell a core that is fresh from init, and not mute, what it wrote before: each record, in the
+ * order of the log, carry-overs included (PROTOCOL 26). Then PBFT_EVENT_RESTORED, then anything
+ * else.
+ *
+ * Returns PBFT_OK, also for what is over; else why these can not be the records of this replica in
+ *         this order: it does not know its promises and has to be mute (PROTOCOL 29).
+ */
+enum pbft_verdict pbft_core_restore(struct pbft_core *c, const struct pbft_record *record);
+
 /* Release every frame that the core holds. The memory is the caller's. */
 void pbft_core_release(struct pbft_core *c);
 
@@ -65,6 +97,7 @@ enum pbft_event_kind {
     PBFT_EVENT_CHECKPOINT_READY, /* a snapshot of TAKE_CHECKPOINT is hashed */
     PBFT_EVENT_STATE_READY,      /* the state of a TRANSFER effect is installed */
     PBFT_EVENT_PEER_UP,          /* a replica's channel was (re)established */
+    PBFT_EVENT_RESTORED,         /* the log was read (pbft_core_restore()), a state is loaded */
     PBFT_EVENT_TICK,             /* pbft_core_deadline() has passed */
 };
 
@@ -119,6 +152,12 @@ struct pbft_event {
         struct {
             pbft_id id;
         } peer_up;
+        struct { /* the state after `seq`, a checkpoint; 0: genesis */
+            pbft_seq seq;
+            struct pbft_digest root;
+            uint64_t effective_ns;
+            uint64_t next_due_ns;
+        } restored;
     };
 };
 
@@ -136,18 +175,6 @@ enum pbft_effect_kind {
     PBFT_EFFECT_EVIDENCE,
     PBFT_EFFECT_VIEW,
     PBFT_EFFECT_MUTED,
-};
-
-/* What FAULTS 4.4 demands on disk before what relies on it is sent. */
-enum pbft_record_kind {
-    PBFT_RECORD_PROPOSAL = 1,    /* frames: PRE-PREPARE (with proposal), own PREPARE (backups) */
-    PBFT_RECORD_PREPARED = 2,    /* frames: P entry as a one-entry VIEW-CHANGE body, own COMMIT */
-    PBFT_RECORD_VIEW_CHANGE = 3, /* frame: own VIEW-CHANGE */
-    PBFT_RECORD_NEW_VIEW = 4,    /* frame: the NEW-VIEW installed (own or received) */
-    PBFT_RECORD_CHECKPOINT = 5,  /* frame: own CHECKPOINT */
-    PBFT_RECORD_STABLE = 6,      /* frame: CERTIFICATE of a stable checkpoint */
-    PBFT_RECORD_COMMITTED =
-        7, /* frame: CERTIFICATE of q COMMITs (PROTOCOL 15, synced; else unsynced) */
 };
 
 enum pbft_evidence_kind { PBFT_EVIDENCE_CONFLICT = 1, PBFT_EVIDENCE_CHECKPOINT = 2 };

@@ -210,6 +210,7 @@ struct pbft_core {
     pbft_seq timed_seq; /* a timed batch is in flight at this seq (0: none) */
 
     pbft_seq transfer_seq; /* 0: none */
+    uint64_t transfer_ns;  /* since when */
     uint64_t
         lag_since_ns; /* since when h is above `committed` without progress; NEVER: it is not */
     pbft_seq lag_committed;
@@ -322,12 +323,21 @@ void make_stable(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *ro
                  pbft_signers signers, const uint8_t *signatures);
 void lag_check(struct pbft_core *c);
 struct checkpoint *checkpoint_find(const struct pbft_core *c, pbft_seq seq);
+struct checkpoint *checkpoint_at(struct pbft_core *c,
+                                 pbft_seq seq); /* in the window; made if new */
+void collect_garbage(struct pbft_core *c);      /* h has moved */
 
 /* view_change.c */
 enum pbft_verdict on_view_change(struct pbft_core *c, const struct pbft_event *event);
 void start_view_change(struct pbft_core *c, pbft_view view);
 void join_others(struct pbft_core *c); /* again, if there was no memory for it */
 void view_change_release(struct view_change *v);
+/* Our own, read back from the log. */
+void view_change_restore(struct pbft_core *c, const struct pbft_view_change *m,
+                         struct pbft_frame *frame);
+
+/* restore.c */
+enum pbft_verdict on_restored(struct pbft_core *c, const struct pbft_event *event);
 
 /* install.c */
 enum pbft_verdict on_new_view(struct pbft_core *c, const struct pbft_event *event);

@@ -39,6 +39,15 @@ static struct view_change summarise(struct pbft_core *c, const struct pbft_view_
     return v;
 }
 
+void view_change_restore(struct pbft_core *c, const struct pbft_view_change *m,
+                         struct pbft_frame *frame)
+{
+    struct view_change own = summarise(c, m, frame);
+    c->config.functions.digest_view_change(&own.digest,
+                                           pbft_wire_signed_body(pbft_frame_span(frame)));
+    view_change_copy(&c->vcs[c->id], &own);
+}
+
 /* f+1 distinct replicas above our view: join the smallest of theirs (FAULTS 4.17). Fewer may all be
  * liars, and move nothing (FAULTS 2.15, 2.19). */
 void join_others(struct pbft_core *c)

@@ -234,7 +234,7 @@ enum pbft_verdict node_step(struct pbft_node *node, struct pbft_event *event)
 
 /* ---- in ---- */
 
-static void set_time(struct pbft_node *node, struct pbft_time time)
+void node_set_time(struct pbft_node *node, struct pbft_time time)
 {
     if (time.now_ns > node->now_ns) node->now_ns = time.now_ns;
     node->wall_ns = time.wall_ns;
@@ -267,7 +267,7 @@ void node_settle(struct pbft_node *node)
 
 void pbft_node_peer_up(struct pbft_node *node, struct pbft_time time, const struct pbft_peer *peer)
 {
-    set_time(node, time);
+    node_set_time(node, time);
     if (peer->kind == PBFT_PEER_CLIENT) {
         node_client_up(node, peer);
         return;
@@ -284,7 +284,7 @@ void pbft_node_peer_up(struct pbft_node *node, struct pbft_time time, const stru
 void pbft_node_peer_down(struct pbft_node *node, struct pbft_time time,
                          const struct pbft_peer *peer)
 {
-    set_time(node, time);
+    node_set_time(node, time);
     if (peer->kind == PBFT_PEER_CLIENT) {
         node_client_down(node, peer);
         return;
@@ -338,7 +338,7 @@ static enum pbft_verdict dispatch(struct pbft_node *node, const struct pbft_peer
 enum pbft_verdict pbft_node_frame(struct pbft_node *node, struct pbft_time time,
                                   const struct pbft_peer *from, struct pbft_frame *frame)
 {
-    set_time(node, time);
+    node_set_time(node, time);
     if (node->storage_failed) return PBFT_DROP_MUTE;
     const struct pbft_node_hooks *hooks = node->config.hooks;
     if (hooks != NULL && hooks->inbound != NULL &&
@@ -355,7 +355,7 @@ enum pbft_verdict pbft_node_frame(struct pbft_node *node, struct pbft_time time,
 
 void pbft_node_tick(struct pbft_node *node, struct pbft_time time)
 {
-    set_time(node, time);
+    node_set_time(node, time);
     if (node->storage_failed) return;
     if (pbft_core_deadline(node->core) <= node->now_ns) {
         struct pbft_event event = {.kind = PBFT_EVENT_TICK};
@@ -403,7 +403,7 @@ void pbft_job_run(struct pbft_job *job)
 
 void pbft_node_job_done(struct pbft_node *node, struct pbft_time time, struct pbft_job *job)
 {
-    set_time(node, time);
+    node_set_time(node, time);
     switch (job->kind) {
     case PBFT_JOB_APPLY:
         PBFT_ASSERT(node->apply_running);

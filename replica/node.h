@@ -57,6 +57,15 @@ struct pbft_time {
     uint64_t wall_ns;
 };
 
+/**
+ * Once, before anything else, if the log is not empty: go on as the replica that wrote it. Its
+ * votes are sent again as they were, fast reads wait until it has executed what it may have
+ * answered about.
+ *
+ * Returns PBFT_STATUS_OK; PBFT_STATUS_MEMORY; or PBFT_STATUS_CORRUPT: these are not the records of
+ *         this replica. Then free the node: a mute one may take its place (PROTOCOL 29).
+ */
+enum pbft_status pbft_node_restore(struct pbft_node *node, struct pbft_time time) PBFT_MUST_USE;
 void pbft_node_peer_up(struct pbft_node *node, struct pbft_time time, const struct pbft_peer *peer);
 void pbft_node_peer_down(struct pbft_node *node, struct pbft_time time,
                          const struct pbft_peer *peer);

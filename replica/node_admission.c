@@ -363,6 +363,11 @@ static struct task *query_task(struct pbft_node *node, const struct pbft_peer *f
     return task;
 }
 
+static pbft_seq query_floor(const struct pbft_node *node, const struct pbft_query *query)
+{
+    return query->floor > node->read_floor ? query->floor : node->read_floor;
+}
+
 static void query_forget(struct pbft_node *node, const struct task *task)
 {
     struct client *c = node_client(node, task->client_index);
@@ -378,7 +383,7 @@ enum pbft_verdict node_on_query(struct pbft_node *node, const struct pbft_peer *
     if (!query_room(node, node_client(node, from->index), frame->size)) return PBFT_DROP_QUOTA;
     struct task *task = query_task(node, from, frame);
     task->query = *query; /* its span points into the frame */
-    if (query->floor <= node->applied) {
+    if (query_floor(node, query) <= node->applied) {
         task_push(&node->tasks, task);
         return PBFT_OK;
     }
@@ -394,7 +399,7 @@ void node_release_held(struct pbft_node *node)
     size_t kept = 0;
     for (size_t i = 0; i < node->held_count; i++) {
         struct held_query held = node->held[i];
-        if (held.task->query.floor <= node->applied) {
+        if (query_floor(node, &held.task->query) <= node->applied) {
             task_push(&node->tasks, held.task);
         } else if (held.expires_ns <= node->now_ns) {
             query_forget(node, held.task); /* the client falls back to an ordered read */

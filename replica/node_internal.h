@@ -272,6 +272,7 @@ struct pbft_node {
 
     /* node_log.c */
     pbft_lsn log_last, log_durable; /* positions in the log */
+    pbft_seq read_floor; /* after a restart: no fast read before this is executed (PROTOCOL 28) */
     pbft_lsn core_last, core_durable;
     struct lsn_pair *pairs; /* not durable yet, ascending */
     size_t pair_count, pair_capacity;
@@ -326,6 +327,7 @@ struct pbft_node {
 
 /* node.c */
 enum pbft_verdict node_step(struct pbft_node *node, struct pbft_event *event);
+void node_set_time(struct pbft_node *node, struct pbft_time time);
 void node_settle(struct pbft_node *node); /* start the jobs that can start */
 bool node_is_mute(const struct pbft_node *node);
 
@@ -344,6 +346,8 @@ void node_outbox_free(struct pbft_node *node);
 /* node_log.c */
 void node_persist(struct pbft_node *node, const struct pbft_effect *effect);
 void node_log_stable(struct pbft_node *node, pbft_seq seq);
+void node_log_restored(struct pbft_node *node, enum pbft_record_kind kind,
+                       struct pbft_frame *const frames[2]);
 struct pbft_job *node_sync_job(struct pbft_node *node); /* NULL: nothing to do */
 void node_sync_done(struct pbft_node *node);
 void node_log_free(struct pbft_node *node);

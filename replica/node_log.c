@@ -125,6 +125,12 @@ static void remember(struct pbft_node *node, enum pbft_record_kind kind,
     }
 }
 
+void node_log_restored(struct pbft_node *node, enum pbft_record_kind kind,
+                       struct pbft_frame *const frames[2])
+{
+    remember(node, kind, frames);
+}
+
 static void cut_if_filling(struct pbft_node *node);
 
 void node_persist(struct pbft_node *node, const struct pbft_effect *effect)

@@ -475,6 +475,8 @@ void net_carry_out(struct net_node *node)
             cr_assert_gt(e->stable.seq, node->last_stable, "FAULTS 3.11: h goes up");
             node->last_stable = e->stable.seq;
             node->stables++;
+            for (unsigned k = 0; k < NET_SNAPSHOTS; k++)
+                if (node->snapshots[k].seq == e->stable.seq) node->flushed = node->snapshots[k];
             break;
         case PBFT_EFFECT_FETCH: do_fetch(node, e); break;
         case PBFT_EFFECT_FETCH_STOP: do_fetch_stop(node, &e->fetch.what); break;
@@ -504,12 +506,19 @@ void net_step_core(struct net_node *node, struct pbft_event *event, enum pbft_ve
 
 /* ---- execution, checkpoints, transfer ---- */
 
+/* Peers may ask for it, and the next restart. */
+static uint32_t retain(struct net_node *node)
+{
+    uint32_t i = node->snapshot_next++ % NET_SNAPSHOTS;
+    node->snapshots[i] = node->state;
+    node->snapshot_roots[i] = net_root(node->net, &node->state);
+    return i;
+}
+
 static void snapshot(struct net_node *node)
 {
     struct net *t = node->net;
-    uint32_t i = node->snapshot_next++ % NET_SNAPSHOTS;
-    node->snapshots[i] = node->state;
-    node->snapshot_roots[i] = net_root(t, &node->state);
+    uint32_t i = retain(node);
     post(t,
          (struct net_event){.kind = READY,
                             .node = node->id,
@@ -565,6 +574,8 @@ static void try_transfer(struct net_node *node)
                 continue;
             node->state = from->snapshots[i];
             node->last_execute = node->transfer_seq;
+            node->flushed = node->state;
+            retain(node);
             struct pbft_event event = {.kind = PBFT_EVENT_STATE_READY};
             event.state_ready.seq = node->transfer_seq;
             event.state_ready.root = node->transfer_root;
@@ -1003,6 +1014,15 @@ void net_crash(struct net *t, pbft_id id)
     t->nodes[id].down = true;
 }
 
+static void greet(struct net *t, pbft_id id)
+{
+    for (pbft_id peer = 0; peer < t->n; peer++) {
+        if (peer == id || t->nodes[peer].puppet || t->nodes[peer].down) continue;
+        net_peer_up(t, peer, id);
+        net_peer_up(t, id, peer);
+    }
+}
+
 void net_restart(struct net *t, pbft_id id, bool mute)
 {
     struct net_node *node = &t->nodes[id];
@@ -1010,11 +1030,95 @@ void net_restart(struct net *t, pbft_id id, bool mute)
     node->down = false;
     node->mute = mute;
     boot(node);
-    for (pbft_id peer = 0; peer < t->n; peer++) {
-        if (peer == id || t->nodes[peer].puppet || t->nodes[peer].down) continue;
-        net_peer_up(t, peer, id);
-        net_peer_up(t, id, peer);
+    greet(t, id);
+}
+
+/* Whatever of it was sent is durable; of the rest nobody has heard. */
+static void remember_said(struct net_node *node)
+{
+    node->said_count = 0;
+    node->left_view = 0;
+    for (size_t i = 0; i < node->record_count; i++) {
+        for (unsigned k = 0; k < 2; k++) {
+            struct net_said said;
+            if (node->records[i].frames[k] == NULL) continue;
+            if (!own_statement(node, node->records[i].frames[k], &said)) continue;
+            if (said.type == PBFT_VIEW_CHANGE && node->records[i].kind != PBFT_RECORD_VIEW_CHANGE)
+                continue; /* a P entry in its clothes */
+            if (said.type == PBFT_VIEW_CHANGE && said.view > node->left_view)
+                node->left_view = said.view;
+            GROW(node->said, node->said_count, node->said_capacity);
+            node->said[node->said_count++] = said;
+        }
     }
+}
+
+void net_power_loss(struct net *t, pbft_id id)
+{
+    struct net_node *node = &t->nodes[id];
+    struct net_record *records = node->records;
+    size_t count = node->record_count, capacity = node->record_capacity, kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (records[i].lsn <= node->durable) {
+            records[kept] = records[i];
+            records[kept++].lsn = 0; /* this life's begin at 1 */
+            continue;
+        }
+        pbft_frame_release(records[i].frames[0]);
+        pbft_frame_release(records[i].frames[1]);
+    }
+    node->records = NULL;
+    node->record_count = node->record_capacity = 0;
+    net_crash(t, id);
+    node->records = records;
+    node->record_count = kept;
+    node->record_capacity = capacity;
+}
+
+static void restore(struct net_node *node)
+{
+    static _Alignas(16) uint8_t memory[2][65536];
+    for (size_t i = 0; i < node->record_count; i++) {
+        struct pbft_msg msgs[2];
+        struct pbft_record r = {.kind = node->records[i].kind};
+        for (unsigned k = 0; k < 2; k++) {
+            struct pbft_frame *frame = node->records[i].frames[k];
+            if (frame == NULL) continue;
+            struct pbft_arena arena = {memory[k], sizeof memory[k], 0};
+            enum pbft_verdict verdict =
+                pbft_wire_decode(pbft_frame_span(frame), &node->net->params, &arena, &msgs[k]);
+            cr_assert_eq(verdict, PBFT_OK, "%s", pbft_verdict_text(verdict));
+            r.msgs[k] = &msgs[k];
+            r.frames[k] = frame;
+        }
+        enum pbft_verdict verdict = pbft_core_restore(node->core, &r);
+        cr_assert_eq(verdict, PBFT_OK, "replica %u, record %zu of kind %u: %s", (unsigned)node->id,
+                     i, (unsigned)r.kind, pbft_verdict_text(verdict));
+    }
+}
+
+void net_power_on(struct net *t, pbft_id id, bool with_state)
+{
+    struct net_node *node = &t->nodes[id];
+    cr_assert(node->down);
+    struct net_state state;
+    net_state_genesis(&state);
+    if (!with_state) node->flushed = state;
+    if (node->flushed.seq > 0) state = node->flushed;
+    node->down = node->mute = false;
+    boot(node);
+    node->state = state;
+    node->last_execute = state.seq;
+    if (state.seq > 0) retain(node);
+    remember_said(node);
+    restore(node);
+    node->last_stable = net_info(t, id).stable;
+    struct pbft_event event = {.kind = PBFT_EVENT_RESTORED};
+    event.restored.seq = state.seq;
+    event.restored.root = net_root(t, &state);
+    event.restored.effective_ns = state.effective_ns;
+    net_step_core(node, &event, NULL);
+    greet(t, id);
 }
 
 void net_free(struct net *t)

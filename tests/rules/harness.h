@@ -143,6 +143,7 @@ struct net_node {
 
     struct net_state state;
     struct net_state *snapshots; /* NET_SNAPSHOTS of them */
+    struct net_state flushed;    /* what a restart finds: the last certified one that it had */
     struct pbft_digest snapshot_roots[NET_SNAPSHOTS];
     uint32_t snapshot_next;
     struct net_job *jobs;
@@ -236,6 +237,10 @@ struct net *net_solo(uint32_t n, pbft_id id); /* only `id` runs, all others are 
 void net_crash(struct net *t, pbft_id id);
 /* With an empty state and no memory of its votes: mute (PROTOCOL 29) unless `lie`. */
 void net_restart(struct net *t, pbft_id id, bool mute);
+/* What was durable stays; then it comes back with that log, and with the last certified state that
+ * it had, or none. */
+void net_power_loss(struct net *t, pbft_id id);
+void net_power_on(struct net *t, pbft_id id, bool with_state);
 
 /* ---- time ---- */
 

@@ -53,14 +53,8 @@ static void durable(void *context, enum pbft_status status, pbft_lsn lsn)
     (void)lsn;
 }
 
-static struct lone *lone_new(bool mute)
+static void lone_start(struct lone *l, bool mute)
 {
-    struct lone *l = calloc(1, sizeof *l);
-    cr_assert_not_null(l);
-    struct pbft_params params = net_params(4);
-    params.client_quota = 16; /* the bytes of one client are bounded, too: twice a batch */
-    l->t = net_new_with(&params);
-    cr_assert_eq(pbft_log_memory_create(&l->log, 64u << 20, durable, l), PBFT_STATUS_OK);
     struct pbft_node_config config = {.cluster = &l->t->cluster,
                                       .id = 1,
                                       .keypair = &l->t->keys[1],
@@ -73,6 +67,17 @@ static struct lone *lone_new(bool mute)
     l->node = pbft_node_new(&config);
     cr_assert_not_null(l->node);
     l->time = (struct pbft_time){l->t->now_ns, net_wall(l->t, 1)};
+}
+
+static struct lone *lone_new(bool mute)
+{
+    struct lone *l = calloc(1, sizeof *l);
+    cr_assert_not_null(l);
+    struct pbft_params params = net_params(4);
+    params.client_quota = 16; /* the bytes of one client are bounded, too: twice a batch */
+    l->t = net_new_with(&params);
+    cr_assert_eq(pbft_log_memory_create(&l->log, 64u << 20, durable, l), PBFT_STATUS_OK);
+    lone_start(l, mute);
     return l;
 }
 
@@ -383,6 +388,53 @@ Test(protocol, r28_a_read_relies_on_what_it_shows)
     cr_assert_eq(sent(l, PBFT_QUERY_REPLY), 0u);
     finish_sync(l);
     cr_assert_eq(sent(l, PBFT_QUERY_REPLY), 1u);
+    lone_free(l);
+}
+
+static enum pbft_status restart(struct lone *l)
+{
+    pbft_node_free(l->node);
+    lone_start(l, false);
+    enum pbft_status status = pbft_node_restore(l->node, l->time);
+    drain(l);
+    return status;
+}
+
+/* What it has sent a COMMIT for may be executed elsewhere, and seen: after a restart, too, it shows
+ * nothing older. */
+Test(protocol, r28_a_restart_answers_no_read_before_its_commits_are_executed)
+{
+    struct lone *l = lone_new(false);
+    struct net_batch b = net_batch(l->t, 0, 1, 1, "one");
+    cr_assert_eq(from_replica(l, 0, net_pre_prepare(l->t, 0, 1, &b)), PBFT_OK);
+    cr_assert_eq(from_replica(l, 2, net_vote(l->t, PBFT_PREPARE, 2, 0, 1, &b.digest)), PBFT_OK);
+    cr_assert_eq(restart(l), PBFT_STATUS_OK);
+    client_up(l, 0, 10);
+    forget(l);
+    cr_assert_eq(from_client(l, 0, 10, query(l, 1, 0)), PBFT_OK);
+    cr_assert_eq(sent(l, PBFT_QUERY_REPLY), 0u);
+    for (pbft_id id = 2; id < 4; id++)
+        from_replica(l, id, net_vote(l->t, PBFT_COMMIT, id, 0, 1, &b.digest));
+    cr_assert_eq(sent(l, PBFT_QUERY_REPLY), 1u);
+    lone_free(l);
+}
+
+/* Records that it can not have written: it says so, and does not vote. */
+Test(protocol, r29_a_log_of_another_replica_is_refused)
+{
+    struct lone *l = lone_new(false);
+    struct net_batch b = net_batch(l->t, 0, 1, 1, "one");
+    struct pbft_frame *vote = net_vote(l->t, PBFT_PREPARE, 2, 0, 1, &b.digest);
+    uint8_t length[4];
+    pbft_put_u32(length, vote->size);
+    struct pbft_span parts[2] = {{length, 4}, pbft_frame_span(vote)};
+    cr_assert_eq(pbft_log_append(l->log, PBFT_RECORD_PROPOSAL, 1, parts, 2), PBFT_STATUS_OK);
+    pbft_frame_release(vote);
+    cr_assert_eq(restart(l), PBFT_STATUS_CORRUPT);
+    lone_free(l);
+    l = lone_new(false);
+    cr_assert_eq(pbft_log_append(l->log, PBFT_RECORD_PROPOSAL, 1, parts, 1), PBFT_STATUS_OK);
+    cr_assert_eq(restart(l), PBFT_STATUS_CORRUPT, "a length and nothing behind it");
     lone_free(l);
 }
 

@@ -117,6 +117,8 @@ sim_predicate sim_reached; /* context: struct sim_at_least */
 
 void sim_kill(struct sim *sim, pbft_id id);         /* gone, its memory with it */
 void sim_restart_mute(struct sim *sim, pbft_id id); /* PROTOCOL 29: memory mode, second start */
+/* With the vote log that its disk holds, and no state: it votes on, and fetches the state. */
+void sim_restart(struct sim *sim, pbft_id id);
 /* What is on a replica's disk when it starts again. */
 enum sim_harm {
     SIM_HARM_CRASH,       /* what was synced; of the rest some, torn or not: sim_kill() */

@@ -53,6 +53,14 @@ void check_restart(struct node *node)
     /* What it said in an earlier life still binds its key: node->said stays (FAULTS 3.5). */
 }
 
+void check_restored(struct node *node)
+{
+    struct pbft_node_info info;
+    pbft_node_info(node->node, &info);
+    node->stable = info.core.stable;
+    node->view = info.core.view;
+}
+
 /* ---- effects ---- */
 
 static void on_execute(struct sim *sim, struct node *node, const struct pbft_effect *e)

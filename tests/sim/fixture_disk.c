@@ -191,6 +191,32 @@ struct pbft_log *disk_open(struct node *node, uint64_t bytes_max)
     return &d->base;
 }
 
+struct pbft_log *disk_reopen(struct node *node, uint64_t bytes_max)
+{
+    struct pbft_log *log = disk_open(node, bytes_max);
+    struct disk *d = disk_of(log);
+    size_t at = 0;
+    for (size_t step; (step = record_at(node->remains, node->remains_size, at)) > 0; at += step) {
+        const uint8_t *head = node->remains + at;
+        struct pbft_span payload = {head + RECORD_HEAD, step - RECORD_HEAD};
+        enum pbft_status status =
+            pbft_log_append(d->inner, pbft_get_u32(head + 4), pbft_get_u64(head + 8), &payload, 1);
+        PBFT_ASSERT(status == PBFT_STATUS_OK);
+    }
+    if (at > 0) {
+        enum pbft_status status = pbft_log_sync(d->inner);
+        PBFT_ASSERT(status == PBFT_STATUS_OK);
+        (void)pbft_log_poll(d->inner);
+    }
+    d->image = node->remains;
+    d->capacity = node->remains_size;
+    d->size = d->synced = d->asked = at;
+    node->remains = NULL;
+    node->remains_size = 0;
+    disk_show_synced(log);
+    return log;
+}
+
 void disk_show_synced(struct pbft_log *log)
 {
     struct disk *d = disk_of(log);

@@ -232,6 +232,8 @@ struct node *node_twin(struct sim *sim, pbft_id id);
 
 /* fixture_disk.c: a log whose bytes are on a disk that loses what was not synced. */
 struct pbft_log *disk_open(struct node *node, uint64_t bytes_max);
+/* The same with the whole records that an earlier life left. */
+struct pbft_log *disk_reopen(struct node *node, uint64_t bytes_max);
 void disk_break(struct pbft_log *log);
 /* Hand what was synced since the last call to note_synced(). */
 void disk_show_synced(struct pbft_log *log);
@@ -269,6 +271,7 @@ void key_with_digest(struct pbft_digest *key, uint64_t a, uint64_t b, uint64_t c
 void check_start(struct sim *sim);
 void check_free(struct sim *sim);
 void check_restart(struct node *node);
+void check_restored(struct node *node); /* its log was read: h and the view begin there */
 void check_effects(struct sim *sim, struct node *node, const struct pbft_effects *effects);
 void check_node(struct sim *sim, struct node *node); /* after each call into it */
 

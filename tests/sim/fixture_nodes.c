@@ -261,13 +261,13 @@ void node_tick(struct sim *sim, const struct event *e)
 
 /* ---- life and death ---- */
 
-static void start_node(struct sim *sim, struct node *n)
+static void start_node(struct sim *sim, struct node *n, struct pbft_log *log)
 {
     n->incarnation++;
     n->tick_at = NEVER;
     n->dying = false;
     n->jobs_out = 0;
-    n->log = disk_open(n, LOG_BYTES);
+    n->log = log;
     n->hooks = (struct pbft_node_hooks){n, hook_effects, hook_outbound, hook_inbound};
     struct pbft_node_config config = {.cluster = &sim->cluster,
                                       .id = n->id,
@@ -282,7 +282,6 @@ static void start_node(struct sim *sim, struct node *n)
                                       .hooks = &n->hooks};
     n->node = pbft_node_new(&config);
     PBFT_ASSERT(n->node != NULL);
-    check_restart(n);
 }
 
 static void connect_node(struct sim *sim, struct node *n)
@@ -331,7 +330,8 @@ void nodes_start(struct sim *sim)
         n->clock_offset_ns = (int64_t)sim_random(sim, 2 * sim->o.clock_offset_max_ns + 1) -
                              (int64_t)sim->o.clock_offset_max_ns;
         n->clock_skewed = n->clock_offset_ns != 0;
-        start_node(sim, n);
+        check_restart(n);
+        start_node(sim, n, disk_open(n, LOG_BYTES));
     }
 }
 
@@ -400,6 +400,14 @@ size_t sim_kill_harming(struct sim *sim, pbft_id id, enum sim_harm harm)
     return harm <= SIM_HARM_TORN ? lost : disk_harm(sim, n, harm);
 }
 
+static void meet_others(struct sim *sim, struct node *n)
+{
+    connect_node(sim, n);
+    tell_others(sim, n->id, true);
+    for (uint32_t client = 0; client < sim->o.clients; client++)
+        client_connected(sim, client, n->id);
+}
+
 void sim_restart_mute(struct sim *sim, pbft_id id)
 {
     struct node *n = &sim->nodes[id];
@@ -408,11 +416,26 @@ void sim_restart_mute(struct sim *sim, pbft_id id)
     sim->acted[SIM_FAULT_RESTART]++;
     reach(sim, SIM_REACH_MUTE);
     n->mute = true;
-    start_node(sim, n);
-    connect_node(sim, n);
-    tell_others(sim, id, true);
-    for (uint32_t client = 0; client < sim->o.clients; client++)
-        client_connected(sim, client, id);
+    check_restart(n);
+    start_node(sim, n, disk_open(n, LOG_BYTES));
+    meet_others(sim, n);
+}
+
+void sim_restart(struct sim *sim, pbft_id id)
+{
+    struct node *n = &sim->nodes[id];
+    PBFT_ASSERT(n->node == NULL && !n->mute);
+    sim_tell_fault(sim, "replica %u comes back with its log", id);
+    sim->acted[SIM_FAULT_RESTART]++;
+    reach(sim, SIM_REACH_RESUMED);
+    check_restart(n);
+    start_node(sim, n, disk_reopen(n, LOG_BYTES));
+    if (pbft_node_restore(n->node, sim_time_of(sim, n->place)) != PBFT_STATUS_OK) {
+        sim_fail(sim, "PROTOCOL 25: replica %u refuses the log that it wrote", id);
+        return;
+    }
+    check_restored(n);
+    meet_others(sim, n);
 }
 
 /* ---- clocks and disks ---- */

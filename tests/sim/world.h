@@ -90,6 +90,7 @@ const char *sim_fault_text(enum sim_fault fault);
     X(WINDOW_FULL, "windows that were full")                                                       \
     X(CLOCK_HELD, "proposals held by the clock test")                                              \
     X(FUTURE_VOTE, "votes kept for the next view")                                                 \
+    X(RESUMED, "replicas back with their log")                                                     \
     X(MUTE, "mute replicas")                                                                       \
     X(STOPPED, "replicas stopped by their disk")
 

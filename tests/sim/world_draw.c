@@ -159,9 +159,15 @@ static void draw_death(struct world_plan *plan, struct dice *d, pbft_id id)
     }
     configure(plan, SIM_FAULT_CRASH);
     act(plan, at, ACTION_CRASH, id, 0, 0);
-    if (percent(d, 40)) return;
+    if (percent(d, 30)) return;
     configure(plan, SIM_FAULT_RESTART);
-    act(plan, at + 20 * SIM_MS + roll(d, plan->end_ns / 2), ACTION_RESTART, id, 0, 0);
+    bool with_log = percent(d, 60);
+    at += 20 * SIM_MS + roll(d, plan->end_ns / 2);
+    act(plan, at, ACTION_RESTART, id, with_log, 0);
+    for (unsigned again = with_log ? (unsigned)roll(d, 3) : 0; again > 0; again--) {
+        act(plan, at += 1 + roll(d, 60 * SIM_MS), ACTION_CRASH, id, 0, 0);
+        act(plan, at += 1 + roll(d, 200 * SIM_MS), ACTION_RESTART, id, 1, 0);
+    }
 }
 
 static pbft_id draw_culprit(struct world_plan *plan, struct dice *d)

@@ -180,7 +180,11 @@ void world_act(struct world *w, const struct action *a)
         if ((w->options->forbid >> SIM_FAULT_CRASH & 1u) == 0) sim_kill(sim, a->who);
         break;
     case ACTION_RESTART:
-        if (!sim_alive(sim, a->who)) sim_restart_mute(sim, a->who);
+        if (sim_alive(sim, a->who)) break;
+        if (a->number != 0)
+            sim_restart(sim, a->who);
+        else
+            sim_restart_mute(sim, a->who);
         break;
     case ACTION_BREAK_DISK: sim_break_log(sim, a->who); break;
     case ACTION_SLOW_LINKS: sim_slow_links(sim, a->group, all, a->number); break;
