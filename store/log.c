@@ -17,6 +17,11 @@ enum pbft_status pbft_log_sync(struct pbft_log *log)
     return log->ops->sync(log);
 }
 
+void pbft_log_commit(struct pbft_log *log)
+{
+    if (log->ops->commit != NULL) log->ops->commit(log);
+}
+
 bool pbft_log_poll(struct pbft_log *log)
 {
     return log->ops->poll(log);
@@ -31,6 +36,11 @@ enum pbft_status pbft_log_cut(struct pbft_log *log, pbft_lsn first, pbft_lsn las
 {
     if (first > last) return PBFT_STATUS_ARGUMENT;
     return log->ops->cut(log, first, last);
+}
+
+void pbft_log_roll(struct pbft_log *log)
+{
+    if (log->ops->roll != NULL) log->ops->roll(log);
 }
 
 void pbft_log_stats(const struct pbft_log *log, struct pbft_log_stats *out)

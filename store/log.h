@@ -6,7 +6,8 @@
  * it began, and is reported later, from pbft_log_poll(): one commit at a time, so all that queues
  * up meanwhile shares the next one (group commit).
  *
- * One thread owns a log. Implementations are tables of functions: pbft_log_memory_create() is here,
+ * One thread owns a log. What blocks is in pbft_log_commit() alone, which another thread may run.
+ * Implementations are tables of functions: pbft_log_memory_create() is here,
  * and one on disk needs no change in any caller.
  */
 #ifndef PBFT_STORE_LOG_H
@@ -37,8 +38,10 @@ struct pbft_log_stats {
 };
 
 /**
- * A commit has ended. status PBFT_STATUS_OK: all records up to `durable` are. Anything else: the
- * log is dead, no commit is ever tried again (FAULTS 2.41) and the replica must stop.
+ * A commit has ended. status PBFT_STATUS_OK: all records up to `durable` are. PBFT_STATUS_FULL: the
+ * disk has no room (FAULTS 2.42); nothing more is durable, nothing is lost, and the next sync tries
+ * the same records again, after what was cut meanwhile has made room. Anything else: the log is
+ * dead, no commit is ever tried again (FAULTS 2.41) and the replica must stop.
  */
 typedef void pbft_log_durable_fn(void *context, enum pbft_status status, pbft_lsn durable);
 
@@ -51,9 +54,11 @@ struct pbft_log_ops {
     enum pbft_status (*append)(struct pbft_log *log, uint32_t kind, pbft_lsn lsn,
                                const struct pbft_span *parts, size_t count);
     enum pbft_status (*sync)(struct pbft_log *log);
+    void (*commit)(struct pbft_log *log); /* NULL: nothing to do */
     bool (*poll)(struct pbft_log *log);
     bool (*iterate)(const struct pbft_log *log, pbft_log_visit_fn *visit, void *context);
     enum pbft_status (*cut)(struct pbft_log *log, pbft_lsn first, pbft_lsn last);
+    void (*roll)(struct pbft_log *log); /* NULL: nothing to do */
     void (*stats)(const struct pbft_log *log, struct pbft_log_stats *out);
     void (*close)(struct pbft_log *log);
 };
@@ -83,6 +88,14 @@ enum pbft_status pbft_log_append(struct pbft_log *log, uint32_t kind, pbft_lsn l
 enum pbft_status pbft_log_sync(struct pbft_log *log) PBFT_MUST_USE;
 
 /**
+ * The half of a commit that blocks: write and sync what pbft_log_sync() sealed. To be called once
+ * for each commit that is under way (stats.committing), on any thread; meanwhile the owner may
+ * append, sync, poll, cut and take stats, not iterate nor close. With no commit under way it does
+ * nothing.
+ */
+void pbft_log_commit(struct pbft_log *log);
+
+/**
  * Report a commit that has ended, if there is one, to the function that the log was created with,
  * and begin the next one if it was asked for. The function may append and sync, not poll.
  * Returns whether a commit was reported.
@@ -100,6 +113,12 @@ bool pbft_log_iterate(const struct pbft_log *log, pbft_log_visit_fn *visit, void
  *         PBFT_STATUS_ARGUMENT if the log holds no record first or no record last, or first > last.
  */
 enum pbft_status pbft_log_cut(struct pbft_log *log, pbft_lsn first, pbft_lsn last) PBFT_MUST_USE;
+
+/**
+ * The next record begins a new segment: to be called before the first record of a carry-over, so
+ * that a cut can do away with every older segment (PROTOCOL 26).
+ */
+void pbft_log_roll(struct pbft_log *log);
 
 void pbft_log_stats(const struct pbft_log *log, struct pbft_log_stats *out);
 
