@@ -61,7 +61,7 @@ LOCAL_CFLAGS += -Wno-error
 endif
 
 ALL_LDFLAGS = $(SANITIZE) $(SANITIZE_LD) -Wl,--as-needed $(LDFLAGS)
-LIBS        = -lnng -lsodium -linih -ljansson -lpthread
+LIBS        = -lnng -lsodium -linih -ljansson -llmdb -lpthread
 TEST_LIBS   = -lcriterion
 # Criterion speaks through nanomsg, and libnng exports the same names (nn_*): nanomsg must stand before
 # it in the order of look-up, or Criterion's runner uses, and shares the fate of, our nng.

@@ -37,17 +37,17 @@ $(FUZZ_LIB): $(call fuzz_object,$(FUZZ_LIB_SRC))
 
 $(FUZZ_OUT)/bin/%: $(FUZZ_OUT)/obj/tests/fuzz/%.o $(FUZZ_LIB)
 	@mkdir -p $(@D)
-	$(call say,LD $@)$(CLANG) -fsanitize=fuzzer,$(FUZZ_CHECKS) -o $@ $< $(FUZZ_LIB) -lsodium -linih -lpthread
+	$(call say,LD $@)$(CLANG) -fsanitize=fuzzer,$(FUZZ_CHECKS) -o $@ $< $(FUZZ_LIB) -lsodium -linih -llmdb -lpthread
 $(foreach t,$(FUZZ_SPLIT),$(eval $(FUZZ_OUT)/bin/$(t): \
     $(call fuzz_object,tests/fuzz/$(t).c $(sort $(wildcard tests/fuzz/$(t)/*.c)))))
 $(FUZZ_SPLIT:%=$(FUZZ_OUT)/bin/%): $(FUZZ_LIB)
 	@mkdir -p $(@D)
-	$(call say,LD $@)$(CLANG) -fsanitize=fuzzer,$(FUZZ_CHECKS) -o $@ $(filter %.o,$^) $(FUZZ_LIB) -lsodium -linih -lpthread
+	$(call say,LD $@)$(CLANG) -fsanitize=fuzzer,$(FUZZ_CHECKS) -o $@ $(filter %.o,$^) $(FUZZ_LIB) -lsodium -linih -llmdb -lpthread
 $(FUZZ_OUT)/bin/wire-%: $(FUZZ_OUT)/bin/wire
 	@ln -sf wire $@
 $(FUZZ_OUT)/bin/seeds: $(FUZZ_OUT)/obj/tests/fuzz/seeds.o $(FUZZ_LIB)
 	@mkdir -p $(@D)
-	$(call say,LD $@)$(CLANG) -fsanitize=$(FUZZ_CHECKS) -o $@ $< $(FUZZ_LIB) -lsodium -linih -lpthread
+	$(call say,LD $@)$(CLANG) -fsanitize=$(FUZZ_CHECKS) -o $@ $< $(FUZZ_LIB) -lsodium -linih -llmdb -lpthread
 
 .PHONY: fuzz fuzz-smoke fuzz-build fuzz-seeds fuzz-corpus
 fuzz-build: $(FUZZ_BIN)

@@ -4,7 +4,7 @@
 set -euo pipefail
 
 declare -A packages=(
-    [build]="gcc libc6-dev make binutils pkg-config procps libsodium-dev libnng-dev libcriterion-dev libinih-dev libjansson-dev jq curl xxd"
+    [build]="gcc libc6-dev make binutils pkg-config procps libsodium-dev libnng-dev libcriterion-dev libinih-dev libjansson-dev liblmdb-dev jq curl xxd"
     [ci]="clang-14 libclang-rt-14-dev clang-tidy-14 clang-format-14 cppcheck patch"
     [coverage]="gcovr"
     [model]="spin gcc libc6-dev"

@@ -178,6 +178,27 @@ enum pbft_status pbft_snapshot_page(const struct pbft_snapshot *snapshot,
                                     const struct pbft_digest *digest, uint8_t *out, size_t capacity,
                                     size_t *size) PBFT_MUST_USE;
 
+/* Whether what is walked for has the page: PBFT_STATUS_OK, and the walk passes it and all below it
+ * by; PBFT_STATUS_NOT_FOUND, and it goes on; anything else ends it. */
+typedef enum pbft_status pbft_walk_have_fn(void *context, const struct pbft_digest *digest);
+/* A page, its bytes borrowed for the call. Anything but PBFT_STATUS_OK ends the walk. */
+typedef enum pbft_status pbft_walk_page_fn(void *context, const struct pbft_digest *digest,
+                                           struct pbft_span page);
+
+/**
+ * Visit the pages of a snapshot whose root is known, each after all below it. Any thread, while the
+ * owner goes on writing.
+ *
+ * have    NULL: nothing is passed by
+ * Returns PBFT_STATUS_OK, PBFT_STATUS_MEMORY, or what a function returned that ended the walk.
+ */
+enum pbft_status pbft_snapshot_walk(const struct pbft_snapshot *snapshot, pbft_walk_have_fn *have,
+                                    pbft_walk_page_fn *page, void *context) PBFT_MUST_USE;
+
+/* The digest of child `index` of a page whose hash is what it should be. False: a leaf, or there is
+ * no such child. */
+bool pbft_page_child_digest(struct pbft_span page, uint32_t index, struct pbft_digest *digest);
+
 /**
  * Whether bytes from anywhere are a canonical page, its place in a tree aside.
  * Returns PBFT_OK, PBFT_DROP_SIZE, PBFT_DROP_TYPE, PBFT_DROP_VERSION or PBFT_DROP_MALFORMED.

@@ -1,0 +1,19 @@
+/* store/pages_verify.h - internal to store/: whether an LMDB file is built as LMDB built it. */
+#ifndef PBFT_STORE_PAGES_VERIFY_H
+#define PBFT_STORE_PAGES_VERIFY_H
+
+#include "pbft/types.h"
+
+/**
+ * Look through the structure of an LMDB 0.9 file with one database: every page that the newest
+ * transaction uses or calls free is within the file and has one place, every node is within its
+ * page. LMDB follows what it finds: rot there would end the process, or have live pages
+ * overwritten. Contents are not looked at.
+ *
+ * fd       of the file, as long as it says
+ * txn      the newest transaction, its meta page is the one that counts
+ * Returns  PBFT_STATUS_CORRUPT, PBFT_STATUS_MEMORY, PBFT_STATUS_IO
+ */
+enum pbft_status pbft_pages_verify(int fd, uint32_t page_bytes, uint64_t txn) PBFT_MUST_USE;
+
+#endif
