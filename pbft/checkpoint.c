@@ -86,6 +86,16 @@ void collect_garbage(struct pbft_core *c)
         if (c->checkpoints[i].seq <= c->h) c->checkpoints[i].seq = 0;
 }
 
+bool stable_logged(struct pbft_core *c)
+{
+    if (c->h == 0 || c->stable_certificate != NULL) return true;
+    c->stable_certificate = certificate_frame(c, PBFT_CERT_CHECKPOINT, 0, c->h, &c->stable_root,
+                                              c->stable_signers, c->stable_signatures, NULL);
+    if (c->stable_certificate == NULL) return false;
+    persist(c, PBFT_RECORD_STABLE, false, c->stable_certificate, NULL);
+    return true;
+}
+
 void make_stable(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *root,
                  pbft_signers signers, const uint8_t *signatures)
 {
@@ -95,10 +105,8 @@ void make_stable(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *ro
     c->stable_signers = signers;
     memmove(c->stable_signatures, signatures, (size_t)c->q * PBFT_SIGNATURE_BYTES);
     pbft_frame_release(c->stable_certificate);
-    c->stable_certificate = certificate_frame(c, PBFT_CERT_CHECKPOINT, 0, seq, &c->stable_root,
-                                              signers, c->stable_signatures, NULL);
-    if (c->stable_certificate != NULL)
-        persist(c, PBFT_RECORD_STABLE, false, c->stable_certificate, NULL);
+    c->stable_certificate = NULL;
+    (void)stable_logged(c);
     struct pbft_effect *e = effect_add(c, PBFT_EFFECT_STABLE);
     e->stable.seq = seq;
     e->stable.root = c->stable_root;

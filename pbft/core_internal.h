@@ -321,6 +321,9 @@ enum pbft_verdict on_checkpoint_ready(struct pbft_core *c, const struct pbft_eve
 enum pbft_verdict on_state_ready(struct pbft_core *c, const struct pbft_event *event);
 void make_stable(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *root,
                  pbft_signers signers, const uint8_t *signatures);
+/* Whether the log says what h is: without memory for the certificate it may not yet. Until then
+ * nothing is promised, for a promise above the window that a restart knows of would be damage. */
+bool stable_logged(struct pbft_core *c);
 void lag_check(struct pbft_core *c);
 struct checkpoint *checkpoint_find(const struct pbft_core *c, pbft_seq seq);
 struct checkpoint *checkpoint_at(struct pbft_core *c,

@@ -69,7 +69,7 @@ void send_prepare(struct pbft_core *c, struct slot *s)
     if (!c->active || c->mute || is_primary(c) || s->own_prepare != NULL || !s->header.valid)
         return;
     if (!slot_has_body(c, s, &s->header.digest)) return; /* FAULTS 2.6 */
-    if (pbft_signers_has(s->prepares.have, c->id)) return;
+    if (pbft_signers_has(s->prepares.have, c->id) || !stable_logged(c)) return;
     struct pbft_msg m = {.type = PBFT_PREPARE};
     m.vote.view = s->header.view;
     m.vote.seq = s->seq;

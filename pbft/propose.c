@@ -179,7 +179,7 @@ static bool propose_one(struct pbft_core *c)
  * step. */
 static bool pipeline_open(struct pbft_core *c)
 {
-    if (c->next_seq > c->h + c->p.window) return false;
+    if (c->next_seq > c->h + c->p.window || !stable_logged(c)) return false;
     return c->next_seq <= c->committed + c->p.pipeline_depth ||
            (c->padding && c->next_seq <= c->committed + PADDING_DEPTH && must_pad(c, body_room(c)));
 }

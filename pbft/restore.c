@@ -89,7 +89,8 @@ static enum pbft_verdict restore_proposal(struct pbft_core *c, const struct pbft
     if (!in_slots(c, seq)) return PBFT_OK;
     struct slot *s = slot_at(c, seq);
     enum pbft_verdict verdict = PBFT_OK;
-    if (in_this_view(c, view)) {
+    if (seq <= c->h) { /* over: the body may serve others */
+    } else if (in_this_view(c, view)) {
         if (proposed && first->pre_prepare.view == view)
             verdict = restore_header(c, s, &first->pre_prepare, r->frames[0]);
         if (verdict == PBFT_OK && voted) verdict = restore_prepare(c, s, &own->vote, own_frame);
@@ -123,7 +124,7 @@ static enum pbft_verdict restore_prepared(struct pbft_core *c, const struct pbft
     if (commit->sender != c->id) return PBFT_DROP_SENDER;
     if (pbft_signers_count(entry->prepares.signers) != c->q - 1) return PBFT_DROP_CERTIFICATE;
     if (beyond(c, entry->seq)) return PBFT_DROP_WINDOW;
-    if (!in_slots(c, entry->seq)) return PBFT_OK;
+    if (entry->seq <= c->h || !in_slots(c, entry->seq)) return PBFT_OK;
     struct slot *s = slot_at(c, entry->seq);
     restore_entry(s, entry);
     if (commit->view > c->view) return PBFT_DROP_VIEW;
@@ -265,6 +266,17 @@ enum pbft_verdict pbft_core_restore(struct pbft_core *c, const struct pbft_recor
     return PBFT_DROP_TYPE;
 }
 
+/* A cut carries over no body at or below h, and a decision that came late may stand behind it:
+ * whoever asked for that certificate would get one without its proposal. */
+static void forget_bodiless(struct pbft_core *c)
+{
+    for (uint32_t i = 0; i < c->slot_count; i++) {
+        struct slot *s = &c->slots[i];
+        if (s->seq == 0 || !s->decided.valid || slot_has_body(c, s, &s->decided.digest)) continue;
+        s->decided.valid = false;
+    }
+}
+
 /* The state that the node has loaded belongs to it; now it goes on. */
 enum pbft_verdict on_restored(struct pbft_core *c, const struct pbft_event *event)
 {
@@ -272,6 +284,7 @@ enum pbft_verdict on_restored(struct pbft_core *c, const struct pbft_event *even
     c->effective_ns = event->restored.effective_ns;
     c->next_due_ns = event->restored.next_due_ns;
     c->body_bytes = UINT64_MAX; /* counted anew before it matters */
+    forget_bodiless(c);
     c->next_seq = (c->proposed > c->committed ? c->proposed : c->committed) + 1;
     if (c->next_seq <= c->h) c->next_seq = c->h + 1;
     for (pbft_seq seq = c->h + 1; c->active && seq <= c->h + c->p.window; seq++) {

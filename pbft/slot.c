@@ -244,6 +244,7 @@ static struct pbft_frame *prepared_record(struct pbft_core *c, const struct slot
 static void send_commit(struct pbft_core *c, struct slot *s)
 {
     if (!s->prepared_now || s->own_commit != NULL || c->mute || !c->active) return;
+    if (!stable_logged(c)) return;
     struct pbft_msg m = {.type = PBFT_COMMIT};
     m.vote.view = s->header.view;
     m.vote.seq = s->seq;
@@ -268,9 +269,11 @@ static void send_commit(struct pbft_core *c, struct slot *s)
 static void decide(struct pbft_core *c, struct slot *s, const struct pbft_digest *digest)
 {
     bool own = s->own_commit != NULL && pbft_digest_equal(&s->header.digest, digest);
+    /* A primary that took it over from a NEW-VIEW has logged no proposal for it. */
+    bool logged = own && (s->own_prepare != NULL || s->pre_prepare != NULL);
     struct pbft_frame *record =
         certificate_frame(c, PBFT_CERT_COMMIT, s->decided.view, s->seq, digest, s->decided.signers,
-                          s->decided.signatures, own ? NULL : slot_body(s, digest));
+                          s->decided.signatures, logged ? NULL : slot_body(s, digest));
     if (record == NULL) return;
     pbft_lsn lsn = persist(c, PBFT_RECORD_COMMITTED, !own, record, NULL);
     pbft_frame_release(record);

@@ -32,6 +32,7 @@ struct start {
     struct pbft_pool *pool, *client_pool;
     struct pbft_logger *logger;
     struct pbft_superblock *superblock;
+    struct pbft_superblock_owner owner;
     struct pbft_node_hooks hooks;
 };
 
@@ -52,13 +53,15 @@ __attribute__((format(printf, 3, 4))) static int complain(const struct options *
 static void help(const struct start *s)
 {
     const struct pbft_replica_extension *x = s->extension;
-    (void)printf("Usage: %s --config FILE [options]\n"
-                 "One replica of a Byzantine fault-tolerant cluster; serves \"%s\".\n\n"
-                 "  --config FILE       the replica's node.conf\n"
-                 "  --durability MODE   memory (sync and async are not available yet)\n"
-                 "  --log-file FILE     log there instead of standard error; HUP opens it again\n"
-                 "  --check-config      read every file, say what is wrong, and end\n",
-                 s->options.program, s->service->name);
+    (void)printf(
+        "Usage: %s --config FILE [options]\n"
+        "One replica of a Byzantine fault-tolerant cluster; serves \"%s\".\n\n"
+        "  --config FILE       the replica's node.conf\n"
+        "  --durability MODE   sync (the default), async or memory; with the latter two a\n"
+        "                      replica that starts again has forgotten its votes, and is mute\n"
+        "  --log-file FILE     log there instead of standard error; HUP opens it again\n"
+        "  --check-config      read every file, say what is wrong, and end\n",
+        s->options.program, s->service->name);
     if (x != NULL && x->option != NULL) {
         char option[64];
         (void)snprintf(option, sizeof option, "--%s %s", x->option, x->option_argument);
@@ -68,7 +71,7 @@ static void help(const struct start *s)
         "  --version, --help\n\n"
         "Example:\n"
         "  pbftctl init d --nodes 4\n"
-        "  %s --config d/node-0/node.conf --durability memory\n\n"
+        "  %s --config d/node-0/node.conf\n\n"
         "TERM and INT stop it, HUP reads the log level again. Exit codes: 0 clean, 1 failed\n"
         "while running, 2 usage, 3 configuration, 4 damaged or foreign data.\n",
         s->options.program);
@@ -147,14 +150,10 @@ static int parse_options(struct start *s, int argc, char **argv)
 
 /* ---- files ---- */
 
-static int check_durability(struct start *s)
+static int take_durability(struct start *s)
 {
     if (s->options.has_durability) s->replica.durability = s->options.durability;
-    if (s->replica.durability == PBFT_DURABILITY_MEMORY) return -1;
-    return complain(&s->options, PBFT_EXIT_USAGE,
-                    "durability '%s' is not available yet: give --durability memory, and know that "
-                    "a replica that restarts has forgotten its votes.",
-                    pbft_durability_text(s->replica.durability));
+    return -1;
 }
 
 static int load_cluster(struct start *s)
@@ -272,9 +271,9 @@ static int superblock_problem(const struct start *s, enum pbft_status status)
 
 static int open_data(struct start *s)
 {
-    struct pbft_superblock_owner owner;
-    pbft_config_owner(&s->cluster.cluster, s->replica.id, &owner);
-    enum pbft_status status = pbft_superblock_open(&s->superblock, s->replica.data, &owner, NULL);
+    pbft_config_owner(&s->cluster.cluster, s->replica.id, &s->owner);
+    enum pbft_status status =
+        pbft_superblock_open(&s->superblock, s->replica.data, &s->owner, NULL);
     if (status == PBFT_STATUS_OK) return -1;
     s->superblock = NULL;
     return superblock_problem(s, status);
@@ -295,8 +294,12 @@ static int write_pid_file(struct start *s)
 
 static int serve(struct start *s)
 {
-    pbft_logger_write(s->logger, PBFT_LOG_WARN, "durability",
-                      "mode=memory hint=\"votes are lost when the process ends\"");
+    if (s->replica.durability != PBFT_DURABILITY_SYNC)
+        pbft_logger_write(
+            s->logger, PBFT_LOG_WARN, "durability",
+            "mode=%s hint=\"votes are lost when the %s: a restarted replica is mute\"",
+            pbft_durability_text(s->replica.durability),
+            s->replica.durability == PBFT_DURABILITY_MEMORY ? "process ends" : "machine stops");
     struct pbft_runtime_config config = {
         .replica = &s->replica,
         .cluster = &s->cluster,
@@ -305,6 +308,7 @@ static int serve(struct start *s)
         .service = s->service,
         .logger = s->logger,
         .superblock = s->superblock,
+        .owner = s->owner,
         .pool = s->pool,
         .client_pool = s->client_pool,
         .hooks = s->extended ? &s->hooks : NULL,
@@ -318,7 +322,7 @@ static int check_and_serve(struct start *s)
     if (pbft_crypto_init() != PBFT_STATUS_OK)
         return complain(&s->options, PBFT_EXIT_FAILURE,
                         "the cryptographic self-test failed: this libsodium cannot be trusted.");
-    int (*const before_check[])(struct start *) = {load_cluster, check_durability, load_key};
+    int (*const before_check[])(struct start *) = {load_cluster, take_durability, load_key};
     int (*const after_check[])(struct start *) = {make_pools,      compute_genesis, make_logger,
                                                   start_extension, open_data,       write_pid_file};
     int code = -1;

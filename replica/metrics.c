@@ -117,6 +117,12 @@ static void put_storage(struct pbft_text *t, const struct pbft_metrics *m)
     gauge(t, "pbft_log_bytes", m->log.bytes, "Bytes in the vote log.");
     gauge(t, "pbft_log_limit_bytes", m->log.bytes_max, "Cap of the vote log.");
     counter(t, "pbft_log_commits_total", m->log.commits, "Group commits of the vote log.");
+    gauge(t, "pbft_flushed_seq", m->node.flushed, "Newest checkpoint on disk; 0: genesis.");
+    gauge(t, "pbft_disk_full", m->node.disk_full, "1 while the disk has no room.");
+    gauge(t, "pbft_pages", m->pages.pages, "State pages on disk.");
+    gauge(t, "pbft_pages_bytes", m->pages.bytes, "Size of the checkpoint store on disk.");
+    counter(t, "pbft_pages_written_bytes_total", m->pages.written_bytes,
+            "Bytes of state pages written to disk.");
     const struct {
         const char *name;
         const struct pbft_pool_stats *stats;
@@ -241,7 +247,7 @@ static void put_peers(struct pbft_text *t, const struct pbft_metrics *m)
 
 static void put_runtime(struct pbft_text *t, const struct pbft_metrics *m)
 {
-    static const char *const kinds[PBFT_JOB_KINDS] = {"apply", "hash", "sync"};
+    static const char *const kinds[PBFT_JOB_KINDS] = {"apply", "hash", "sync", "flush"};
     counter(t, "pbft_core_wakeups_total", m->wakeups, "Rounds of the core thread.");
     family(t, "pbft_jobs_total", "counter", "Jobs done, by kind.");
     for (unsigned i = 0; i < PBFT_JOB_KINDS; i++)

@@ -12,7 +12,7 @@
 #include "replica/pool.h"
 #include "store/log.h"
 
-#define PBFT_JOB_KINDS 3u /* by enum pbft_job_kind */
+#define PBFT_JOB_KINDS 4u /* by enum pbft_job_kind */
 
 /* The process as /proc sees it; zeros where that is not to be had. */
 struct pbft_process_stats {
@@ -32,6 +32,7 @@ struct pbft_metrics {
     uint64_t starts; /* of this data directory, this one included */
     struct pbft_node_info node;
     struct pbft_log_stats log;
+    struct pbft_pages_stats pages; /* zeros: none are kept */
     struct pbft_net_stats net;
     struct pbft_net_peer_stats peers[PBFT_REPLICAS_MAX]; /* n of them */
     struct pbft_pool_stats pool, client_pool;

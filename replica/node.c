@@ -132,9 +132,11 @@ struct pbft_node *pbft_node_new(const struct pbft_node_config *config)
 void pbft_node_free(struct pbft_node *node)
 {
     if (node == NULL) return;
-    PBFT_ASSERT(!node->apply_running && !node->hash_running && !node->sync_running);
+    PBFT_ASSERT(!node->apply_running && !node->hash_running && !node->sync_running &&
+                !node->flush_running);
     node_outbox_free(node);
     node_log_free(node);
+    node_flush_free(node);
     node_admission_free(node);
     node_transfer_free(node);
     node_apply_free(node);
@@ -263,6 +265,13 @@ void node_settle(struct pbft_node *node)
             node_output_job(node, job);
         }
     }
+    if (!node->flush_running) {
+        struct pbft_job *job = node_flush_job(node);
+        if (job != NULL) {
+            node->flush_running = true;
+            node_output_job(node, job);
+        }
+    }
 }
 
 void pbft_node_peer_up(struct pbft_node *node, struct pbft_time time, const struct pbft_peer *peer)
@@ -340,6 +349,10 @@ enum pbft_verdict pbft_node_frame(struct pbft_node *node, struct pbft_time time,
 {
     node_set_time(node, time);
     if (node->storage_failed) return PBFT_DROP_MUTE;
+    if (node_log_stuck(node)) {
+        node->dropped[PBFT_DROP_BUSY]++;
+        return PBFT_DROP_BUSY;
+    }
     const struct pbft_node_hooks *hooks = node->config.hooks;
     if (hooks != NULL && hooks->inbound != NULL &&
         !hooks->inbound(hooks->context, node, from, frame))
@@ -357,7 +370,7 @@ void pbft_node_tick(struct pbft_node *node, struct pbft_time time)
 {
     node_set_time(node, time);
     if (node->storage_failed) return;
-    if (pbft_core_deadline(node->core) <= node->now_ns) {
+    if (pbft_core_deadline(node->core) <= node->now_ns && !node_log_stuck(node)) {
         struct pbft_event event = {.kind = PBFT_EVENT_TICK};
         node_step(node, &event);
     }
@@ -377,8 +390,12 @@ uint64_t pbft_node_deadline(const struct pbft_node *node)
 {
     if (node->storage_failed) return NEVER;
     uint64_t due = pbft_core_deadline(node->core);
+    if (node_log_stuck(node) && due < node->now_ns + DISK_RETRY_NS)
+        due = node->now_ns + DISK_RETRY_NS;
     due = earlier(due, node_fetch_deadline(node));
     due = earlier(due, node_transfer_deadline(node));
+    due = earlier(due, node_log_deadline(node));
+    due = earlier(due, node_flush_deadline(node));
     for (size_t i = 0; i < node->held_count; i++)
         due = earlier(due, node->held[i].expires_ns);
     return due;
@@ -396,8 +413,9 @@ void pbft_job_run(struct pbft_job *job)
         break;
     case PBFT_JOB_HASH: pbft_snapshot_root(job->snapshot, &job->root); break;
     case PBFT_JOB_SYNC:
-        break; /* The commit was begun when the job was made; the log has one owner (store/log.h),
-                * and reports it when the job is done. */
+        pbft_log_commit(job->log); /* begun when the job was made, reported when it is done */
+        break;
+    case PBFT_JOB_FLUSH: node_flush_run(job); break;
     }
 }
 
@@ -420,6 +438,12 @@ void pbft_node_job_done(struct pbft_node *node, struct pbft_time time, struct pb
         node->sync_running = false;
         node_sync_done(node);
         break;
+    case PBFT_JOB_FLUSH:
+        PBFT_ASSERT(node->flush_running);
+        node->flush_running = false;
+        node_flush_done(node, job);
+        free(job->checkpoint);
+        break;
     }
     pbft_snapshot_release(job->snapshot);
     free(job);
@@ -429,5 +453,5 @@ void pbft_node_job_done(struct pbft_node *node, struct pbft_time time, struct pb
 unsigned pbft_node_jobs_running(const struct pbft_node *node)
 {
     return (unsigned)node->apply_running + (unsigned)node->hash_running +
-           (unsigned)node->sync_running;
+           (unsigned)node->sync_running + (unsigned)node->flush_running;
 }

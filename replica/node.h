@@ -16,6 +16,7 @@
 #include "pbft/frame.h"
 #include "service/service.h"
 #include "store/log.h"
+#include "store/pages.h"
 
 struct pbft_node; /* opaque */
 
@@ -41,6 +42,8 @@ struct pbft_node_config {
     const struct pbft_service *service;
     struct pbft_frame_pool *pool;
     struct pbft_log *log;      /* vote log; the node appends, SYNC jobs make durable */
+    struct pbft_pages *pages;  /* checkpoints on disk; NULL: a restart finds no state */
+    uint64_t flush_bytes;      /* flush a checkpoint once the log has grown by so much */
     bool mute;                 /* PROTOCOL 29 */
     uint64_t body_max_bytes;   /* proposals that the core keeps (pbft/core.h); 0: no bound */
     uint64_t outbox_max_bytes; /* frames that wait for an lsn or for a connection's queue */
@@ -83,6 +86,7 @@ enum pbft_job_kind {
                      */
     PBFT_JOB_HASH,  /* hash a snapshot; at most one at a time, may run beside APPLY */
     PBFT_JOB_SYNC,  /* group commit of the log; one at a time */
+    PBFT_JOB_FLUSH, /* a checkpoint to the disk; one at a time, beside all the others */
 };
 struct pbft_job; /* opaque */
 
@@ -125,6 +129,8 @@ struct pbft_node_info {
     uint64_t outbox_bytes, outbox_dropped;
     bool storage_failed; /* the log died: nothing is sent any more, the process should end
                             (FAULTS 2.41) */
+    bool disk_full;      /* goes on by itself when there is room (FAULTS 2.42) */
+    pbft_seq flushed;    /* newest checkpoint on disk */
     uint64_t evidence_count;
     pbft_signers evidence_against;                      /* verified, PROTOCOL 38 */
     uint64_t transfer_pages_have, transfer_pages_known; /* while transferring */

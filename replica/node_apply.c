@@ -162,6 +162,14 @@ struct pbft_job *node_hash_job(struct pbft_node *node)
     return NULL;
 }
 
+void node_checkpoint_ready(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root)
+{
+    struct pbft_event event = {.kind = PBFT_EVENT_CHECKPOINT_READY};
+    event.checkpoint_ready.seq = seq;
+    event.checkpoint_ready.root = *root;
+    node_step(node, &event);
+}
+
 void node_hash_done(struct pbft_node *node, struct pbft_job *job)
 {
     if (job->generation != node->generation) return; /* of a state that was replaced */
@@ -169,12 +177,11 @@ void node_hash_done(struct pbft_node *node, struct pbft_job *job)
         if (node->snapshots[i].seq != job->seq) continue;
         node->snapshots[i].hashed = true;
         node->snapshots[i].root = job->root;
+        node->snapshots[i].held = node_flush_holds(node, job->seq);
     }
     root_known(node, job->seq, &job->root);
-    struct pbft_event event = {.kind = PBFT_EVENT_CHECKPOINT_READY};
-    event.checkpoint_ready.seq = job->seq;
-    event.checkpoint_ready.root = job->root;
-    node_step(node, &event);
+    if (node_flush_holds(node, job->seq)) return; /* PROTOCOL 25 */
+    node_checkpoint_ready(node, job->seq, &job->root);
 }
 
 /* ---- jobs ---- */

@@ -33,6 +33,9 @@
 #define RECHECKS_PER_TIMEOUT  4u
 #define QUERY_HOLD_TIMEOUTS   2u  /* a held read is dropped after so many base time-outs */
 #define CARRY_BYTES_DIVISOR   32u /* cut the log once it is filled to this part of its cap */
+#define CERTIFIED_KEPT        4u  /* checkpoints that may still be flushed */
+#define DISK_RETRY_NS         UINT64_C(1000000000) /* it had no room */
+#define UNSYNCED_MAX          (UINT64_C(64) << 20) /* of records, while there is none */
 
 void *node_grow(void *array, size_t *capacity, size_t count, size_t item); /* room for one more */
 void *node_alloc(size_t bytes); /* zeroed; ends the process when there is no memory */
@@ -109,10 +112,14 @@ struct pbft_job {
     enum pbft_job_kind kind;
     struct apply_side *side; /* APPLY */
     struct task_list tasks;
-    struct pbft_snapshot *snapshot; /* HASH */
+    struct pbft_snapshot *snapshot; /* HASH, FLUSH */
     struct pbft_digest root;
     pbft_seq seq;
     uint64_t generation;
+    struct pbft_log *log;     /* SYNC: pbft_log_commit() alone may be called */
+    struct pbft_pages *pages; /* FLUSH */
+    struct pbft_pages_checkpoint *checkpoint;
+    enum pbft_status status; /* out */
 };
 
 /* ---- parts ---- */
@@ -151,6 +158,14 @@ struct kept_snapshot {
     struct pbft_snapshot *snapshot;
     struct pbft_digest root;
     bool hashed;
+    bool held; /* its CHECKPOINT waits for a flush */
+};
+
+/* A stable checkpoint. */
+struct certified {
+    pbft_seq seq;
+    struct pbft_digest root;
+    struct pbft_frame *certificate;
 };
 
 struct known_root {
@@ -254,6 +269,8 @@ struct pbft_node {
     uint64_t now_ns, wall_ns;
     bool mute;
     bool storage_failed; /* FAULTS 2.41: nothing is sent any more */
+    bool log_full;       /* FAULTS 2.42: nothing new is said until there is room */
+    bool pages_full;     /* and the log grows until there is */
 
     struct pbft_door *door;
     void *core_memory;
@@ -281,7 +298,19 @@ struct pbft_node {
     size_t live_count, live_capacity;
     struct live_record last_view_change, last_new_view, last_stable;
     pbft_lsn carry_first, carry_last; /* 0: no cut is under way */
+    pbft_seq carry_seq;               /* to be flushed first */
     uint64_t cut_bytes;               /* held after the last one */
+    uint64_t sync_again_ns;           /* after a commit that found no room */
+    uint64_t unsynced;                /* bytes appended since the last commit */
+
+    /* node_flush.c */
+    pbft_seq flushed;  /* newest checkpoint on disk */
+    pbft_seq unlogged; /* up to here the log alone does not lead (PROTOCOL 25) */
+    bool flush_wanted, flush_running;
+    uint64_t flush_after; /* beside config.flush_bytes: half of what the state takes */
+    uint64_t flush_again_ns;
+    struct certified certified[CERTIFIED_KEPT];
+    unsigned certified_next;
 
     /* node_apply.c */
     struct apply_side side;
@@ -344,6 +373,15 @@ struct pbft_frame *node_encode(struct pbft_node *node, struct pbft_msg *msg);
 void node_outbox_free(struct pbft_node *node);
 
 /* node_log.c */
+void node_storage_failed(struct pbft_node *node, const char *what, enum pbft_status status);
+void node_disk_full(struct pbft_node *node, bool *which, bool full);
+/* Carry over what is above `seq`, the stable checkpoint; what came before goes once that is durable
+ * and the checkpoint, or a newer one, flushed. */
+void node_log_begin_cut(struct pbft_node *node, pbft_seq seq);
+void node_log_finish_cut(struct pbft_node *node);
+/* Nothing that has to be remembered may happen before the disk has room, or the log was cut. */
+bool node_log_stuck(const struct pbft_node *node);
+uint64_t node_log_deadline(const struct pbft_node *node);
 void node_persist(struct pbft_node *node, const struct pbft_effect *effect);
 void node_log_stable(struct pbft_node *node, pbft_seq seq);
 void node_log_restored(struct pbft_node *node, enum pbft_record_kind kind,
@@ -352,7 +390,23 @@ struct pbft_job *node_sync_job(struct pbft_node *node); /* NULL: nothing to do *
 void node_sync_done(struct pbft_node *node);
 void node_log_free(struct pbft_node *node);
 
+/* node_flush.c */
+void node_flush_certified(struct pbft_node *node, struct pbft_frame *certificate); /* retains */
+void node_flush_installed(struct pbft_node *node, pbft_seq seq);   /* by a transfer */
+bool node_flush_holds(const struct pbft_node *node, pbft_seq seq); /* its CHECKPOINT must wait */
+struct pbft_job *node_flush_job(struct pbft_node *node);
+void node_flush_run(struct pbft_job *job); /* any thread */
+void node_flush_done(struct pbft_node *node, struct pbft_job *job);
+uint64_t node_flush_deadline(const struct pbft_node *node);
+void node_flush_free(struct pbft_node *node);
+
+/* node_replay.c */
+/* Execute again what the log has committed, from `applied` up to seq. False: it does not lead
+ * there, and `applied` says how far it did. */
+bool node_replay(struct pbft_node *node, pbft_seq seq);
+
 /* node_apply.c */
+void node_checkpoint_ready(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root);
 void node_execute(struct pbft_node *node, const struct pbft_effect *effect);
 void node_take_checkpoint(struct pbft_node *node, pbft_seq seq);
 void node_stable(struct pbft_node *node, pbft_seq seq);

@@ -3,12 +3,22 @@
 #include "replica/node_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-static void storage_failed(struct pbft_node *node, const char *what, enum pbft_status status)
+void node_storage_failed(struct pbft_node *node, const char *what, enum pbft_status status)
 {
     if (node->storage_failed) return;
     node->storage_failed = true; /* never retried, FAULTS 2.41 */
     node_log_line(node, "storage_failed", "what=%s status=\"%s\"", what, pbft_status_text(status));
+}
+
+void node_disk_full(struct pbft_node *node, bool *which, bool full)
+{
+    if (*which == full) return;
+    *which = full;
+    node_log_line(node, full ? "disk_full" : "disk_room", "for=%s votes=%s",
+                  which == &node->log_full ? "log" : "checkpoints",
+                  node->log_full ? "wait" : "go on");
 }
 
 /* A record's payload: each frame behind its length, u32. */
@@ -28,10 +38,12 @@ static bool append(struct pbft_node *node, enum pbft_record_kind kind,
     enum pbft_status status =
         pbft_log_append(node->config.log, (uint32_t)kind, node->log_last + 1, parts, count);
     if (status != PBFT_STATUS_OK) {
-        storage_failed(node, "append", status);
+        node_storage_failed(node, "append", status);
         return false;
     }
     node->log_last++;
+    for (size_t i = 0; i < count; i++)
+        node->unsynced += parts[i].size;
     return true;
 }
 
@@ -74,8 +86,15 @@ static void live_remove(struct pbft_node *node, size_t at)
     node->live_count--;
 }
 
+/* A PROPOSAL in a later view may be the vote alone: what it is for was logged before. */
+static bool without_body(const struct live_record *r)
+{
+    return r->kind == PBFT_RECORD_PROPOSAL && r->frames[0]->bytes[0] == PBFT_PREPARE;
+}
+
 /* Many views without a stable checkpoint could pile up records: beyond the bound the oldest one
- * goes that a newer one of its kind and number follows. Its view is over. */
+ * goes that a newer one of its kind and number follows. Its view is over; its proposal is not, if
+ * it is the only one that holds it. */
 static void live_bound(struct pbft_node *node)
 {
     if (node->live_count < 12u * (size_t)node->p->window) return;
@@ -83,6 +102,7 @@ static void live_bound(struct pbft_node *node)
         for (size_t j = i + 1; j < node->live_count; j++) {
             if (node->live[j].kind != node->live[i].kind || node->live[j].seq != node->live[i].seq)
                 continue;
+            if (without_body(&node->live[j]) && !without_body(&node->live[i])) continue;
             live_remove(node, i);
             return;
         }
@@ -111,13 +131,29 @@ static void live_add(struct pbft_node *node, enum pbft_record_kind kind,
     live_set(r, kind, record_seq(frames), frames);
 }
 
+/* What is not above a stable checkpoint is over. */
+static void live_forget(struct pbft_node *node, pbft_seq seq)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < node->live_count; i++) {
+        if (node->live[i].seq > seq)
+            node->live[kept++] = node->live[i];
+        else
+            live_release(&node->live[i]);
+    }
+    node->live_count = kept;
+}
+
 static void remember(struct pbft_node *node, enum pbft_record_kind kind,
                      struct pbft_frame *const frames[2])
 {
     switch (kind) {
     case PBFT_RECORD_VIEW_CHANGE: live_set(&node->last_view_change, kind, 0, frames); break;
     case PBFT_RECORD_NEW_VIEW: live_set(&node->last_new_view, kind, 0, frames); break;
-    case PBFT_RECORD_STABLE: live_set(&node->last_stable, kind, 0, frames); break;
+    case PBFT_RECORD_STABLE:
+        live_set(&node->last_stable, kind, 0, frames);
+        node_flush_certified(node, frames[0]);
+        break;
     case PBFT_RECORD_PROPOSAL:
     case PBFT_RECORD_PREPARED:
     case PBFT_RECORD_CHECKPOINT:
@@ -125,10 +161,33 @@ static void remember(struct pbft_node *node, enum pbft_record_kind kind,
     }
 }
 
+static bool same_bytes(const struct pbft_frame *a, const struct pbft_frame *b)
+{
+    if (a == NULL || b == NULL) return a == b;
+    return a->size == b->size && memcmp(a->bytes, b->bytes, a->size) == 0;
+}
+
+/* A log that a crash left between a carry-over and its cut holds records twice. */
+static bool live_has(const struct pbft_node *node, enum pbft_record_kind kind, pbft_seq seq,
+                     struct pbft_frame *const frames[2])
+{
+    for (size_t i = 0; i < node->live_count; i++) {
+        const struct live_record *r = &node->live[i];
+        if (r->kind == kind && r->seq == seq && same_bytes(r->frames[0], frames[0]) &&
+            same_bytes(r->frames[1], frames[1]))
+            return true;
+    }
+    return false;
+}
+
 void node_log_restored(struct pbft_node *node, enum pbft_record_kind kind,
                        struct pbft_frame *const frames[2])
 {
+    struct pbft_core_info info;
+    pbft_core_info(node->core, &info);
+    if (live_has(node, kind, record_seq(frames), frames)) return;
     remember(node, kind, frames);
+    if (kind == PBFT_RECORD_STABLE) live_forget(node, info.stable); /* or they would be many */
 }
 
 static void cut_if_filling(struct pbft_node *node);
@@ -153,9 +212,11 @@ static bool carry(struct pbft_node *node, const struct live_record *r)
     return r->frames[0] == NULL || append(node, r->kind, r->frames);
 }
 
-static void begin_cut(struct pbft_node *node)
+void node_log_begin_cut(struct pbft_node *node, pbft_seq seq)
 {
+    if (node->carry_first != 0) return; /* the flush serves the one under way */
     pbft_lsn first = node->log_last + 1;
+    pbft_log_roll(node->config.log);
     bool ok = carry(node, &node->last_stable) && carry(node, &node->last_view_change) &&
               carry(node, &node->last_new_view);
     for (size_t i = 0; ok && i < node->live_count; i++)
@@ -163,23 +224,21 @@ static void begin_cut(struct pbft_node *node)
     if (!ok || node->log_last < first) return;
     node->carry_first = first;
     node->carry_last = node->log_last;
+    node->carry_seq = seq;
     node->sync_wanted = true;
 }
 
 void node_log_stable(struct pbft_node *node, pbft_seq seq)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < node->live_count; i++) {
-        if (node->live[i].seq > seq)
-            node->live[kept++] = node->live[i];
-        else
-            live_release(&node->live[i]);
-    }
-    node->live_count = kept;
+    live_forget(node, seq);
     struct pbft_log_stats stats;
     pbft_log_stats(node->config.log, &stats);
-    if (node->carry_first == 0 && stats.bytes > stats.bytes_max / CARRY_BYTES_DIVISOR)
-        begin_cut(node);
+    if (node->carry_first != 0) return;
+    if (node->config.pages == NULL) {
+        if (stats.bytes > stats.bytes_max / CARRY_BYTES_DIVISOR) node_log_begin_cut(node, 0);
+    } else if (stats.bytes > node->cut_bytes + node->config.flush_bytes + node->flush_after) {
+        node->flush_wanted = true;
+    }
 }
 
 /* Views may follow each other without a checkpoint between them; what they left behind goes. Not
@@ -189,14 +248,23 @@ static void cut_if_filling(struct pbft_node *node)
     if (node->carry_first != 0 || node->storage_failed) return;
     struct pbft_log_stats stats;
     pbft_log_stats(node->config.log, &stats);
-    if (stats.bytes > stats.bytes_max / 2 && stats.bytes / 2 > node->cut_bytes) begin_cut(node);
+    if (stats.bytes <= stats.bytes_max / 2 || stats.bytes / 2 <= node->cut_bytes) return;
+    if (node->config.pages == NULL || node->flushed >= node->stable_seq) {
+        node_log_begin_cut(node, 0);
+    } else if (node->applied < node->stable_seq) {
+        node_log_begin_cut(node, 0); /* the way from the checkpoint on disk is broken anyway */
+        node_flush_installed(node, node->stable_seq);
+    } else {
+        node->flush_wanted = true;
+    }
 }
 
-static void finish_cut(struct pbft_node *node)
+void node_log_finish_cut(struct pbft_node *node)
 {
     if (node->carry_first == 0 || node->log_durable < node->carry_last) return;
+    if (node->carry_seq > node->flushed) return; /* PROTOCOL 25 */
     enum pbft_status status = pbft_log_cut(node->config.log, node->carry_first, node->carry_last);
-    if (status != PBFT_STATUS_OK) storage_failed(node, "cut", status);
+    if (status != PBFT_STATUS_OK) node_storage_failed(node, "cut", status);
     struct pbft_log_stats stats;
     pbft_log_stats(node->config.log, &stats);
     node->cut_bytes = stats.bytes;
@@ -208,15 +276,20 @@ static void finish_cut(struct pbft_node *node)
 struct pbft_job *node_sync_job(struct pbft_node *node)
 {
     if (node->storage_failed || node->log_last <= node->log_durable) return NULL;
-    if (!node->sync_wanted && node->waiting_count == 0) return NULL;
+    if (node->sync_again_ns > node->now_ns) return NULL;
+    struct pbft_log_stats stats;
+    pbft_log_stats(node->config.log, &stats);
+    if (!node->sync_wanted && node->waiting_count == 0 && !stats.committing) return NULL;
     enum pbft_status status = pbft_log_sync(node->config.log);
     if (status != PBFT_STATUS_OK) {
-        storage_failed(node, "sync", status);
+        node_storage_failed(node, "sync", status);
         return NULL;
     }
     node->sync_wanted = false; /* what queues up from now on shares the next one */
+    node->sync_again_ns = 0;
     struct pbft_job *job = node_alloc(sizeof *job);
     job->kind = PBFT_JOB_SYNC;
+    job->log = node->config.log;
     return job;
 }
 
@@ -225,8 +298,17 @@ void node_sync_done(struct pbft_node *node)
     pbft_log_poll(node->config.log);
     struct pbft_log_stats stats;
     pbft_log_stats(node->config.log, &stats);
+    if (stats.result == PBFT_STATUS_FULL) { /* FAULTS 2.42: nothing is lost, nothing is said */
+        node->sync_wanted = true;
+        node->sync_again_ns = node->now_ns + DISK_RETRY_NS;
+        node->flush_wanted = node->config.pages != NULL; /* a cut may make room */
+        node_disk_full(node, &node->log_full, true);
+        return;
+    }
+    node_disk_full(node, &node->log_full, false);
+    node->unsynced = 0;
     if (stats.durable <= node->log_durable && !stats.committing) {
-        storage_failed(node, "commit", PBFT_STATUS_IO);
+        node_storage_failed(node, "commit", PBFT_STATUS_IO);
         return;
     }
     node->log_durable = stats.durable;
@@ -237,7 +319,23 @@ void node_sync_done(struct pbft_node *node)
     for (size_t i = 0; i < node->pair_count; i++)
         node->pairs[i] = node->pairs[i + done];
     node_outbox_release(node);
-    finish_cut(node);
+    node_log_finish_cut(node);
+}
+
+/* The last quarter of the cap is for carry-overs: else a log that filled up while there was no room
+ * for checkpoints could never be cut again. */
+bool node_log_stuck(const struct pbft_node *node)
+{
+    if (node->config.pages == NULL) return false;
+    struct pbft_log_stats stats;
+    pbft_log_stats(node->config.log, &stats);
+    return stats.bytes > stats.bytes_max / 4 * 3 ||
+           (node->log_full && node->unsynced > UNSYNCED_MAX);
+}
+
+uint64_t node_log_deadline(const struct pbft_node *node)
+{
+    return node->sync_again_ns > node->now_ns ? node->sync_again_ns : NEVER;
 }
 
 void node_log_free(struct pbft_node *node)

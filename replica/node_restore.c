@@ -70,6 +70,141 @@ static bool visit(void *context, const struct pbft_log_record *in)
     return good;
 }
 
+/* ---- the state ---- */
+
+/* Nothing of it can be used: what a first start has, and a transfer brings the rest. */
+static enum pbft_status start_empty(struct pbft_node *node, const char *why)
+{
+    struct pbft_apply_config config = {node->cluster, node->config.service, node->config.pool};
+    struct pbft_apply *apply = pbft_apply_new(&config);
+    if (apply == NULL) return PBFT_STATUS_MEMORY;
+    pbft_apply_brief(apply, node->id);
+    pbft_apply_free(node->side.apply);
+    node->side.apply = apply;
+    node->applied = 0;
+    node_log_line(node, "state_refused", "why=\"%s\" hint=\"it is fetched from the others\"", why);
+    return PBFT_STATUS_OK;
+}
+
+/* Whether q replicas have signed it. */
+static bool checkpoint_certified(struct reading *r, const struct pbft_pages_checkpoint *cp,
+                                 struct pbft_frame *frame, struct pbft_msg *msg)
+{
+    struct pbft_node *node = r->node;
+    struct pbft_peer self = {.kind = PBFT_PEER_REPLICA, .index = node->id};
+    r->arenas[0].used = 0;
+    if (pbft_wire_decode(pbft_frame_span(frame), node->p, &r->arenas[0], msg) != PBFT_OK ||
+        msg->type != PBFT_CERTIFICATE || msg->certificate.kind != PBFT_CERT_CHECKPOINT ||
+        msg->certificate.seq != cp->seq || !pbft_digest_equal(&msg->certificate.digest, &cp->root))
+        return false;
+    struct pbft_msg opened;
+    return pbft_door_open(node->side.door, &self, pbft_frame_span(frame), &opened) == PBFT_OK;
+}
+
+/* The checkpoint on disk: its state, and its certificate as the first thing that the core learns.
+ * NULL in *certificate: there is none, and the state is empty. */
+static enum pbft_status load_checkpoint(struct reading *r, struct pbft_frame **certificate,
+                                        struct pbft_pages_checkpoint *cp)
+{
+    struct pbft_node *node = r->node;
+    enum pbft_status status = pbft_pages_checkpoint(node->config.pages, cp);
+    if (status != PBFT_STATUS_OK) return start_empty(node, pbft_status_text(status));
+    if (cp->seq == 0) return PBFT_STATUS_OK;
+    struct pbft_span bytes = {cp->certificate, cp->certificate_size};
+    struct pbft_frame *frame = pbft_frame_copy(node->config.pool, bytes);
+    if (frame == NULL) return PBFT_STATUS_MEMORY;
+    struct pbft_msg msg;
+    struct pbft_record record = {PBFT_RECORD_STABLE, {&msg, NULL}, {frame, NULL}};
+    pbft_seq seq = 0;
+    uint64_t effective_ns, next_due_ns;
+    if (!checkpoint_certified(r, cp, frame, &msg) ||
+        pbft_core_restore(node->core, &record) != PBFT_OK) {
+        pbft_frame_release(frame);
+        return start_empty(node, "the certificate of the checkpoint on disk is none");
+    }
+    *certificate = frame;
+    struct pbft_tree *tree = pbft_apply_tree(node->side.apply);
+    status = pbft_pages_load(node->config.pages, tree, &cp->root);
+    if (status == PBFT_STATUS_OK)
+        status = pbft_apply_reload(node->side.apply, &seq, &effective_ns, &next_due_ns);
+    if (status == PBFT_STATUS_MEMORY) return status;
+    if (status != PBFT_STATUS_OK) return start_empty(node, pbft_status_text(status));
+    if (seq != cp->seq) return start_empty(node, "the checkpoint on disk is of another number");
+    node->applied = node->flushed = cp->seq;
+    return PBFT_STATUS_OK;
+}
+
+/* From the loaded state to the stable checkpoint, and whether that is what q replicas have signed.
+ */
+static enum pbft_status bring_up(struct pbft_node *node, const struct pbft_core_info *info)
+{
+    if (node->config.pages == NULL || node->applied > info->stable) return PBFT_STATUS_OK;
+    if (node->applied < info->stable && !node_replay(node, info->stable)) return PBFT_STATUS_OK;
+    if (node->applied == 0) return PBFT_STATUS_OK;
+    struct pbft_snapshot *snapshot = pbft_apply_snapshot(node->side.apply);
+    if (snapshot == NULL) return PBFT_STATUS_MEMORY;
+    struct pbft_digest root;
+    pbft_snapshot_root(snapshot, &root);
+    if (!pbft_digest_equal(&root, &info->stable_root)) {
+        pbft_snapshot_release(snapshot);
+        node->flushed = 0;
+        return start_empty(node, "it is not what the others have certified");
+    }
+    node_keep_snapshot(node, info->stable, snapshot);
+    struct kept_snapshot *kept = &node->snapshots[node->snapshot_count - 1];
+    kept->hashed = true;
+    kept->root = root;
+    node->roots[node->root_next] = (struct known_root){info->stable, root};
+    node->root_next = (node->root_next + 1) % ROOTS_KEPT;
+    return PBFT_STATUS_OK;
+}
+
+/* ---- all together ---- */
+
+static enum pbft_status read_all(struct reading *r)
+{
+    struct pbft_node *node = r->node;
+    struct pbft_pages_checkpoint *cp = node_alloc(sizeof *cp);
+    struct pbft_frame *certificate = NULL;
+    struct pbft_core_info info;
+    if (node->config.pages != NULL) r->status = load_checkpoint(r, &certificate, cp);
+    if (r->status == PBFT_STATUS_OK && !pbft_log_iterate(node->config.log, visit, r) &&
+        r->status == PBFT_STATUS_OK)
+        r->status = PBFT_STATUS_IO;
+    pbft_core_info(node->core, &info);
+    if (r->status == PBFT_STATUS_OK && certificate != NULL && info.stable == cp->seq)
+        node_log_restored(node, PBFT_RECORD_STABLE, (struct pbft_frame *[2]){certificate, NULL});
+    if (r->status == PBFT_STATUS_OK) r->status = bring_up(node, &info);
+    if (r->status == PBFT_STATUS_OK && info.stable > 0) {
+        node_stable(node, info.stable);
+        node_log_stable(node, info.stable);
+    }
+    pbft_frame_release(certificate);
+    free(cp);
+    return r->status;
+}
+
+static void go_on(struct pbft_node *node, uint64_t records)
+{
+    struct pbft_event event = {.kind = PBFT_EVENT_RESTORED};
+    pbft_seq seq;
+    struct pbft_snapshot *snapshot = NULL;
+    if (node->applied > 0 && pbft_apply_reload(node->side.apply, &seq, &event.restored.effective_ns,
+                                               &event.restored.next_due_ns) == PBFT_STATUS_OK)
+        snapshot = pbft_apply_snapshot(node->side.apply);
+    event.restored.seq = node->applied;
+    if (snapshot != NULL) pbft_snapshot_root(snapshot, &event.restored.root);
+    pbft_snapshot_release(snapshot);
+    node_step(node, &event);
+    struct pbft_core_info info;
+    pbft_core_info(node->core, &info);
+    node_log_line(node, "restored", "records=%llu view=%llu stable=%llu flushed=%llu applied=%llu",
+                  (unsigned long long)records, (unsigned long long)info.view,
+                  (unsigned long long)info.stable, (unsigned long long)node->flushed,
+                  (unsigned long long)node->applied);
+    node_settle(node);
+}
+
 enum pbft_status pbft_node_restore(struct pbft_node *node, struct pbft_time time)
 {
     PBFT_ASSERT(node->now_ns == 0 && !node->mute);
@@ -80,7 +215,7 @@ enum pbft_status pbft_node_restore(struct pbft_node *node, struct pbft_time time
     if (r.arenas[0].base == NULL || r.arenas[1].base == NULL)
         r.status = PBFT_STATUS_MEMORY;
     else
-        (void)pbft_log_iterate(node->config.log, visit, &r);
+        r.status = read_all(&r);
     free(r.arenas[0].base);
     free(r.arenas[1].base);
     if (r.status != PBFT_STATUS_OK) {
@@ -91,14 +226,6 @@ enum pbft_status pbft_node_restore(struct pbft_node *node, struct pbft_time time
         return r.status;
     }
     node_set_time(node, time);
-    struct pbft_event event = {.kind = PBFT_EVENT_RESTORED};
-    node_step(node, &event);
-    struct pbft_core_info info;
-    pbft_core_info(node->core, &info);
-    node_log_stable(node, info.stable);
-    node_log_line(node, "restored", "records=%llu view=%llu stable=%llu",
-                  (unsigned long long)r.records, (unsigned long long)info.view,
-                  (unsigned long long)info.stable);
-    node_settle(node);
+    go_on(node, r.records);
     return PBFT_STATUS_OK;
 }

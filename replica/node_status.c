@@ -26,6 +26,8 @@ void pbft_node_info(const struct pbft_node *node, struct pbft_node_info *out)
     out->evidence_count = node->evidence_count;
     out->evidence_against = node->evidence_against;
     out->storage_failed = node->storage_failed;
+    out->disk_full = node->log_full || node->pages_full;
+    out->flushed = node->flushed;
     if (node->transfer.active) {
         out->transfer_pages_have = node->transfer.have;
         out->transfer_pages_known = node->transfer.known;

@@ -242,6 +242,7 @@ static void state_installed(struct pbft_node *node, struct task *task)
     asks_clear(node);
     node->applied = task->seq;
     node->applied_lsn = node->core_last;
+    node_flush_installed(node, task->seq);
     node_recheck_admitted(node);
     if (task->snapshot != NULL) {
         node_keep_snapshot(node, task->seq, task->snapshot);

@@ -15,6 +15,7 @@
                     */
 #define CLIENT_FRAME_SLACK 65536u
 #define LOG_SLACK_BYTES    (UINT64_C(64) << 20)
+#define FLUSH_BYTES        (UINT64_C(64) << 20) /* of log, between two checkpoints on disk */
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -55,10 +56,24 @@ static enum pbft_log_level level_of(const char *event)
         {"stable", PBFT_LOG_DEBUG},         {"view_change", PBFT_LOG_WARN},
         {"evidence", PBFT_LOG_WARN},        {"muted", PBFT_LOG_ERROR},
         {"storage_failed", PBFT_LOG_ERROR}, {"snapshot_failed", PBFT_LOG_WARN},
+        {"log_refused", PBFT_LOG_ERROR},    {"state_refused", PBFT_LOG_WARN},
+        {"disk_full", PBFT_LOG_ERROR},      {"disk_room", PBFT_LOG_WARN},
+        {"flushed", PBFT_LOG_DEBUG},
     };
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++)
         if (strcmp(levels[i].event, event) == 0) return levels[i].level;
     return PBFT_LOG_INFO;
+}
+
+/* Shown a vote of ours that the log does not hold: what else was lost, nobody knows, and the next
+ * start must not vote before somebody shows it again (PROTOCOL 29). */
+static void remember_amnesia(struct pbft_runtime *r)
+{
+    if (r->data.mute) return;
+    enum pbft_status status = pbft_superblock_mark_amnesia(r->config.superblock);
+    if (status != PBFT_STATUS_OK)
+        pbft_logger_write(r->config.logger, PBFT_LOG_ERROR, "superblock", "why=\"%s\"",
+                          pbft_status_text(status));
 }
 
 void runtime_drain(struct pbft_runtime *r)
@@ -73,6 +88,7 @@ void runtime_drain(struct pbft_runtime *r)
         case PBFT_OUTPUT_JOB: jobs_dispatch(r, &out); break;
         case PBFT_OUTPUT_LOG:
             pbft_logger_write(r->config.logger, level_of(out.event), out.event, "%s", out.text);
+            if (strcmp(out.event, "muted") == 0) remember_amnesia(r);
             break;
         }
     }
@@ -209,6 +225,7 @@ static void publish_if_due(struct pbft_runtime *r)
 
 static void serve(struct pbft_runtime *r)
 {
+    runtime_drain(r); /* what a restart began */
     while (!signals_stop(r) && !r->failed) {
         size_t count = pbft_net_poll(r->net, time_to_wait(r), r->events, EVENTS_PER_POLL);
         r->wakeups++;
@@ -240,6 +257,7 @@ static void drain_and_stop(struct pbft_runtime *r)
 {
     r->stopping = true;
     publish(r, runtime_now());
+    if (r->data.pages != NULL) pbft_pages_cancel(r->data.pages);
     while (pbft_node_jobs_running(r->node) > 0) {
         poll_and_discard(r, r->jobs.waiting.count > 0 ? 0 : 10 * MILLISECOND_NS);
         (void)jobs_collect(r);
@@ -254,11 +272,6 @@ static void drain_and_stop(struct pbft_runtime *r)
     } while (stats.out_bytes > 0 && runtime_now() - began < FLUSH_LIMIT_NS);
 }
 
-static void log_reported(void *context, enum pbft_status status, pbft_lsn durable)
-{
-    (void)context, (void)status, (void)durable; /* the node reads the log's stats */
-}
-
 static bool fail(struct pbft_runtime *r, const char *what, const char *why)
 {
     pbft_logger_write(r->config.logger, PBFT_LOG_ERROR, "start_failed", "what=%s why=\"%s\"", what,
@@ -266,14 +279,14 @@ static bool fail(struct pbft_runtime *r, const char *what, const char *why)
     return false;
 }
 
-/* What a log in memory may take: all live records are frames of the pool, and a cut writes them
+/* What a log may take: all live records are frames of the pool, and a cut writes them
  * anew before the old ones go (store/log.h). */
 static uint64_t log_bytes(const struct pbft_replica_config *config)
 {
     return 4u * config->frames_max_bytes + LOG_SLACK_BYTES;
 }
 
-static bool open_node(struct pbft_runtime *r)
+static bool new_node(struct pbft_runtime *r)
 {
     const struct pbft_runtime_config *c = &r->config;
     struct pbft_node_config config = {
@@ -283,8 +296,10 @@ static bool open_node(struct pbft_runtime *r)
         .signer = &pbft_signer_ed25519,
         .service = c->service,
         .pool = pbft_pool_frames(c->pool),
-        .log = r->log,
-        .mute = r->starts > 1, /* PROTOCOL 29: this durability forgets */
+        .log = r->data.log,
+        .pages = r->data.pages,
+        .flush_bytes = FLUSH_BYTES,
+        .mute = r->data.mute, /* PROTOCOL 29 */
         .body_max_bytes = c->replica->frames_max_bytes / BODY_DIVISOR,
         .outbox_max_bytes = c->replica->frames_max_bytes / OUTBOX_DIVISOR,
         .hooks = c->hooks,
@@ -292,6 +307,42 @@ static bool open_node(struct pbft_runtime *r)
     r->node = pbft_node_new(&config);
     if (r->node == NULL) return fail(r, "node", "out of memory");
     return true;
+}
+
+/* The log's lines of a node that is given up. */
+static void drain_lines(struct pbft_runtime *r)
+{
+    struct pbft_output out;
+    while (pbft_node_next(r->node, &out)) {
+        if (out.kind == PBFT_OUTPUT_LOG)
+            pbft_logger_write(r->config.logger, level_of(out.event), out.event, "%s", out.text);
+        if (out.kind == PBFT_OUTPUT_SEND) pbft_frame_release(out.frame);
+    }
+}
+
+static bool open_node(struct pbft_runtime *r)
+{
+    const struct pbft_runtime_config *c = &r->config;
+    struct pbft_data_config config = {
+        .dir = c->replica->data,
+        .owner = c->owner,
+        .durability = c->replica->durability,
+        .superblock = c->superblock,
+        .log_bytes_max = log_bytes(c->replica),
+    };
+    char error[256];
+    if (pbft_data_open(&r->data, &config, error) != PBFT_STATUS_OK) return fail(r, "data", error);
+    if (!new_node(r)) return false;
+    if (!r->data.resumed) return true;
+    enum pbft_status status = pbft_node_restore(r->node, runtime_time());
+    if (status == PBFT_STATUS_OK) return true;
+    drain_lines(r);
+    if (status != PBFT_STATUS_CORRUPT) return fail(r, "log", pbft_status_text(status));
+    pbft_node_free(r->node);
+    r->node = NULL;
+    status = pbft_data_refuse(&r->data, &config);
+    if (status != PBFT_STATUS_OK) return fail(r, "log", pbft_status_text(status));
+    return new_node(r);
 }
 
 static bool open_net(struct pbft_runtime *r)
@@ -320,24 +371,22 @@ static bool open_net(struct pbft_runtime *r)
 /* Last: what failed until now has sent no vote, and must not make the next start mute. */
 static bool mark_start(struct pbft_runtime *r)
 {
-    enum pbft_status status = pbft_superblock_mark_start(r->config.superblock);
-    if (status != PBFT_STATUS_OK) return fail(r, "superblock", pbft_status_text(status));
-    if (r->starts == 1) return true;
-    pbft_logger_write(r->config.logger, PBFT_LOG_WARN, "mute",
-                      "starts=%" PRIu64 " why=\"started before and kept no votes: follows and "
-                      "serves pages, does not vote, counts against f\"",
-                      r->starts);
+    bool forgets = !r->data.mute && r->config.replica->durability != PBFT_DURABILITY_SYNC;
+    enum pbft_status status = pbft_superblock_mark_start(r->config.superblock, forgets);
+    bool counts = forgets || r->starts == 1;
+    if (status == PBFT_STATUS_FULL && !counts) /* a start more or less says nothing here */
+        pbft_logger_write(r->config.logger, PBFT_LOG_ERROR, "disk_full", "for=superblock");
+    else if (status != PBFT_STATUS_OK)
+        return fail(r, "superblock", pbft_status_text(status));
+    if (r->data.mute)
+        pbft_logger_write(r->config.logger, PBFT_LOG_ERROR, "mute", "starts=%" PRIu64 " why=\"%s\"",
+                          r->starts, r->data.why);
     return true;
 }
 
 static bool open_all(struct pbft_runtime *r)
 {
     const struct pbft_replica_config *c = r->config.replica;
-    enum pbft_status status = pbft_log_memory_create(&r->log, log_bytes(c), log_reported, NULL);
-    if (status != PBFT_STATUS_OK) {
-        r->log = NULL;
-        return fail(r, "log", pbft_status_text(status));
-    }
     if (!open_node(r) || !open_net(r)) return false;
     if (!signals_open(r)) return fail(r, "signals", "no thread");
     if (!jobs_open(r, c->threads)) return fail(r, "jobs", "no thread");
@@ -346,14 +395,28 @@ static bool open_all(struct pbft_runtime *r)
     return mark_start(r);
 }
 
-static void close_all(struct pbft_runtime *r)
+/* What a restart began, and nobody will carry out. */
+static void finish_jobs(struct pbft_runtime *r)
 {
+    if (r->data.pages != NULL) pbft_pages_cancel(r->data.pages);
+    struct pbft_output out;
+    while (pbft_node_next(r->node, &out)) {
+        if (out.kind == PBFT_OUTPUT_SEND) pbft_frame_release(out.frame);
+        if (out.kind != PBFT_OUTPUT_JOB) continue;
+        pbft_job_run(out.job);
+        pbft_node_job_done(r->node, runtime_time(), out.job);
+    }
+}
+
+static void close_all(struct pbft_runtime *r, bool opened)
+{
+    if (!opened && r->node != NULL) finish_jobs(r);
     pbft_http_close(r->http);
     jobs_close(r);
     signals_forget_net(r);
     if (r->net != NULL) pbft_net_close(r->net);
     pbft_node_free(r->node);
-    pbft_log_close(r->log);
+    pbft_data_close(&r->data);
     signals_close(r);
     pthread_mutex_destroy(&r->published.mutex);
 }
@@ -385,7 +448,7 @@ int pbft_runtime_run(const struct pbft_runtime_config *config)
         drain_and_stop(r);
     }
     bool clean = opened && !r->failed;
-    close_all(r);
+    close_all(r, opened);
     free(r);
     pbft_logger_write(config->logger, PBFT_LOG_INFO, "stopped", "clean=%s",
                       clean ? "true" : "false");

@@ -22,6 +22,7 @@ struct pbft_runtime_config {
     const struct pbft_service *service;
     struct pbft_logger *logger;
     struct pbft_superblock *superblock; /* open; this start is not marked yet */
+    struct pbft_superblock_owner owner; /* of the data directory */
     struct pbft_pool *pool, *client_pool;
     const struct pbft_node_hooks *hooks;            /* may be NULL */
     const struct pbft_replica_extension *extension; /* started; may be NULL */

@@ -8,6 +8,7 @@
 #define PBFT_REPLICA_RUNTIME_INTERNAL_H
 
 #include "net/http.h"
+#include "replica/data.h"
 #include "replica/metrics.h"
 #include "replica/runtime.h"
 #include "replica/strikes.h"
@@ -50,7 +51,8 @@ struct worker {
 
 struct jobs {
     struct worker workers[PBFT_JOB_KINDS];
-    unsigned worker_count;    /* 0: all inline */
+    struct worker *worker_of[PBFT_JOB_KINDS]; /* NULL: inline */
+    unsigned worker_count;
     struct job_queue waiting; /* inline jobs, for after the sends */
     pthread_mutex_t mutex;    /* guards `completed` */
     struct job_queue completed;
@@ -102,7 +104,7 @@ struct pbft_runtime {
     struct pbft_runtime_config config;
     const struct pbft_cluster *cluster;
     pbft_id id;
-    struct pbft_log *log;
+    struct pbft_data data;
     struct pbft_net *net;
     struct pbft_node *node;
     struct pbft_http *http;

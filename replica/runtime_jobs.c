@@ -1,5 +1,7 @@
 /* Jobs: inline on the core thread, or on one worker, or on one for each kind. A hand-over costs
- * about 30 us on a small machine (NOTES 0.2), so few cores mean few threads. */
+ * about 30 us on a small machine (NOTES 0.2), so few cores mean few threads. What waits for a disk
+ * has a thread of its own in any case: log and checkpoints one each, for a vote must not wait for a
+ * page. */
 #include "replica/runtime_internal.h"
 
 #include <unistd.h>
@@ -54,33 +56,46 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-static unsigned workers_for(uint32_t threads)
+static bool worker_start(struct pbft_runtime *r)
 {
-    if (threads == 0) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        threads = cores <= 2 ? 1 : 3;
+    struct worker *w = &r->jobs.workers[r->jobs.worker_count];
+    w->runtime = r;
+    pthread_mutex_init(&w->mutex, NULL);
+    pthread_cond_init(&w->cond, NULL);
+    if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
+        pthread_cond_destroy(&w->cond);
+        pthread_mutex_destroy(&w->mutex);
+        return false;
     }
-    return threads == 1 ? 0 : threads == 2 ? 1 : PBFT_JOB_KINDS;
+    r->jobs.worker_count++;
+    return true;
+}
+
+/* For `kind`, a worker of its own. */
+static bool worker_for(struct pbft_runtime *r, enum pbft_job_kind kind)
+{
+    struct jobs *jobs = &r->jobs;
+    if (!worker_start(r)) return false;
+    jobs->worker_of[kind] = &jobs->workers[jobs->worker_count - 1];
+    return true;
 }
 
 bool jobs_open(struct pbft_runtime *r, uint32_t threads)
 {
     struct jobs *jobs = &r->jobs;
-    jobs->sync_inline = r->config.replica->durability == PBFT_DURABILITY_MEMORY;
-    unsigned wanted = workers_for(threads);
-    for (unsigned i = 0; i < wanted; i++) {
-        struct worker *w = &jobs->workers[i];
-        w->runtime = r;
-        pthread_mutex_init(&w->mutex, NULL);
-        pthread_cond_init(&w->cond, NULL);
-        if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
-            pthread_cond_destroy(&w->cond);
-            pthread_mutex_destroy(&w->mutex);
-            return false;
-        }
-        jobs->worker_count++;
+    bool disk = pbft_log_blocks(r->data.log);
+    jobs->sync_inline = !disk;
+    if (threads == 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        threads = cores <= 2 ? 1 : 3;
     }
-    return true;
+    if (threads >= 2) {
+        if (!worker_for(r, PBFT_JOB_APPLY)) return false;
+        jobs->worker_of[PBFT_JOB_HASH] = jobs->worker_of[PBFT_JOB_APPLY];
+    }
+    if (threads >= 3 && !worker_for(r, PBFT_JOB_HASH)) return false;
+    if (!disk) return true;
+    return worker_for(r, PBFT_JOB_SYNC) && worker_for(r, PBFT_JOB_FLUSH);
 }
 
 void jobs_close(struct pbft_runtime *r)
@@ -119,11 +134,11 @@ void jobs_dispatch(struct pbft_runtime *r, const struct pbft_output *output)
         done(r, &job); /* puts out what waited; the caller is draining anyway */
         return;
     }
-    if (jobs->worker_count == 0) {
+    struct worker *w = jobs->worker_of[job.kind];
+    if (w == NULL) {
         queue_push(&jobs->waiting, &job);
         return;
     }
-    struct worker *w = &jobs->workers[jobs->worker_count == 1 ? 0 : job.kind];
     pthread_mutex_lock(&w->mutex);
     queue_push(&w->queue, &job);
     pthread_cond_signal(&w->cond);

@@ -18,6 +18,8 @@ static void find_unready(const struct pbft_runtime *r, const struct pbft_node_in
         why = "stopping";
     else if (info->storage_failed)
         why = "the vote log has failed";
+    else if (info->disk_full)
+        why = "the disk is full";
     else if (info->core.mute)
         why = "mute: this replica lost its memory and may not vote";
     else if (info->core.transferring)
@@ -68,10 +70,11 @@ static void gather(struct pbft_runtime *r, struct pbft_metrics *m)
     m->id = r->id;
     m->n = r->cluster->params.n;
     (void)snprintf(m->service, sizeof m->service, "%s", r->cluster->service);
-    m->durability = pbft_log_name(r->log);
+    m->durability = pbft_log_name(r->data.log);
     m->starts = r->starts;
     pbft_node_info(r->node, &m->node);
-    pbft_log_stats(r->log, &m->log);
+    pbft_log_stats(r->data.log, &m->log);
+    if (r->data.pages != NULL) pbft_pages_stats(r->data.pages, &m->pages);
     pbft_net_stats(r->net, &m->net);
     for (pbft_id i = 0; i < m->n; i++)
         (void)pbft_net_peer(r->net, i, &m->peers[i]);

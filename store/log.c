@@ -48,6 +48,11 @@ void pbft_log_stats(const struct pbft_log *log, struct pbft_log_stats *out)
     log->ops->stats(log, out);
 }
 
+bool pbft_log_blocks(const struct pbft_log *log)
+{
+    return log->ops->commit != NULL;
+}
+
 const char *pbft_log_name(const struct pbft_log *log)
 {
     return log->ops->name;

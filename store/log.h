@@ -27,14 +27,15 @@ struct pbft_log_record {
 };
 
 struct pbft_log_stats {
-    pbft_lsn first;     /* oldest record held, 0: none */
-    pbft_lsn last;      /* newest lsn ever appended, 0: none */
-    pbft_lsn durable;   /* all up to this one are durable */
-    uint64_t records;   /* held */
-    uint64_t bytes;     /* held, with what a record costs beside its payload */
-    uint64_t bytes_max; /* cap */
-    uint64_t commits;   /* completed */
-    bool committing;    /* a commit is under way */
+    pbft_lsn first;          /* oldest record held, 0: none */
+    pbft_lsn last;           /* newest lsn ever appended, 0: none */
+    pbft_lsn durable;        /* all up to this one are durable */
+    uint64_t records;        /* held */
+    uint64_t bytes;          /* held, with what a record costs beside its payload */
+    uint64_t bytes_max;      /* cap */
+    uint64_t commits;        /* completed */
+    bool committing;         /* a commit is under way */
+    enum pbft_status result; /* of the last one that was reported */
 };
 
 /**
@@ -121,6 +122,9 @@ enum pbft_status pbft_log_cut(struct pbft_log *log, pbft_lsn first, pbft_lsn las
 void pbft_log_roll(struct pbft_log *log);
 
 void pbft_log_stats(const struct pbft_log *log, struct pbft_log_stats *out);
+
+/* Whether pbft_log_commit() waits for a disk, and wants a thread of its own. */
+bool pbft_log_blocks(const struct pbft_log *log);
 
 /* Durability mode, static. */
 const char *pbft_log_name(const struct pbft_log *log);

@@ -170,6 +170,7 @@ static bool file_poll(struct pbft_log *base)
     shadows_refresh(log);
     if (log->cut_first != 0) shadows_cut(log, log->cut_first);
     if (status == PBFT_STATUS_OK) commit_begin(log);
+    log->reported = status;
     log->polling = true;
     log->report(log->context, status, log->durable);
     log->polling = false;
@@ -205,6 +206,7 @@ static void file_stats(const struct pbft_log *base, struct pbft_log_stats *out)
         .bytes_max = log->writer.config.bytes_max,
         .commits = log->commits,
         .committing = !log->dead && state_of(log) != COMMIT_NONE,
+        .result = log->reported,
     };
 }
 

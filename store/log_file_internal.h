@@ -180,9 +180,10 @@ struct file_log {
     bool roll;   /* the next record begins a segment */
     bool rolled; /* a queued one does */
     bool dead, polling;
-    _Atomic int state;       /* enum commit_state: hands the writer over and back */
-    enum pbft_status result; /* of the commit that ended */
-    struct writer writer;    /* the owner's only while state is not COMMIT_SEALED */
+    _Atomic int state;         /* enum commit_state: hands the writer over and back */
+    enum pbft_status result;   /* of the commit that ended */
+    enum pbft_status reported; /* of the last one that the owner heard of */
+    struct writer writer;      /* the owner's only while state is not COMMIT_SEALED */
 };
 
 #endif

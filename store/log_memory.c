@@ -186,6 +186,7 @@ static void memory_stats(const struct pbft_log *base, struct pbft_log_stats *out
         .bytes_max = log->bytes_max,
         .commits = log->commits,
         .committing = log->target != 0,
+        .result = log->dead ? PBFT_STATUS_IO : PBFT_STATUS_OK,
     };
 }
 

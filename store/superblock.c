@@ -12,7 +12,7 @@
 
 #define FILE_BYTES     128u
 #define BODY_BYTES     96u
-#define FILE_VERSION   1u
+#define FILE_VERSION   2u
 #define SUPERBLOCK     "superblock"
 #define SUPERBLOCK_TMP "superblock.tmp" /* by a start */
 #define SUPERBLOCK_NEW "superblock.new" /* by init, which may meet a running replica */
@@ -21,7 +21,7 @@ static const uint8_t magic[8] = {'P', 'B', 'F', 'T', 'S', 'U', 'P', 'R'};
 
 struct pbft_superblock {
     struct pbft_superblock_owner owner;
-    uint64_t starts;
+    uint64_t starts, forgot;
     int dir_fd;
     int lock_fd;
     bool marked;
@@ -37,6 +37,8 @@ static enum pbft_status status_of(int error)
     case EPERM:
     case EROFS: return PBFT_STATUS_PERMISSION;
     case ENAMETOOLONG: return PBFT_STATUS_ARGUMENT;
+    case ENOSPC:
+    case EDQUOT: return PBFT_STATUS_FULL;
     default: return PBFT_STATUS_IO;
     }
 }
@@ -56,7 +58,7 @@ static uint64_t get_le(const uint8_t *p, size_t size)
 }
 
 static void encode(uint8_t out[FILE_BYTES], const struct pbft_superblock_owner *owner,
-                   uint64_t starts)
+                   uint64_t starts, uint64_t forgot)
 {
     memset(out, 0, FILE_BYTES);
     memcpy(out, magic, sizeof magic);
@@ -65,6 +67,7 @@ static void encode(uint8_t out[FILE_BYTES], const struct pbft_superblock_owner *
     put_le(out + 16, starts, 8);
     memcpy(out + 24, owner->cluster_id.bytes, PBFT_DIGEST_BYTES);
     memcpy(out + 56, owner->key_fingerprint.bytes, PBFT_DIGEST_BYTES);
+    put_le(out + 88, forgot, 8);
     struct pbft_digest sum;
     struct pbft_span body = {out, BODY_BYTES};
     pbft_hash(&sum, "pbft-superblock", &body, 1);
@@ -104,7 +107,7 @@ static enum pbft_status write_aside(int dir_fd, const char *name, const uint8_t 
     int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) return status_of(errno);
     enum pbft_status status = PBFT_STATUS_OK;
-    if (!write_all(fd, data, FILE_BYTES) || fsync(fd) != 0) status = PBFT_STATUS_IO;
+    if (!write_all(fd, data, FILE_BYTES) || fsync(fd) != 0) status = status_of(errno);
     if (close(fd) != 0) status = PBFT_STATUS_IO;
     return status;
 }
@@ -121,7 +124,7 @@ enum pbft_status pbft_superblock_create(const char *dir, const struct pbft_super
     enum pbft_status status = dir_open(dir, &dir_fd);
     if (status != PBFT_STATUS_OK) return status;
     uint8_t data[FILE_BYTES];
-    encode(data, owner, 0);
+    encode(data, owner, 0, 0);
     status = write_aside(dir_fd, SUPERBLOCK_NEW, data);
     if (status == PBFT_STATUS_OK) {
         /* Unlike a rename, a link fails where there is one already. */
@@ -135,12 +138,14 @@ enum pbft_status pbft_superblock_create(const char *dir, const struct pbft_super
 }
 
 static enum pbft_status decode(const uint8_t data[FILE_BYTES],
-                               const struct pbft_superblock_owner *owner, uint64_t *starts)
+                               const struct pbft_superblock_owner *owner, uint64_t *starts,
+                               uint64_t *forgot)
 {
-    /* The only valid file is the one that we would write for this owner and count. */
+    /* The only valid file is the one that we would write for this owner and these counts. */
     uint8_t expected[FILE_BYTES];
     *starts = get_le(data + 16, 8);
-    encode(expected, owner, *starts);
+    *forgot = get_le(data + 88, 8);
+    encode(expected, owner, *starts, *forgot);
     return memcmp(data, expected, FILE_BYTES) == 0 ? PBFT_STATUS_OK : PBFT_STATUS_CORRUPT;
 }
 
@@ -153,7 +158,7 @@ static enum pbft_status load(struct pbft_superblock *superblock)
     close(fd);
     if (size < 0) return PBFT_STATUS_IO;
     if (size != (ssize_t)FILE_BYTES) return PBFT_STATUS_CORRUPT;
-    return decode(data, &superblock->owner, &superblock->starts);
+    return decode(data, &superblock->owner, &superblock->starts, &superblock->forgot);
 }
 
 static enum pbft_status lock(struct pbft_superblock *superblock)
@@ -188,24 +193,43 @@ enum pbft_status pbft_superblock_open(struct pbft_superblock **out, const char *
     return PBFT_STATUS_OK;
 }
 
-enum pbft_status pbft_superblock_mark_start(struct pbft_superblock *superblock)
+static enum pbft_status store(struct pbft_superblock *superblock, uint64_t starts, uint64_t forgot)
 {
-    if (superblock->marked) return PBFT_STATUS_REFUSED;
     uint8_t data[FILE_BYTES];
-    encode(data, &superblock->owner, superblock->starts + 1);
+    encode(data, &superblock->owner, starts, forgot);
     enum pbft_status status = write_aside(superblock->dir_fd, SUPERBLOCK_TMP, data);
     if (status != PBFT_STATUS_OK) return status;
     if (renameat(superblock->dir_fd, SUPERBLOCK_TMP, superblock->dir_fd, SUPERBLOCK) != 0)
         return status_of(errno);
     if (fsync(superblock->dir_fd) != 0) return PBFT_STATUS_IO;
-    superblock->starts++;
-    superblock->marked = true;
+    superblock->starts = starts;
+    superblock->forgot = forgot;
     return PBFT_STATUS_OK;
+}
+
+enum pbft_status pbft_superblock_mark_start(struct pbft_superblock *superblock, bool forgets)
+{
+    if (superblock->marked) return PBFT_STATUS_REFUSED;
+    uint64_t forgot = superblock->forgot + (forgets ? 1 : 0);
+    enum pbft_status status = store(superblock, superblock->starts + 1, forgot);
+    if (status == PBFT_STATUS_OK) superblock->marked = true;
+    return status;
+}
+
+enum pbft_status pbft_superblock_mark_amnesia(struct pbft_superblock *superblock)
+{
+    if (!superblock->marked) return PBFT_STATUS_REFUSED;
+    return store(superblock, superblock->starts, superblock->forgot + 1);
 }
 
 uint64_t pbft_superblock_starts(const struct pbft_superblock *superblock)
 {
     return superblock->starts;
+}
+
+uint64_t pbft_superblock_forgot(const struct pbft_superblock *superblock)
+{
+    return superblock->forgot;
 }
 
 void pbft_superblock_close(struct pbft_superblock *superblock)

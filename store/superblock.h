@@ -3,12 +3,12 @@
  * started on it (PROTOCOL 29).
  *
  * `pbftctl init` creates it, `pbftd` never does: that is how a first boot and a wiped disk differ.
- * Every start is marked before anything is sent. In memory and async durability a second start is
- * amnesia, and the replica is mute. All writes go to a temporary file first, and file and directory
- * are synced.
+ * Every start is marked before anything is sent. What votes without keeping them on disk, as memory
+ * and async durability do, makes every later start amnesia, and the replica mute. All writes go to
+ * a temporary file first, and file and directory are synced.
  *
- * File, 128 bytes, little-endian: magic "PBFTSUPR", u32 version 1, u32 replica, u64 starts,
- * cluster id[32], fingerprint of the public key[32], zeros[8],
+ * File, 128 bytes, little-endian: magic "PBFTSUPR", u32 version 2, u32 replica, u64 starts,
+ * cluster id[32], fingerprint of the public key[32], u64 starts that forget,
  * pbft_hash("pbft-superblock", all of that)[32].
  */
 #ifndef PBFT_STORE_SUPERBLOCK_H
@@ -49,12 +49,24 @@ enum pbft_status pbft_superblock_open(struct pbft_superblock **out, const char *
                                       const struct pbft_superblock_owner *owner,
                                       uint64_t *starts) PBFT_MUST_USE;
 
-/* Count this start, durably. Once for each open. On any failure the replica must not send.
- * Returns PBFT_STATUS_REFUSED if it was marked already, PBFT_STATUS_PERMISSION, PBFT_STATUS_IO. */
-enum pbft_status pbft_superblock_mark_start(struct pbft_superblock *superblock) PBFT_MUST_USE;
+/**
+ * Count this start, durably. Once for each open. On any failure the replica must not send.
+ *
+ * forgets  it will vote, and its votes do not survive the process, or the machine
+ * Returns PBFT_STATUS_REFUSED if it was marked already, PBFT_STATUS_FULL, PBFT_STATUS_PERMISSION,
+ *         PBFT_STATUS_IO.
+ */
+enum pbft_status pbft_superblock_mark_start(struct pbft_superblock *superblock,
+                                            bool forgets) PBFT_MUST_USE;
+
+/* A start that was marked as one that remembers has turned out to be amnesia (PROTOCOL 29): durably
+ * one that forgets. PBFT_STATUS_REFUSED if it was not marked; _PERMISSION, _FULL, _IO. */
+enum pbft_status pbft_superblock_mark_amnesia(struct pbft_superblock *superblock) PBFT_MUST_USE;
 
 /* Starts marked so far, this one included once it is marked. */
 uint64_t pbft_superblock_starts(const struct pbft_superblock *superblock);
+/* Those among them that forget: more than 0 is amnesia (PROTOCOL 29). */
+uint64_t pbft_superblock_forgot(const struct pbft_superblock *superblock);
 
 /* Unlock and free. NULL is allowed. */
 void pbft_superblock_close(struct pbft_superblock *superblock);

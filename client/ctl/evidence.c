@@ -325,6 +325,6 @@ const struct ctl_command ctl_evidence_commands[] = {
      "proof",
      run_evidence},
     {"faults", "faults list [--json]", "the ways in which a replica can be made to lie",
-     "Example: pbftctl up d --faulty 0=equivocate --durability memory", run_faults},
+     "Example: pbftctl up d --faulty 0=equivocate", run_faults},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -3,7 +3,7 @@
 
 #include "crypto/keys.h"
 #include "replica/config.h"
-#include "store/superblock.h"
+#include "replica/data.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -168,13 +168,13 @@ static enum pbft_status make_cluster(struct plan *p)
     return pbft_cluster_config_save(&p->config, path, p->error);
 }
 
-static enum pbft_status make_superblock(struct plan *p, uint32_t id, const char *data)
+static enum pbft_status make_data(struct plan *p, uint32_t id, const char *data)
 {
     struct pbft_superblock_owner owner;
     pbft_config_owner(&p->config.cluster, id, &owner);
-    enum pbft_status status = pbft_superblock_create(data, &owner);
+    enum pbft_status status = pbft_data_create(data, &owner);
     if (status != PBFT_STATUS_OK)
-        (void)snprintf(p->error, sizeof p->error, "cannot make %.150s/superblock: %s", data,
+        (void)snprintf(p->error, sizeof p->error, "cannot make the vote log in %.150s: %s", data,
                        pbft_status_text(status));
     return status;
 }
@@ -188,7 +188,7 @@ static enum pbft_status make_node(struct plan *p, uint32_t id)
     if (status != PBFT_STATUS_OK) return status;
     (void)snprintf(path, sizeof path, "%s/data", dir);
     status = make_folder(p, path);
-    if (status == PBFT_STATUS_OK) status = make_superblock(p, id, path);
+    if (status == PBFT_STATUS_OK) status = make_data(p, id, path);
     if (status != PBFT_STATUS_OK) return status;
     (void)snprintf(path, sizeof path, "%s/key", dir);
     status = pbft_keypair_save(&p->replica_keys[id], path, p->error);
@@ -197,7 +197,6 @@ static enum pbft_status make_node(struct plan *p, uint32_t id)
     const struct pbft_config_addresses *a = &p->config.addresses[id];
     struct pbft_replica_config node = pbft_replica_config_default();
     node.id = id;
-    node.durability = PBFT_DURABILITY_MEMORY; /* the only mode there is so far */
     (void)snprintf(node.cluster, sizeof node.cluster, "../cluster.conf");
     (void)snprintf(node.key, sizeof node.key, "key");
     (void)snprintf(node.data, sizeof node.data, "data");
@@ -272,7 +271,7 @@ static int run_init(const struct ctl_options *options, int argc, char **argv)
                          p.clients);
         else
             (void)printf("cluster %s: %u nodes, %u client key%s in %s\n"
-                         "Next: pbftctl up %s --durability memory\n",
+                         "Next: pbftctl up %s\n",
                          id, p.nodes, p.clients, p.clients == 1 ? "" : "s", p.dir, p.dir);
     }
     plan_free(&p);

@@ -108,7 +108,7 @@ static void print_help(FILE *to)
                   "Exit codes: 0 yes, 1 a negative answer, 2 usage, 3 time-out or no quorum,\n"
                   "4 authentication or proof refused, 5 the service refused.\n\n"
                   "Example:\n"
-                  "  pbftctl init d --nodes 4 && pbftctl up d --durability memory &\n"
+                  "  pbftctl init d --nodes 4 && pbftctl up d &\n"
                   "  pbftctl --cluster d put greeting hello && pbftctl --cluster d get greeting\n");
 }
 

@@ -34,7 +34,8 @@ struct up {
     const char *dir;
     const char *pbftd; /* --pbftd, or NULL */
     const char *faulty[PBFT_REPLICAS_MAX];
-    bool has_durability;
+    bool has_durability; /* else what each node.conf says */
+    enum pbft_durability durability;
     struct pbft_cluster_config cluster;
     char dashboard[PBFT_CONFIG_URL_MAX];
     struct ctl_nodes nodes;
@@ -133,15 +134,10 @@ static const char *take_faulty(struct up *up, const char *text)
 
 static int take_durability(struct up *up, const char *text)
 {
-    enum pbft_durability durability;
-    if (!pbft_durability_parse(text, &durability))
+    if (!pbft_durability_parse(text, &up->durability))
         return ctl_usage(&ctl_up_commands[0], "--durability is sync, async or memory");
     up->has_durability = true;
-    if (durability == PBFT_DURABILITY_MEMORY) return CTL_OK;
-    return ctl_fail(CTL_USAGE,
-                    "durability '%s' is not available yet: give --durability memory, and know that "
-                    "a replica that restarts has forgotten its votes.",
-                    text);
+    return CTL_OK;
 }
 
 static int parse(struct up *up, const struct ctl_options *options, int argc, char **argv)
@@ -211,20 +207,24 @@ static int check_faulty(const struct up *up)
     return CTL_OK;
 }
 
-/* How often this node was started before: more than zero is amnesia without a disk (PROTOCOL 29).
- * Damaged or missing data are left to the node, which says what it finds. */
+/* Whether this node has voted before and kept nothing of it (PROTOCOL 29). Damaged or missing data
+ * are left to the node, which says what it finds. */
 static int check_data(const struct up *up, const struct pbft_replica_config *config, bool *mute)
 {
     struct pbft_superblock_owner owner;
     struct pbft_superblock *superblock;
-    uint64_t starts = 0;
+    uint64_t starts = 0, forgot = 0;
     pbft_config_owner(&up->cluster.cluster, config->id, &owner);
     enum pbft_status status = pbft_superblock_open(&superblock, config->data, &owner, &starts);
     if (status == PBFT_STATUS_REFUSED)
         return ctl_fail(CTL_NO, "node %u of %s is running already: stop it first.",
                         (unsigned)config->id, up->dir);
-    if (status == PBFT_STATUS_OK) pbft_superblock_close(superblock);
-    *mute = starts > 0;
+    if (status == PBFT_STATUS_OK) {
+        forgot = pbft_superblock_forgot(superblock);
+        pbft_superblock_close(superblock);
+    }
+    enum pbft_durability durability = up->has_durability ? up->durability : config->durability;
+    *mute = forgot > 0 || (durability != PBFT_DURABILITY_SYNC && starts > 0);
     return CTL_OK;
 }
 
@@ -249,13 +249,16 @@ static int check_nodes(struct up *up)
     }
     if (n - mutes < pbft_quorum(n))
         return ctl_fail(CTL_NO,
-                        "%u of the %u replicas of %s were started before, and without a disk they "
-                        "forgot their votes: they stay mute for good, and no quorum is left. Make "
-                        "a new cluster with `pbftctl init`.",
+                        "%u of the %u replicas of %s were started before with a durability that "
+                        "forgets votes: they stay mute, and no quorum is left. Start it with "
+                        "--durability sync, which works if they always were, or make a new cluster "
+                        "with `pbftctl init`.",
                         (unsigned)mutes, (unsigned)n, up->dir);
     if (mutes > 0)
-        (void)fprintf(stderr, "pbftctl: %u of %u replicas were started before and are mute.\n",
-                      (unsigned)mutes, (unsigned)n);
+        (void)fprintf(
+            stderr,
+            "pbftctl: %u of %u replicas were started before, forgot their votes and are mute.\n",
+            (unsigned)mutes, (unsigned)n);
     return CTL_OK;
 }
 
@@ -318,14 +321,16 @@ static int start_node(struct up *up, uint32_t id)
     if (!path_of(config, sizeof config, "%s/node-%u/node.conf", up->dir, id) ||
         !path_of(pid_file, sizeof pid_file, "%s/node-%u/pbftd.pid", up->dir, id))
         return ctl_fail(CTL_USAGE, "the path of %.40s... is too long.", up->dir);
-    char *argv[] = {program,
-                    (char *)"--config",
-                    config,
-                    (char *)"--durability",
-                    (char *)"memory",
-                    up->faulty[id] == NULL ? NULL : (char *)"--fault",
-                    (char *)up->faulty[id],
-                    NULL};
+    char *argv[8] = {program, (char *)"--config", config}; /* ends with NULL */
+    size_t count = 3;
+    if (up->has_durability) {
+        argv[count++] = (char *)"--durability";
+        argv[count++] = (char *)pbft_durability_text(up->durability);
+    }
+    if (up->faulty[id] != NULL) {
+        argv[count++] = (char *)"--fault";
+        argv[count++] = (char *)up->faulty[id];
+    }
     if (ctl_node_start(&up->nodes.at[id], argv, pid_file)) return CTL_OK;
     return ctl_fail(CTL_NO, "cannot start node %u: %s.", (unsigned)id, strerror(errno));
 }
@@ -505,10 +510,6 @@ static int run_up(const struct ctl_options *options, int argc, char **argv)
     int code = parse(up, options, argc, argv);
     if (code == CTL_OK) code = check_cluster(up);
     if (code == CTL_OK) {
-        if (!up->has_durability)
-            (void)fprintf(stderr,
-                          "pbftctl: durability is memory: everything is lost when the nodes end. "
-                          "Give --durability memory to say that you know.\n");
         code = catch_signals() ? start_all(up)
                                : ctl_fail(CTL_NO, "no signal handlers: %s.", strerror(errno));
         pbft_cluster_config_free(&up->cluster);
@@ -523,7 +524,7 @@ const struct ctl_command ctl_up_commands[] = {
      "Prints a line that begins with `ready` once a quorum has ordered an operation. A node that\n"
      "ends is reported, the others go on. Ctrl-C stops all. --faulty makes a replica lie (see\n"
      "`pbftctl faults list`); --pbftd runs a service of your own (examples/counter.c).\n"
-     "Example: pbftctl init d --nodes 4 && pbftctl up d --faulty 2=lie-reply --durability memory",
+     "Example: pbftctl init d --nodes 4 && pbftctl up d --faulty 2=lie-reply",
      run_up},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -47,7 +47,7 @@ const char *live_bin(const char *name)
 /* ---- commands ---- */
 
 /* Start argv with standard output and standard error into descriptors (-1: inherit). */
-static pid_t spawn(char *const argv[], int out, int err)
+pid_t live_spawn(char *const argv[], int out, int err)
 {
     pid_t parent = getpid();
     pid_t pid = fork();
@@ -60,9 +60,10 @@ static pid_t spawn(char *const argv[], int out, int err)
     _exit(127);
 }
 
-static int wait_status(pid_t pid, double deadline)
+int live_wait(pid_t pid, double seconds)
 {
     int status;
+    double deadline = now_s() + seconds;
     while (true) {
         pid_t got = waitpid(pid, &status, WNOHANG);
         if (got == pid) return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -80,9 +81,9 @@ int live_run(char *const argv[], char *out, size_t capacity)
 {
     FILE *file = tmpfile();
     cr_assert_not_null(file);
-    pid_t pid = spawn(argv, fileno(file), -1);
+    pid_t pid = live_spawn(argv, fileno(file), -1);
     cr_assert_gt(pid, 0);
-    int status = wait_status(pid, now_s() + COMMAND_SECONDS);
+    int status = live_wait(pid, COMMAND_SECONDS);
     rewind(file);
     size_t got = out == NULL ? 0 : fread(out, 1, capacity - 1, file);
     if (out != NULL) out[got] = '\0';
@@ -189,8 +190,8 @@ static void init(struct live *l, unsigned clients, const char *service)
     cr_assert_eq(live_run(argv, NULL, 0), 0, "pbftctl init failed");
 }
 
-void live_start(struct live *l, unsigned nodes, unsigned clients, const char *faulty,
-                const char *service, const char *pbftd)
+static void start(struct live *l, unsigned nodes, unsigned clients, const char *durability,
+                  const char *faulty, const char *service, const char *pbftd)
 {
     memset(l, 0, sizeof *l);
     l->nodes = nodes;
@@ -205,8 +206,12 @@ void live_start(struct live *l, unsigned nodes, unsigned clients, const char *fa
 
     char ctl[512];
     snprintf(ctl, sizeof ctl, "%s", live_bin("pbftctl"));
-    char *argv[12] = {ctl, "up", l->dir, "--durability", "memory"};
-    int count = 5;
+    char *argv[12] = {ctl, "up", l->dir};
+    int count = 3;
+    if (durability != NULL) {
+        argv[count++] = "--durability";
+        argv[count++] = (char *)durability;
+    }
     if (faulty != NULL) {
         argv[count++] = "--faulty";
         argv[count++] = (char *)faulty;
@@ -218,7 +223,7 @@ void live_start(struct live *l, unsigned nodes, unsigned clients, const char *fa
     }
     int log = open(l->log, O_CREAT | O_WRONLY | O_TRUNC, 0600);
     cr_assert_geq(log, 0);
-    l->up = spawn(argv, log, log);
+    l->up = live_spawn(argv, log, log);
     close(log);
     if (!wait_ready(l)) {
         live_dump_log(l);
@@ -227,11 +232,27 @@ void live_start(struct live *l, unsigned nodes, unsigned clients, const char *fa
     }
 }
 
+void live_start(struct live *l, unsigned nodes, unsigned clients, const char *faulty,
+                const char *service, const char *pbftd)
+{
+    start(l, nodes, clients, "memory", faulty, service, pbftd);
+}
+
+void live_start_sync(struct live *l, unsigned nodes, unsigned clients)
+{
+    start(l, nodes, clients, NULL, NULL, NULL, NULL);
+}
+
 void live_stop(struct live *l)
 {
-    if (l->up <= 0) return;
-    kill(l->up, SIGTERM);
-    int status = wait_status(l->up, now_s() + 15);
+    if (l->dir[0] == 0) return;
+    for (unsigned node = 0; node < l->nodes; node++)
+        if (l->own[node] > 0) live_terminate(l, node);
+    int status = 0;
+    if (l->up > 0) {
+        kill(l->up, SIGTERM);
+        status = live_wait(l->up, 15);
+    }
     l->up = 0;
     if (status != 0) {
         live_dump_log(l);
@@ -242,6 +263,7 @@ void live_stop(struct live *l)
     snprintf(command, sizeof command, "rm -rf '%.*s' '%s'", (int)(strlen(l->dir) - 2), l->dir,
              l->log);
     if (system(command) != 0) fprintf(stderr, "could not remove %s\n", l->dir);
+    l->dir[0] = 0;
 }
 
 pid_t live_pid(const struct live *l, unsigned node)
@@ -253,14 +275,6 @@ pid_t live_pid(const struct live *l, unsigned node)
     if (file == NULL || fscanf(file, "%d", &pid) != 1) pid = 0;
     if (file != NULL) fclose(file);
     return pid;
-}
-
-void live_kill9(struct live *l, unsigned node)
-{
-    pid_t pid = live_pid(l, node);
-    cr_assert_gt(pid, 1);
-    cr_assert_eq(kill(pid, SIGKILL), 0);
-    l->dead |= 1u << node;
 }
 
 /* ---- looking ---- */
@@ -394,14 +408,14 @@ void live_load_start(struct live_load *load, const struct live *l, const char *c
                     "5000",    "--seconds",   (char *)seconds, "--warmup",     "0",
                     "--reads", (char *)reads, "--json",        load->json,     NULL};
     int null = open("/dev/null", O_WRONLY);
-    load->pid = spawn(argv, null, -1);
+    load->pid = live_spawn(argv, null, -1);
     close(null);
     cr_assert_gt(load->pid, 0);
 }
 
 json_t *live_load_finish(struct live_load *load)
 {
-    int status = wait_status(load->pid, now_s() + 90);
+    int status = live_wait(load->pid, 90);
     if (status != 0) {
         fprintf(stderr, "pbft-bench ended with status %d\n", status);
         return NULL;

@@ -21,8 +21,9 @@ struct live {
     unsigned nodes;
     unsigned base_port;
     pid_t up;
-    uint32_t faulty; /* bitmap of the nodes started as liars */
-    uint32_t dead;   /* bitmap of the nodes killed */
+    uint32_t faulty;           /* bitmap of the nodes started as liars */
+    uint32_t dead;             /* bitmap of the nodes killed */
+    pid_t own[LIVE_NODES_MAX]; /* started again by the test itself; 0: not */
 };
 
 /* `init` with `nodes` and `clients`, then `up`; waits for its ready line. `faulty`: "2=lie-reply"
@@ -30,6 +31,9 @@ struct live {
  * fails. */
 void live_start(struct live *l, unsigned nodes, unsigned clients, const char *faulty,
                 const char *service, const char *pbftd);
+/* The same with durability sync. live_start() has memory, which is faster where the disk is not the
+ * subject. */
+void live_start_sync(struct live *l, unsigned nodes, unsigned clients);
 void live_stop(struct live *l);
 void live_dump_log(const struct live *l); /* its end, to standard error: why something failed */
 
@@ -38,14 +42,28 @@ void live_dump_log(const struct live *l); /* its end, to standard error: why som
 int live_ctl(const struct live *l, char *out, size_t capacity, ...);
 /* The same for any command line. */
 int live_run(char *const argv[], char *out, size_t capacity);
+/* A child that dies with us; descriptors for its output and errors, -1: ours. */
+pid_t live_spawn(char *const argv[], int out, int err);
+/* Its exit status; -1: it was killed, by us if it took longer. */
+int live_wait(pid_t pid, double seconds);
 const char *live_bin(const char *name); /* full path in PBFT_BIN_DIR */
 
 void live_sleep_ms(unsigned ms);
 pid_t live_pid(const struct live *l, unsigned node);
 void live_kill9(struct live *l, unsigned node);
+void live_kill9_all(struct live *l);                /* `up` ends with them */
+void live_terminate(struct live *l, unsigned node); /* TERM, and wait until it is gone */
+/* Start a node that was ended again; its log begins anew. durability NULL: what node.conf says. */
+pid_t live_restart(struct live *l, unsigned node, const char *durability);
+/* Whether the log of a node that was started again has this event (this text), now or soon. */
+bool live_logged(const struct live *l, unsigned node, const char *event, unsigned seconds);
+bool live_said(const struct live *l, unsigned node, const char *text, unsigned seconds);
+void live_dump_node(const struct live *l, unsigned node); /* the end of that log */
 unsigned live_primary(const struct live *l); /* as a quorum of the living says; retries */
 
 json_t *live_status(const struct live *l); /* status --json; caller decrefs; NULL on failure */
+/* A number or truth value of a replica in there; -1 if it has none or does not answer. */
+json_int_t live_number(const struct live *l, unsigned node, const char *name);
 /* Wait until all correct living replicas have the same stable checkpoint with the same root, which
  * is above `after`; false after 20 s. */
 bool live_roots_agree(const struct live *l, uint64_t after);
@@ -64,8 +82,10 @@ json_t *live_load_finish(struct live_load *load); /* its JSON; NULL when it fail
 /* Threads that put keys one after the other and remember which puts were acknowledged. */
 struct live_writer;
 struct live_writer *live_writer_start(const struct live *l, unsigned threads);
-/* Stop; every acknowledged key must read back with its value. Returns how many were acknowledged;
- * *lost counts those that did not read back, *longest_ms is the longest wait for one put. */
+unsigned live_writer_failed(const struct live_writer *w); /* puts not acknowledged, so far */
+/* Stop; every acknowledged key must read back with its value, written once. Returns how many were
+ * acknowledged; *lost counts those that did not read back, *longest_ms is the longest wait for one
+ * put. */
 unsigned live_writer_finish(struct live_writer *w, unsigned *lost, double *longest_ms,
                             unsigned *wrong);
 

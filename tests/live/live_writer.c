@@ -28,6 +28,7 @@ struct worker {
 
 struct live_writer {
     atomic_bool stop;
+    atomic_uint failed;
     unsigned count;
     struct worker workers[THREADS_MAX];
 };
@@ -66,8 +67,10 @@ static void *run(void *context)
         double took = now_ms() - begun;
         if (took > w->longest_ms) w->longest_ms = took;
         w->acknowledged[i] = status == PBFT_STATUS_OK;
-        if (status != PBFT_STATUS_OK)
+        if (status != PBFT_STATUS_OK) {
+            atomic_fetch_add(&w->writer->failed, 1);
             fprintf(stderr, "writer %u: put %u: %s\n", w->number, i, pbft_status_text(status));
+        }
         pbft_answer_free(&answer);
     }
     return NULL;
@@ -92,7 +95,7 @@ struct live_writer *live_writer_start(const struct live *l, unsigned threads)
     return writer;
 }
 
-/* 0: reads back; 1: lost; 2: another value. */
+/* 0: reads back; 1: lost; 2: another value, or written twice. */
 static int read_back(struct worker *w, unsigned i, bool ordered)
 {
     char key[32], value[32];
@@ -108,12 +111,17 @@ static int read_back(struct worker *w, unsigned i, bool ordered)
     if (status == PBFT_STATUS_OK &&
         pbft_kv_decode_result((struct pbft_span){answer.bytes, answer.size}, &result) &&
         result.status == PBFT_KV_OK)
-        verdict = result.value.size == strlen(value) &&
+        verdict = result.meta.version == 1 && result.value.size == strlen(value) &&
                           memcmp(result.value.data, value, result.value.size) == 0
                       ? 0
                       : 2;
     pbft_answer_free(&answer);
     return verdict;
+}
+
+unsigned live_writer_failed(const struct live_writer *w)
+{
+    return atomic_load(&w->failed);
 }
 
 unsigned live_writer_finish(struct live_writer *writer, unsigned *lost, double *longest_ms,

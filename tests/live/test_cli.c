@@ -67,7 +67,7 @@ Test(cli, mistakes_are_refused_before_anything_happens, .timeout = 120)
          "timeout 4 @/d get a",
          3, "0 of 4 replicas"},
         {"@/d status --timeout 200ms --json", 3, "\"reachable\": false"},
-        {"@/d up --durability sync", 2, "not available yet"},
+        {"@/d up --durability never", 2, "sync, async or memory"},
         {"@/d up --faulty 0=delay=abc", 2, "delay=MS"},
         {"@/d up --faulty 0=silent=1", 2, "0=silent"},
         {"@/d up --faulty 0=censor=1", 2, "clients of"},

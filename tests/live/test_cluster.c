@@ -18,7 +18,7 @@ static void normal_operation(unsigned nodes)
 {
     struct live l;
     char out[4096];
-    live_start(&l, nodes, 2, NULL, NULL, NULL);
+    live_start_sync(&l, nodes, 2);
     cr_expect_eq(live_ctl(&l, out, sizeof out, "put", "greeting", "hello", NULL), 0);
     cr_expect_eq(live_ctl(&l, out, sizeof out, "get", "greeting", NULL), 0);
     cr_expect_str_eq(out, "hello\n");

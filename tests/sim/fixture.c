@@ -215,6 +215,7 @@ struct sim_options sim_defaults(uint32_t n, uint32_t clients, uint64_t seed)
                             .job_min_ns = 20000,
                             .job_max_ns = 3 * SIM_MS,
                             .clock_offset_max_ns = 100 * SIM_MS,
+                            .flush_bytes = 24u << 10,
                             .client_window = 4};
     o.params.checkpoint_interval = 8;
     o.params.window = 32;
@@ -313,4 +314,9 @@ void sim_free(struct sim *sim)
     free(sim->nodes);
     free(sim->clients);
     free(sim);
+}
+
+uint64_t sim_answers(const struct sim *sim)
+{
+    return sim->op_count - sim->ops_waiting;
 }

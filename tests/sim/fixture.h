@@ -55,6 +55,7 @@ struct sim_options {
     uint64_t client_retry_ns;            /* 0: the client core's default */
     uint64_t pool_bytes;                 /* frames of everybody together; 0: 1 GiB */
     uint64_t body_max_bytes;             /* of each replica's core; 0: no bound */
+    uint64_t flush_bytes;                /* of log between checkpoints on disk; 0: none there */
     bool expect_no_view_change;          /* FAULTS 3.22: a VIEW effect is a failure */
     bool agreement_only;                 /* of COMMITs nothing is asked: the alarm of FAULTS 3.1 may
                                             ring before those that are earlier (3.2, 3.8) */
@@ -101,6 +102,8 @@ uint64_t sim_trace_hash(const struct sim *sim);
 void sim_trace_to(struct sim *sim, void *file);
 uint64_t sim_random(struct sim *sim, uint64_t below); /* from the seed */
 
+uint64_t sim_answers(const struct sim *sim); /* operations that were answered */
+
 /* Ready-made predicates. */
 sim_predicate sim_loads_done; /* every sim_load() is answered */
 sim_predicate sim_ops_done;   /* every operation submitted is answered */
@@ -117,8 +120,12 @@ sim_predicate sim_reached; /* context: struct sim_at_least */
 
 void sim_kill(struct sim *sim, pbft_id id);         /* gone, its memory with it */
 void sim_restart_mute(struct sim *sim, pbft_id id); /* PROTOCOL 29: memory mode, second start */
-/* With the vote log that its disk holds, and no state: it votes on, and fetches the state. */
+/* With the vote log that its disk holds, and the last checkpoint there: it votes on. */
 void sim_restart(struct sim *sim, pbft_id id);
+/* Before that: the checkpoint on its disk is gone. What is missing it fetches. */
+void sim_wipe_pages(struct sim *sim, pbft_id id);
+/* All at once that are correct and vote lose their power; whom it was is returned. */
+pbft_signers sim_blackout(struct sim *sim);
 /* What is on a replica's disk when it starts again. */
 enum sim_harm {
     SIM_HARM_CRASH,       /* what was synced; of the rest some, torn or not: sim_kill() */
@@ -134,6 +141,7 @@ enum sim_harm {
  * nothing to harm. */
 size_t sim_kill_harming(struct sim *sim, pbft_id id, enum sim_harm harm);
 size_t sim_disk_unsynced(const struct sim *sim, pbft_id id); /* bytes */
+uint64_t sim_disk_syncs(const struct sim *sim, pbft_id id);  /* of its log, in this life */
 /* Its log takes so many bytes more; then it is full (FAULTS 2.42). */
 void sim_fill_disk(struct sim *sim, pbft_id id, size_t room);
 /* Packets from any of `from` to any of `to` are lost while on. One-way; call twice for both. */

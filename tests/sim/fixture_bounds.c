@@ -55,7 +55,7 @@ void check_view_change(struct sim *sim, struct node *node, struct pbft_span fram
 /* ---- FAULTS 3.18 ---- */
 
 #define FETCHES_OTHER 8u                  /* certificates and checkpoints, one after the other */
-#define JOBS_MAX      3u                  /* APPLY, HASH, SYNC: one of each */
+#define JOBS_MAX      4u                  /* APPLY, HASH, SYNC, FLUSH: one of each */
 #define NODE_SLACK    (UINT64_C(1) << 20) /* pages under way, live records, strategies' hoards */
 
 static uint64_t slots(const struct sim *sim)

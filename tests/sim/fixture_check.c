@@ -44,7 +44,7 @@ void check_restart(struct node *node)
     node->timeout_ns = node->sim->o.params.view_timeout_ns;
     node->eased_at = node->left_at = 0;
     node->left = 0;
-    node->transferring = node->storage_failed = node->window_full = false;
+    node->transferring = node->storage_failed = node->window_full = node->restoring = false;
     node->retransmissions = 0;
     map_free(&node->synced);
     map_free(&node->fetching);
@@ -53,12 +53,21 @@ void check_restart(struct node *node)
     /* What it said in an earlier life still binds its key: node->said stays (FAULTS 3.5). */
 }
 
+/* What its log leads to was executed before, and is not seen: the next one follows it. */
+void check_restoring(struct node *node)
+{
+    node->restoring = true;
+    node->executing = NEVER;
+}
+
 void check_restored(struct node *node)
 {
     struct pbft_node_info info;
     pbft_node_info(node->node, &info);
     node->stable = info.core.stable;
     node->view = info.core.view;
+    if (node->executing == NEVER) node->executing = info.applied;
+    node->restoring = false;
 }
 
 /* ---- effects ---- */
@@ -66,6 +75,7 @@ void check_restored(struct node *node)
 static void on_execute(struct sim *sim, struct node *node, const struct pbft_effect *e)
 {
     pbft_seq seq = e->execute.seq;
+    if (node->executing == NEVER) node->executing = sim_info(sim, node->id).applied;
     if (seq != node->executing + 1)
         sim_fail(sim, "FAULTS 3.3: replica %u executes %llu after %llu", node->id,
                  (unsigned long long)seq, (unsigned long long)node->executing);
@@ -116,6 +126,7 @@ static void check_accepted(struct sim *sim, const struct node *node, struct pbft
 {
     struct pbft_claim claim;
     if (pbft_wire_peek(frame, &claim) != PBFT_OK) return;
+    if (node->restoring) return; /* h is not known here */
     pbft_seq kept = 2u * (pbft_seq)sim->o.params.checkpoint_interval;
     if (claim.seq + kept <= node->stable || claim.seq > node->stable + sim->o.params.window)
         sim_fail(sim, "FAULTS 3.13: replica %u accepts %s for %llu, while h is %llu", node->id,

@@ -19,6 +19,7 @@ struct disk {
     size_t asked;
     size_t shown;    /* to note_synced() */
     size_t size_max; /* no room beyond (FAULTS 2.42) */
+    uint64_t syncs;
     bool broken;
 };
 
@@ -95,6 +96,7 @@ static bool disk_poll(struct pbft_log *log)
     bool reported = pbft_log_poll(d->inner);
     if (!reported || d->broken) return reported;
     d->synced = d->committing;
+    d->syncs++;
     d->committing = d->asked > d->synced ? d->asked : 0;
     return reported;
 }
@@ -239,6 +241,12 @@ void sim_fill_disk(struct sim *sim, pbft_id id, size_t room)
     struct disk *d = disk_of(sim->nodes[id].log);
     sim_tell_fault(sim, "the disk of replica %u has room for %zu bytes more", id, room);
     d->size_max = d->size + room;
+}
+
+uint64_t sim_disk_syncs(const struct sim *sim, pbft_id id)
+{
+    const struct node *n = &sim->nodes[id];
+    return n->node == NULL ? 0 : disk_of(n->log)->syncs;
 }
 
 size_t sim_disk_unsynced(const struct sim *sim, pbft_id id)

@@ -54,6 +54,8 @@ struct node {
     struct pbft_log *log;   /* fixture_disk.c, over the one in memory */
     uint8_t *remains;       /* on its disk from an earlier life */
     size_t remains_size;
+    struct pbft_pages_disk *pages_disk; /* its other disk */
+    struct pbft_pages *pages;           /* NULL: closed, or never used */
     struct pbft_keypair keypair;
     struct pbft_node_hooks hooks; /* ours; calls `user` */
     const struct pbft_node_hooks *user;
@@ -85,6 +87,7 @@ struct node {
     uint64_t left;              /* views, at the last look */
     uint64_t heard;             /* questions of clients and FETCHes, FAULTS 3.24 */
     bool transferring, storage_failed, window_full;
+    bool restoring; /* its log is read */
     bool clock_skewed, clock_jumped;
     uint64_t wished[64]; /* Byzantine: frames that its node wanted to send, by type */
 };
@@ -271,7 +274,8 @@ void key_with_digest(struct pbft_digest *key, uint64_t a, uint64_t b, uint64_t c
 void check_start(struct sim *sim);
 void check_free(struct sim *sim);
 void check_restart(struct node *node);
-void check_restored(struct node *node); /* its log was read: h and the view begin there */
+void check_restoring(struct node *node); /* its log is read next */
+void check_restored(struct node *node);  /* it was: h and the view begin there */
 void check_effects(struct sim *sim, struct node *node, const struct pbft_effects *effects);
 void check_node(struct sim *sim, struct node *node); /* after each call into it */
 

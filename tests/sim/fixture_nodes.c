@@ -6,6 +6,7 @@
 
 #define LOG_BYTES    (UINT64_C(2) << 20)
 #define OUTBOX_BYTES (UINT64_C(64) << 20)
+#define FLUSH_JOBS   20u /* a flush takes up to as long as so many other jobs */
 
 bool sim_is_correct(const struct sim *sim, pbft_id id)
 {
@@ -129,7 +130,8 @@ static void start_job(struct sim *sim, struct node *n, enum pbft_job_kind kind,
                       .to = n->place,
                       .incarnation = n->incarnation,
                       .job = job};
-    if (kind == PBFT_JOB_SYNC && n->disk_extra_ns > 0) {
+    if (kind == PBFT_JOB_FLUSH) e.at_ns += sim_between(sim, 0, FLUSH_JOBS * sim->o.job_max_ns);
+    if ((kind == PBFT_JOB_SYNC || kind == PBFT_JOB_FLUSH) && n->disk_extra_ns > 0) {
         sim->acted[SIM_FAULT_SLOW_DISK]++;
         e.at_ns += n->disk_extra_ns;
     }
@@ -261,6 +263,24 @@ void node_tick(struct sim *sim, const struct event *e)
 
 /* ---- life and death ---- */
 
+static void open_pages(struct node *n)
+{
+    if (n->sim->o.flush_bytes == 0 || n->mute) return;
+    if (n->pages_disk == NULL) n->pages_disk = pbft_pages_disk_new();
+    enum pbft_status status = n->pages_disk == NULL
+                                  ? PBFT_STATUS_MEMORY
+                                  : pbft_pages_memory_open(&n->pages, n->pages_disk);
+    PBFT_ASSERT(status == PBFT_STATUS_OK);
+    pbft_pages_disk_crash_after(n->pages_disk, UINT64_MAX);
+}
+
+/* A flush that is under way ends at any of its transactions. */
+static void cut_power(struct sim *sim, struct node *n)
+{
+    if (n->pages == NULL) return;
+    pbft_pages_disk_crash_after(n->pages_disk, sim_random(sim, 3));
+}
+
 static void start_node(struct sim *sim, struct node *n, struct pbft_log *log)
 {
     n->incarnation++;
@@ -269,6 +289,7 @@ static void start_node(struct sim *sim, struct node *n, struct pbft_log *log)
     n->jobs_out = 0;
     n->log = log;
     n->hooks = (struct pbft_node_hooks){n, hook_effects, hook_outbound, hook_inbound};
+    open_pages(n);
     struct pbft_node_config config = {.cluster = &sim->cluster,
                                       .id = n->id,
                                       .keypair = &sim->nodes[n->id].keypair,
@@ -276,6 +297,8 @@ static void start_node(struct sim *sim, struct node *n, struct pbft_log *log)
                                       .service = sim->o.service,
                                       .pool = pbft_pool_frames(sim->pool),
                                       .log = n->log,
+                                      .pages = n->pages,
+                                      .flush_bytes = sim->o.flush_bytes,
                                       .mute = n->mute,
                                       .body_max_bytes = sim->o.body_max_bytes,
                                       .outbox_max_bytes = OUTBOX_BYTES,
@@ -302,6 +325,7 @@ static void stop_node(struct sim *sim, struct node *n)
 {
     if (n->node == NULL) return;
     n->dying = true;
+    cut_power(sim, n);
     for (size_t i = 0; i < sim->heap_count; i++) {
         struct event *e = &sim->heap[i];
         if (e->kind != EVENT_JOB || e->to != n->place || e->incarnation != n->incarnation) continue;
@@ -315,6 +339,8 @@ static void stop_node(struct sim *sim, struct node *n)
     n->node = NULL;
     pbft_log_close(n->log);
     n->log = NULL;
+    pbft_pages_close(n->pages);
+    n->pages = NULL;
     n->tick_at = NEVER;
 }
 
@@ -346,6 +372,7 @@ void nodes_free(struct sim *sim)
     for (uint32_t place = 0; place < 2 * sim->n; place++) {
         stop_node(sim, &sim->nodes[place]);
         free(sim->nodes[place].remains);
+        pbft_pages_disk_free(sim->nodes[place].pages_disk);
     }
 }
 
@@ -430,12 +457,40 @@ void sim_restart(struct sim *sim, pbft_id id)
     reach(sim, SIM_REACH_RESUMED);
     check_restart(n);
     start_node(sim, n, disk_reopen(n, LOG_BYTES));
+    check_restoring(n);
     if (pbft_node_restore(n->node, sim_time_of(sim, n->place)) != PBFT_STATUS_OK) {
         sim_fail(sim, "PROTOCOL 25: replica %u refuses the log that it wrote", id);
         return;
     }
+    struct pbft_node_info info = sim_info(sim, id);
+    if (info.flushed > 0) reach(sim, SIM_REACH_LOADED);
+    if (info.applied > info.flushed) reach(sim, SIM_REACH_REPLAYED);
     check_restored(n);
     meet_others(sim, n);
+}
+
+void sim_wipe_pages(struct sim *sim, pbft_id id)
+{
+    struct node *n = &sim->nodes[id];
+    PBFT_ASSERT(n->node == NULL);
+    sim_tell_fault(sim, "the checkpoint on the disk of replica %u is gone", id);
+    pbft_pages_disk_free(n->pages_disk);
+    n->pages_disk = NULL;
+}
+
+pbft_signers sim_blackout(struct sim *sim)
+{
+    pbft_signers dark = 0;
+    for (pbft_id id = 0; id < sim->n; id++) {
+        const struct node *n = &sim->nodes[id];
+        if (n->node == NULL || n->mute || !sim_is_correct(sim, id) ||
+            sim_info(sim, id).storage_failed || sim_info(sim, id).core.mute)
+            continue;
+        dark |= pbft_signers_of(id);
+        sim_kill(sim, id);
+    }
+    reach(sim, SIM_REACH_BLACKOUT);
+    return dark;
 }
 
 /* ---- clocks and disks ---- */

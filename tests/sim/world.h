@@ -91,6 +91,9 @@ const char *sim_fault_text(enum sim_fault fault);
     X(CLOCK_HELD, "proposals held by the clock test")                                              \
     X(FUTURE_VOTE, "votes kept for the next view")                                                 \
     X(RESUMED, "replicas back with their log")                                                     \
+    X(LOADED, "checkpoints loaded from disk")                                                      \
+    X(REPLAYED, "logs executed again")                                                             \
+    X(BLACKOUT, "power losses of everybody")                                                       \
     X(MUTE, "mute replicas")                                                                       \
     X(STOPPED, "replicas stopped by their disk")
 

@@ -362,6 +362,29 @@ static void draw_hostile(struct world_plan *plan, struct dice *d)
         if ((plan->hostile_kinds >> i & 1u) != 0) configure(plan, faults[i]);
 }
 
+/* Dice of their own, so that a seed's other draws stay what they were. */
+static void draw_disks(struct world_plan *plan, uint64_t seed)
+{
+    static const uint64_t flush_bytes[] = {1, 24u << 10, 24u << 10, 96u << 10, 0};
+    struct dice d = {seed * UINT64_C(0x9FB21C651E98DF25) + 31};
+    plan->o.flush_bytes = flush_bytes[roll(&d, 5)];
+    for (size_t i = 0; i < plan->action_count; i++) /* FAULTS 2.44: half of a disk */
+        if (plan->actions[i].kind == ACTION_RESTART && plan->actions[i].number == 1 &&
+            percent(&d, 20))
+            plan->actions[i].number = 2;
+    /* Without a checkpoint on disk, and with a log that was cut, nobody would have the state. */
+    if (plan->o.flush_bytes == 0 || plan->conspiracy || !percent(&d, 15)) return;
+    configure(plan, SIM_FAULT_CRASH);
+    configure(plan, SIM_FAULT_RESTART);
+    uint64_t at = 5 * SIM_MS + roll(&d, plan->end_ns);
+    act(plan, at, ACTION_BLACKOUT, 0, 0, 0);
+    for (pbft_id id = 0; id < plan->o.params.n; id++) {
+        uint64_t dark = roll_from(&d, 1, 300) * SIM_MS;
+        act(plan, at + dark, ACTION_POWER, id, 0, 0);
+    }
+    if (at + 300 * SIM_MS > plan->end_ns) plan->end_ns = at + 300 * SIM_MS;
+}
+
 static void sort_actions(struct world_plan *plan)
 {
     for (size_t i = 1; i < plan->action_count; i++)
@@ -388,6 +411,7 @@ void world_draw(struct world_plan *plan, const struct sim_world_options *options
         draw_hostile(plan, &d);
         draw_schedule(plan, &d);
     }
+    draw_disks(plan, options->seed);
     sort_actions(plan);
 }
 

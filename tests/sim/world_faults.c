@@ -181,12 +181,21 @@ void world_act(struct world *w, const struct action *a)
         break;
     case ACTION_RESTART:
         if (sim_alive(sim, a->who)) break;
+        if (a->number == 2) sim_wipe_pages(sim, a->who);
         if (a->number != 0)
             sim_restart(sim, a->who);
         else
             sim_restart_mute(sim, a->who);
         break;
-    case ACTION_BREAK_DISK: sim_break_log(sim, a->who); break;
+    case ACTION_BLACKOUT:
+        if ((w->options->forbid >> SIM_FAULT_CRASH & 1u) == 0) w->dark = sim_blackout(sim);
+        break;
+    case ACTION_POWER:
+        if (pbft_signers_has(w->dark, a->who) && !sim_alive(sim, a->who)) sim_restart(sim, a->who);
+        break;
+    case ACTION_BREAK_DISK:
+        if (sim_alive(sim, a->who)) sim_break_log(sim, a->who);
+        break;
     case ACTION_SLOW_LINKS: sim_slow_links(sim, a->group, all, a->number); break;
     case ACTION_SLOW_DISK:
         for (pbft_id id = 0; id < sim->n; id++)
@@ -254,12 +263,12 @@ bool world_had_chance(const struct world *w, enum sim_fault fault)
     case SIM_FAULT_SLOW_LINK:
     case SIM_FAULT_PARTITION:
     case SIM_FAULT_ONE_WAY:
-    case SIM_FAULT_CLOCK_SKEW:
     case SIM_FAULT_CLOCK_JUMP:
+    case SIM_FAULT_SLOW_DISK:
+    case SIM_FAULT_BROKEN_DISK: return w->dark == 0; /* it may have been in the dark */
+    case SIM_FAULT_CLOCK_SKEW:
     case SIM_FAULT_CRASH:
     case SIM_FAULT_RESTART:
-    case SIM_FAULT_SLOW_DISK:
-    case SIM_FAULT_BROKEN_DISK:
     case SIM_FAULT_TWIN: return true;
     case SIM_FAULT_COUNT: break;
     }

@@ -9,7 +9,7 @@
 #include "tests/sim/mutator.h"
 #include "tests/sim/world.h"
 
-#define WORLD_ACTIONS_MAX    96u
+#define WORLD_ACTIONS_MAX    128u
 #define WORLD_STRATEGIES_MAX 2u /* of one liar */
 
 enum action_kind {
@@ -21,7 +21,9 @@ enum action_kind {
     ACTION_RETURN,
     ACTION_CLOCK, /* `number` is the offset, two's complement */
     ACTION_CRASH,
-    ACTION_RESTART,
+    ACTION_RESTART, /* `number`: 0 mute; 1 with its log; 2 with its log, its checkpoint gone */
+    ACTION_BLACKOUT,
+    ACTION_POWER, /* for `who`, if the blackout took it */
     ACTION_BREAK_DISK,
     ACTION_SLOW_LINKS, /* from `group` to all, by `number`; 0: as usual */
     ACTION_SLOW_DISK,  /* of `group`, by `number`; 0: as usual */
@@ -84,6 +86,7 @@ struct world {
     struct liar liars[PBFT_REPLICAS_MAX];
     struct mutator *mutator;
     uint64_t mutator_told;
+    pbft_signers dark; /* whom the blackout took */
 };
 
 /* world_draw.c */

@@ -68,9 +68,12 @@ Test(store_superblock, counts_starts)
         cr_assert_eq(pbft_superblock_open(&superblock, dir, &owner, &starts), PBFT_STATUS_OK);
         cr_assert_eq(starts, i);
         cr_assert_eq(pbft_superblock_starts(superblock), i);
-        cr_assert_eq(pbft_superblock_mark_start(superblock), PBFT_STATUS_OK);
+        cr_assert_eq(pbft_superblock_forgot(superblock), i / 2);
+        bool forgets = i % 2 == 1;
+        cr_assert_eq(pbft_superblock_mark_start(superblock, forgets), PBFT_STATUS_OK);
         cr_assert_eq(pbft_superblock_starts(superblock), i + 1);
-        cr_assert_eq(pbft_superblock_mark_start(superblock), PBFT_STATUS_REFUSED);
+        cr_assert_eq(pbft_superblock_forgot(superblock), (i + 1) / 2);
+        cr_assert_eq(pbft_superblock_mark_start(superblock, true), PBFT_STATUS_REFUSED);
         pbft_superblock_close(superblock);
         cr_assert(!file_exists("superblock.tmp"));
     }
@@ -87,12 +90,28 @@ Test(store_superblock, counts_starts)
     pbft_superblock_close(NULL);
 }
 
+/* PROTOCOL 29: found out while it runs. */
+Test(store_superblock, amnesia_is_remembered)
+{
+    cr_assert_eq(pbft_superblock_create(dir, &owner), PBFT_STATUS_OK);
+    struct pbft_superblock *superblock = NULL;
+    cr_assert_eq(pbft_superblock_open(&superblock, dir, &owner, NULL), PBFT_STATUS_OK);
+    cr_assert_eq(pbft_superblock_mark_amnesia(superblock), PBFT_STATUS_REFUSED);
+    cr_assert_eq(pbft_superblock_mark_start(superblock, false), PBFT_STATUS_OK);
+    cr_assert_eq(pbft_superblock_mark_amnesia(superblock), PBFT_STATUS_OK);
+    pbft_superblock_close(superblock);
+    cr_assert_eq(pbft_superblock_open(&superblock, dir, &owner, NULL), PBFT_STATUS_OK);
+    cr_assert_eq(pbft_superblock_starts(superblock), 1);
+    cr_assert_eq(pbft_superblock_forgot(superblock), 1);
+    pbft_superblock_close(superblock);
+}
+
 Test(store_superblock, never_overwrites)
 {
     cr_assert_eq(pbft_superblock_create(dir, &owner), PBFT_STATUS_OK);
     struct pbft_superblock *superblock = NULL;
     cr_assert_eq(pbft_superblock_open(&superblock, dir, &owner, NULL), PBFT_STATUS_OK);
-    cr_assert_eq(pbft_superblock_mark_start(superblock), PBFT_STATUS_OK);
+    cr_assert_eq(pbft_superblock_mark_start(superblock, false), PBFT_STATUS_OK);
     pbft_superblock_close(superblock);
     struct pbft_superblock_owner other = owner;
     other.replica = 3;
@@ -189,7 +208,7 @@ Test(store_superblock, leftovers_of_a_crash)
     uint64_t starts = 9;
     cr_assert_eq(pbft_superblock_open(&superblock, dir, &owner, &starts), PBFT_STATUS_OK);
     cr_assert_eq(starts, 0);
-    cr_assert_eq(pbft_superblock_mark_start(superblock), PBFT_STATUS_OK);
+    cr_assert_eq(pbft_superblock_mark_start(superblock, false), PBFT_STATUS_OK);
     pbft_superblock_close(superblock);
 }
 

@@ -1,0 +1,189 @@
+/* Opening a data directory: every way in which votes may have been forgotten makes a replica mute.
+ */
+#include "replica/data.h"
+
+#include "store/log_file.h"
+
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SEGMENT_BYTES   (8u << 20)
+#define LOG_BYTES_MAX   ((uint64_t)SEGMENT_BYTES * 512)
+#define PAGES_BYTES_MAX (UINT64_C(1) << 40) /* of address space; the file grows as it is filled */
+#define RETURN_HINT     "It follows and serves pages, does not vote, and counts against f."
+
+static void log_reported(void *context, enum pbft_status status, pbft_lsn durable)
+{
+    (void)context, (void)status, (void)durable; /* the node reads the log's stats */
+}
+
+static struct pbft_log_file_config log_config(struct pbft_disk *disk,
+                                              const struct pbft_superblock_owner *owner, bool sync,
+                                              uint64_t bytes_max)
+{
+    struct pbft_log_file_config config = {
+        .disk = disk,
+        .owner = *owner,
+        .sync = sync,
+        .segment_bytes = SEGMENT_BYTES,
+        .bytes_max = bytes_max,
+        .durable = log_reported,
+    };
+    randombytes_buf(config.entropy, sizeof config.entropy);
+    return config;
+}
+
+enum pbft_status pbft_data_create(const char *dir, const struct pbft_superblock_owner *owner)
+{
+    struct pbft_disk *disk;
+    enum pbft_status status = pbft_disk_posix_open(&disk, dir);
+    if (status != PBFT_STATUS_OK) return status;
+    struct pbft_log_file_config config =
+        log_config(disk, owner, true, (uint64_t)SEGMENT_BYTES * PBFT_LOG_SEGMENTS_MIN);
+    status = pbft_log_file_create(&config);
+    pbft_disk_free(disk);
+    return status == PBFT_STATUS_OK ? pbft_superblock_create(dir, owner) : status;
+}
+
+/* ---- mute ---- */
+
+static enum pbft_status open_memory(struct pbft_data *data, const struct pbft_data_config *config)
+{
+    return pbft_log_memory_create(&data->log, config->log_bytes_max, log_reported, NULL);
+}
+
+__attribute__((format(printf, 2, 3))) static void mute(struct pbft_data *data, const char *format,
+                                                       ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(data->why, sizeof data->why, format, arguments);
+    va_end(arguments);
+    data->mute = true;
+}
+
+/* ---- the files ---- */
+
+static enum pbft_status open_log(struct pbft_data *data, const struct pbft_data_config *config,
+                                 char error[256])
+{
+    bool sync = config->durability == PBFT_DURABILITY_SYNC;
+    enum pbft_status status = pbft_disk_posix_open(&data->disk, config->dir);
+    if (status != PBFT_STATUS_OK) {
+        (void)snprintf(error, 256, "%.150s: %s", config->dir, pbft_status_text(status));
+        return status;
+    }
+    struct pbft_log_file_config file = log_config(data->disk, &config->owner, sync, LOG_BYTES_MAX);
+    struct pbft_log_file_report report;
+    status = pbft_log_file_open(&data->log, &file, &report);
+    if (status == PBFT_STATUS_OK) {
+        data->resumed = report.found != PBFT_LOG_FRESH;
+        return status;
+    }
+    data->log = NULL;
+    if (status == PBFT_STATUS_NOT_FOUND || status == PBFT_STATUS_CORRUPT) {
+        mute(data, "the vote log is not to be trusted: %.190s " RETURN_HINT, report.text);
+        return PBFT_STATUS_OK;
+    }
+    (void)snprintf(error, 256, "%.150s/log-*: %s", config->dir, pbft_status_text(status));
+    return status;
+}
+
+/* Votes are not in it, and the others have the state: kept for whoever wants to know why. */
+static bool set_aside(const char *dir)
+{
+    char from[PBFT_CONFIG_PATH_MAX + 32], to[PBFT_CONFIG_PATH_MAX + 32];
+    (void)snprintf(from, sizeof from, "%s/pages.mdb", dir);
+    (void)snprintf(to, sizeof to, "%s/pages.mdb.damaged", dir);
+    return rename(from, to) == 0;
+}
+
+static enum pbft_status open_pages(struct pbft_data *data, const struct pbft_data_config *config,
+                                   char error[256])
+{
+    struct pbft_pages_lmdb_config pages = {.dir = config->dir,
+                                           .owner = config->owner,
+                                           .bytes_max = PAGES_BYTES_MAX};
+    enum pbft_status status = pbft_pages_lmdb_open(&data->pages, &pages, error);
+    if (status == PBFT_STATUS_CORRUPT && set_aside(config->dir))
+        status = pbft_pages_lmdb_open(&data->pages, &pages, error);
+    if (status != PBFT_STATUS_OK) {
+        data->pages = NULL;
+        return status;
+    }
+    struct pbft_pages_checkpoint *cp = calloc(1, sizeof *cp);
+    if (cp == NULL) return PBFT_STATUS_MEMORY;
+    status = pbft_pages_checkpoint(data->pages, cp);
+    if (status == PBFT_STATUS_CORRUPT && set_aside(config->dir)) { /* nothing of it is believed */
+        pbft_pages_close(data->pages);
+        data->pages = NULL;
+        status = pbft_pages_lmdb_open(&data->pages, &pages, error);
+        free(cp);
+        return status;
+    }
+    /* A log that was never written to, under a state that was: it is not the one that was used. */
+    if (status == PBFT_STATUS_OK && cp->seq > 0 && !data->resumed)
+        mute(data,
+             "the vote log is empty, but checkpoint %llu is on the disk: the log was "
+             "replaced. " RETURN_HINT,
+             (unsigned long long)cp->seq);
+    free(cp);
+    return PBFT_STATUS_OK; /* a damaged checkpoint is found again, and fetched, by the restart */
+}
+
+static bool forgotten(struct pbft_data *data, const struct pbft_data_config *config)
+{
+    uint64_t starts = pbft_superblock_starts(config->superblock);
+    uint64_t forgot = pbft_superblock_forgot(config->superblock);
+    if (config->durability != PBFT_DURABILITY_SYNC && starts > 0)
+        mute(data,
+             "it was started before, and durability %s keeps no votes. " RETURN_HINT
+             " Start it with --durability sync%s.",
+             pbft_durability_text(config->durability),
+             forgot > 0 ? " only as a new cluster's: the votes are gone" : "");
+    else if (forgot > 0)
+        mute(data, "it voted before with durability memory or async, and has forgotten it, or was "
+                   "shown a vote that its log did not hold. " RETURN_HINT);
+    return data->mute;
+}
+
+enum pbft_status pbft_data_open(struct pbft_data *out, const struct pbft_data_config *config,
+                                char error[256])
+{
+    *out = (struct pbft_data){0};
+    enum pbft_status status = PBFT_STATUS_OK;
+    bool files = config->durability != PBFT_DURABILITY_MEMORY;
+    if (!forgotten(out, config) && files) status = open_log(out, config, error);
+    if (status == PBFT_STATUS_OK && !out->mute && config->durability == PBFT_DURABILITY_SYNC)
+        status = open_pages(out, config, error);
+    if (status == PBFT_STATUS_OK && out->mute) status = pbft_data_refuse(out, config);
+    if (status == PBFT_STATUS_OK && out->log == NULL) status = open_memory(out, config);
+    if (status == PBFT_STATUS_MEMORY) (void)snprintf(error, 256, "out of memory");
+    if (status != PBFT_STATUS_OK) pbft_data_close(out);
+    return status;
+}
+
+enum pbft_status pbft_data_refuse(struct pbft_data *data, const struct pbft_data_config *config)
+{
+    if (!data->mute)
+        mute(data,
+             "the records of the vote log are not those of one correct replica. " RETURN_HINT);
+    pbft_pages_close(data->pages);
+    pbft_log_close(data->log);
+    pbft_disk_free(data->disk);
+    data->pages = NULL;
+    data->log = NULL;
+    data->disk = NULL;
+    data->resumed = false;
+    return open_memory(data, config);
+}
+
+void pbft_data_close(struct pbft_data *data)
+{
+    pbft_pages_close(data->pages);
+    pbft_log_close(data->log);
+    pbft_disk_free(data->disk);
+    *data = (struct pbft_data){0};
+}

@@ -1,0 +1,57 @@
+/**
+ * replica/data.h - a replica's data directory: superblock, vote log and checkpoints, and whether
+ * whoever finds them so may vote (PROTOCOL 29).
+ *
+ *     superblock    whose this is, and how often it was started (store/superblock.h)
+ *     lock          held by the process that uses it
+ *     log-*         the vote log (store/log_file.h); `init` makes the first segment
+ *     pages.mdb     the last flushed checkpoint (store/pages.h); pages.mdb.damaged: one that could
+ *                   not be read, and was fetched from the others
+ */
+#ifndef PBFT_REPLICA_DATA_H
+#define PBFT_REPLICA_DATA_H
+
+#include "replica/config.h"
+#include "store/log.h"
+#include "store/pages.h"
+
+struct pbft_data_config {
+    const char *dir;
+    struct pbft_superblock_owner owner;
+    enum pbft_durability durability;
+    struct pbft_superblock *superblock; /* open */
+    uint64_t log_bytes_max;             /* of a log in memory; one on disk has a cap of its own */
+};
+
+struct pbft_data {
+    struct pbft_disk *disk;
+    struct pbft_log *log;     /* in memory for a mute replica: what is on the disk stays as it is */
+    struct pbft_pages *pages; /* NULL unless durability is sync and the replica not mute */
+    bool mute;
+    bool resumed;  /* the log holds records: pbft_node_restore() comes next */
+    char why[320]; /* it is mute, and what to do; a sentence or two */
+};
+
+/**
+ * Make an empty vote log and then the superblock in DIR, which exists.
+ * Returns PBFT_STATUS_EXISTS if there is any of it, PBFT_STATUS_FULL, _PERMISSION, _IO ...
+ */
+enum pbft_status pbft_data_create(const char *dir,
+                                  const struct pbft_superblock_owner *owner) PBFT_MUST_USE;
+
+/**
+ * Open what a start with this durability uses. Damage is no failure: the replica is mute.
+ * error   one sentence, 256 bytes
+ * Returns PBFT_STATUS_OK, or why not even a mute replica can start (memory, permissions).
+ */
+enum pbft_status pbft_data_open(struct pbft_data *out, const struct pbft_data_config *config,
+                                char error[256]) PBFT_MUST_USE;
+
+/* The records turned out not to be those of this replica: mute from now on, with a log in memory.
+ * The node that had the log is gone. */
+enum pbft_status pbft_data_refuse(struct pbft_data *data,
+                                  const struct pbft_data_config *config) PBFT_MUST_USE;
+
+void pbft_data_close(struct pbft_data *data);
+
+#endif

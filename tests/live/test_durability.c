@@ -1,0 +1,355 @@
+/* Replicas that end and come back with their votes and their state: PROTOCOL 25-29,
+ * FAULTS 2.20-2.24, 2.38-2.47. Durability is sync, as `init` writes it. */
+#define _GNU_SOURCE /* unshare */
+#include "tests/live/live.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CHECKPOINT_INTERVAL 128 /* what `init` writes */
+
+TestSuite(live_durability, .timeout = 240);
+
+__attribute__((format(printf, 1, 2))) static void shell(const char *format, ...)
+{
+    char command[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(command, sizeof command, format, arguments);
+    va_end(arguments);
+    cr_assert_eq(system(command), 0, "%s", command);
+}
+
+static void load_until(const struct live *l, unsigned node, json_int_t stable)
+{
+    for (unsigned i = 0; i < 12 && live_number(l, node, "stable") < stable; i++) {
+        struct live_load load;
+        live_load_start(&load, l, "4", "1", "3", "0");
+        json_t *result = live_load_finish(&load);
+        cr_expect_not_null(result);
+        json_decref(result);
+    }
+    cr_assert_geq(live_number(l, node, "stable"), stable, "the load brings no checkpoints");
+}
+
+static void expect_back(const struct live *l, unsigned node)
+{
+    bool restored = live_logged(l, node, "restored", 60);
+    if (!restored) live_dump_node(l, node);
+    cr_assert(restored, "node %u was not restored", node);
+    cr_expect_eq(live_number(l, node, "mute"), 0, "node %u is mute", node);
+}
+
+/* The others lack one more now: without the vote of the one that came back, nothing is ordered. */
+static void expect_votes(struct live *l, unsigned victim)
+{
+    live_kill9(l, victim);
+    for (unsigned i = 0; i < 5; i++)
+        cr_expect_eq(live_ctl(l, NULL, 0, "put", "after", "loss", "--timeout", "20s", NULL), 0,
+                     "nothing is ordered without node %u", victim);
+}
+
+static void expect_written(struct live_writer *writer, unsigned least)
+{
+    unsigned lost, wrong;
+    double longest_ms;
+    unsigned acknowledged = live_writer_finish(writer, &lost, &longest_ms, &wrong);
+    fprintf(stderr, "%u writes acknowledged, longest wait %.0f ms\n", acknowledged, longest_ms);
+    cr_expect_gt(acknowledged, least);
+    cr_expect_eq(lost, 0, "%u acknowledged writes were lost", lost);
+    cr_expect_eq(wrong, 0, "%u keys have another value, or were written twice", wrong);
+}
+
+Test(live_durability, killed_backup_resumes_and_votes)
+{
+    struct live l;
+    live_start_sync(&l, 4, 2);
+    struct live_writer *writer = live_writer_start(&l, 3);
+    live_sleep_ms(1500);
+    unsigned backup = (live_primary(&l) + 1) % 4;
+    live_kill9(&l, backup);
+    live_sleep_ms(1500);
+    live_restart(&l, backup, NULL);
+    expect_back(&l, backup);
+    live_sleep_ms(1000);
+    expect_written(writer, 50);
+    load_until(&l, backup, CHECKPOINT_INTERVAL);
+    cr_expect(live_roots_agree(&l, 0));
+    expect_votes(&l, (backup + 1) % 4);
+    live_stop(&l);
+}
+
+/* FAULTS 2.45: the lights go out in the whole house. */
+Test(live_durability, all_killed_and_nothing_lost)
+{
+    struct live l;
+    live_start_sync(&l, 4, 2);
+    struct live_writer *writer = live_writer_start(&l, 3);
+    live_sleep_ms(2500);
+    live_kill9_all(&l);
+    live_sleep_ms(300);
+    for (unsigned node = 0; node < 4; node++)
+        live_restart(&l, node, NULL);
+    for (unsigned node = 0; node < 4; node++)
+        expect_back(&l, node);
+    live_sleep_ms(2000);
+    expect_written(writer, 50);
+    load_until(&l, 0, CHECKPOINT_INTERVAL);
+    cr_expect(live_roots_agree(&l, 0));
+    live_stop(&l);
+}
+
+/* The others have thrown away what it missed: pages instead of batches. */
+Test(live_durability, three_checkpoints_behind)
+{
+    struct live l;
+    live_start_sync(&l, 4, 2);
+    load_until(&l, 0, CHECKPOINT_INTERVAL);
+    json_int_t before = live_number(&l, 3, "stable");
+    live_kill9(&l, 3);
+    load_until(&l, 0, before + 4 * CHECKPOINT_INTERVAL);
+    live_restart(&l, 3, NULL);
+    expect_back(&l, 3);
+    cr_expect(live_roots_agree(&l, (uint64_t)before + 3 * CHECKPOINT_INTERVAL));
+    expect_votes(&l, 1);
+    live_stop(&l);
+}
+
+Test(live_durability, rolling_restart_fails_no_operation)
+{
+    struct live l;
+    live_start_sync(&l, 4, 2);
+    struct live_writer *writer = live_writer_start(&l, 2);
+    live_sleep_ms(500);
+    for (unsigned node = 0; node < 4; node++) {
+        live_terminate(&l, node);
+        /* `up` sees its last node end with the third one: it is not needed any more. */
+        live_restart(&l, node, NULL);
+        expect_back(&l, node);
+        for (unsigned i = 0; i < 200 && live_number(&l, node, "view_active") != 1; i++)
+            live_sleep_ms(50);
+        cr_expect_eq(live_number(&l, node, "view_active"), 1, "node %u is in no view", node);
+    }
+    cr_expect_eq(live_wait(l.up, 15), 1);
+    l.up = 0;
+    live_sleep_ms(500);
+    cr_expect_eq(live_writer_failed(writer), 0u);
+    expect_written(writer, 20);
+    load_until(&l, 0, CHECKPOINT_INTERVAL);
+    cr_expect(live_roots_agree(&l, 0));
+    live_stop(&l);
+}
+
+/* ---- what is found instead of the data ---- */
+
+/* The first byte from `at` on that is not 0: nothing of the log fills with anything else. */
+static void flip(const char *path, off_t at)
+{
+    int fd = open(path, O_RDWR);
+    cr_assert_geq(fd, 0, "%s", path);
+    unsigned char byte = 0;
+    while (byte == 0) {
+        cr_assert_eq(pread(fd, &byte, 1, at), 1, "%s ends", path);
+        at++;
+    }
+    byte ^= 0x10;
+    cr_assert_eq(pwrite(fd, &byte, 1, at - 1), 1);
+    close(fd);
+}
+
+/* Started on what is left of its data, it is mute, says what to do, and the others go on. */
+static void expect_mute(struct live *l, unsigned node)
+{
+    live_restart(l, node, NULL);
+    bool mute = live_logged(l, node, "mute", 30);
+    if (!mute) live_dump_node(l, node);
+    cr_expect(mute, "node %u does not say that it is mute", node);
+    cr_expect(live_said(l, node, "does not vote", 0), "it does not say what that means");
+    for (unsigned i = 0; i < 100 && live_number(l, node, "mute") != 1; i++)
+        live_sleep_ms(50);
+    cr_expect_eq(live_number(l, node, "mute"), 1);
+    cr_expect_eq(live_ctl(l, NULL, 0, "put", "still", "here", NULL), 0);
+}
+
+static void some_load(struct live *l)
+{
+    struct live_load load;
+    live_start_sync(l, 4, 2);
+    live_load_start(&load, l, "2", "2", "2", "0");
+    json_t *result = live_load_finish(&load);
+    cr_assert_not_null(result);
+    json_decref(result);
+}
+
+/* FAULTS 2.43 */
+Test(live_durability, damaged_log_is_mute)
+{
+    struct live l;
+    char path[256];
+    some_load(&l);
+    live_kill9(&l, 3);
+    snprintf(path, sizeof path, "%s/node-3/data/log-0000000000000001", l.dir);
+    flip(path, 40000);
+    expect_mute(&l, 3);
+    live_stop(&l);
+}
+
+/* FAULTS 2.44; and twice: what is found the second time is no better. */
+Test(live_durability, deleted_log_is_mute)
+{
+    struct live l;
+    some_load(&l);
+    live_terminate(&l, 3);
+    shell("rm '%s'/node-3/data/log-*", l.dir);
+    expect_mute(&l, 3);
+    live_terminate(&l, 3);
+    expect_mute(&l, 3);
+    live_stop(&l);
+}
+
+/* PROTOCOL 29: with durability memory every second start is mute. */
+Test(live_durability, memory_restart_is_mute)
+{
+    struct live l;
+    some_load(&l);
+    live_terminate(&l, 2);
+    live_restart(&l, 2, "memory");
+    cr_expect(live_logged(&l, 2, "mute", 30));
+    live_terminate(&l, 2);
+    live_restart(&l, 2,
+                 NULL); /* it was mute meanwhile: the log still holds all that it ever said */
+    expect_back(&l, 2);
+    expect_votes(&l, 1);
+    live_stop(&l);
+}
+
+Test(live_durability, data_of_another_replica_are_refused)
+{
+    struct live l;
+    some_load(&l);
+    live_terminate(&l, 3);
+    shell("rm -r '%s/node-3/data' && cp -r '%s/node-2/data' '%s/node-3/data'", l.dir, l.dir, l.dir);
+    pid_t pid = live_restart(&l, 3, NULL);
+    cr_expect_eq(live_wait(pid, 30), 4, "it does not end with 4: damaged or foreign data");
+    l.own[3] = 0;
+    l.dead |= 1u << 3;
+    cr_expect(live_said(&l, 3, "do not copy data directories", 0));
+    cr_expect_eq(live_ctl(&l, NULL, 0, "put", "still", "here", NULL), 0);
+    live_stop(&l);
+}
+
+/* ---- pages ---- */
+
+static off_t size_of(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 ? info.st_size : 0;
+}
+
+/* Enough log for a checkpoint on the disk. */
+static void fill(const struct live *l, unsigned node, char path[256])
+{
+    char bench[512];
+    snprintf(path, 256, "%s/node-%u/data/pages.mdb", l->dir, node);
+    snprintf(bench, sizeof bench, "%s", live_bin("pbft-bench"));
+    for (unsigned i = 0; i < 20 && size_of(path) < 1 << 20; i++)
+        shell(
+            "'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 60000 --seconds 0 --warmup 0 "
+            "--ops 400 >/dev/null",
+            bench, l->dir);
+    cr_assert_geq(size_of(path), 1 << 20, "no checkpoint was flushed");
+}
+
+static void damaged_pages(void (*damage)(const char *path))
+{
+    struct live l;
+    char path[256], aside[272];
+    live_start_sync(&l, 4, 2);
+    fill(&l, 3, path);
+    live_sleep_ms(1000);
+    live_kill9(&l, 3);
+    damage(path);
+    live_restart(&l, 3, NULL);
+    expect_back(&l, 3);
+    snprintf(aside, sizeof aside, "%s.damaged", path);
+    cr_expect(access(aside, F_OK) == 0 || live_logged(&l, 3, "state_refused", 0),
+              "the damage went unnoticed");
+    load_until(&l, 0, live_number(&l, 0, "stable") + CHECKPOINT_INTERVAL);
+    cr_expect(live_roots_agree(&l, 0));
+    expect_votes(&l, 1);
+    live_stop(&l);
+}
+
+static void overwrite(const char *path)
+{
+    shell("dd if=/dev/urandom of='%s' bs=4096 count=64 conv=notrunc 2>/dev/null", path);
+}
+
+static void flip_some(const char *path)
+{
+    for (off_t at = 64 << 10; at < size_of(path) - (64 << 10); at += 64 << 10)
+        flip(path, at);
+}
+
+/* FAULTS 2.46: the votes are in the log, and the state can be fetched. */
+Test(live_durability, garbage_for_pages_is_fetched_anew)
+{
+    damaged_pages(overwrite);
+}
+
+Test(live_durability, rotten_pages_are_fetched_anew)
+{
+    damaged_pages(flip_some);
+}
+
+/* ---- no room, FAULTS 2.42 ---- */
+
+Test(live_durability, full_disk_stops_votes_until_there_is_room)
+{
+    struct live l;
+    char data[256];
+    live_start_sync(&l, 4, 2);
+    live_terminate(&l, 3);
+    snprintf(data, sizeof data, "%s/node-3/data", l.dir);
+    shell("mv '%s' '%s.old' && mkdir '%s'", data, data, data);
+    /* In a space of our own: the mount goes with us, however this ends. */
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("none", data, "tmpfs", 0, "size=200m,mode=0755") != 0) {
+        fprintf(stderr, "skipped: a tmpfs cannot be mounted here (%s)\n", strerror(errno));
+        live_stop(&l);
+        cr_skip_test("a tmpfs cannot be mounted here");
+    }
+    shell("cp -a '%s.old/.' '%s/'", data, data);
+    live_restart(&l, 3, NULL);
+    expect_back(&l, 3);
+    shell("! dd if=/dev/zero of='%s/filler' bs=64k 2>/dev/null", data);
+    char bench[512];
+    snprintf(bench, sizeof bench, "%s", live_bin("pbft-bench"));
+    bool full = false;
+    for (unsigned i = 0; i < 5 && !full; i++) { /* a segment's worth each */
+        shell("'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 60000 --seconds 0 "
+              "--warmup 0 --ops 150 >/dev/null",
+              bench, l.dir);
+        full = live_logged(&l, 3, "disk_full", 1);
+    }
+    if (!full) live_dump_node(&l, 3);
+    cr_expect(full, "it does not say that its disk is full");
+    cr_expect_eq(live_ctl(&l, NULL, 0, "put", "still", "here", NULL), 0);
+    shell("rm '%s/filler'", data);
+    cr_expect(live_logged(&l, 3, "disk_room", 30), "it does not notice that there is room");
+    load_until(&l, 0, live_number(&l, 0, "stable") + CHECKPOINT_INTERVAL);
+    cr_expect(live_roots_agree(&l, 0));
+    expect_votes(&l, 1);
+    live_terminate(&l, 3);
+    cr_expect_eq(umount(data), 0);
+    live_stop(&l);
+}

@@ -1,0 +1,223 @@
+/* PROTOCOL 25, 26, 29 and FAULTS 2.42, 2.43 after the worst moments: what a log and a disk may look
+ * like when a replica starts again. Each of these was found by a review. Around one node
+ * (tests/rules/lone.h), K = 4, L = 8. */
+#include "tests/rules/lone.h"
+
+#include <string.h>
+
+/* The ordinary way, in view 0. */
+static void order(struct lone *l, pbft_seq seq)
+{
+    struct net_batch b = net_batch(l->t, 0, 1, seq, "op");
+    cr_assert_eq(lone_from_replica(l, 0, net_pre_prepare(l->t, 0, seq, &b)), PBFT_OK);
+    for (pbft_id id = 2; id < 4; id++)
+        (void)lone_from_replica(l, id, net_vote(l->t, PBFT_PREPARE, id, 0, seq, &b.digest));
+    for (pbft_id id = 2; id < 4; id++)
+        (void)lone_from_replica(l, id, net_vote(l->t, PBFT_COMMIT, id, 0, seq, &b.digest));
+    cr_assert_eq(lone_info(l).applied, seq);
+}
+
+static void meet_everybody(struct lone *l)
+{
+    for (pbft_id id = 0; id < 4; id++) {
+        struct pbft_peer peer = {PBFT_PEER_REPLICA, id, 1};
+        if (id != 1) pbft_node_peer_up(l->node, l->time, &peer);
+    }
+    lone_drain(l);
+}
+
+/* Replica 1 becomes the primary of view 1, and fetches what it has to propose again. */
+static struct net_batch become_primary(struct lone *l)
+{
+    struct net_batch b = net_batch(l->t, 0, 1, 1, "first");
+    for (pbft_id id = 2; id < 4; id++) {
+        struct net_vc vc = {.view = 1, .sender = id, .entry_count = 1};
+        vc.entries[0] =
+            (struct net_entry){.seq = 1, .view = 0, .digest = b.digest, .signers = 0x0c};
+        cr_assert_eq(lone_from_replica(l, id, net_view_change(l->t, &vc)), PBFT_OK);
+    }
+    cr_assert(lone_info(l).core.view_active);
+    cr_assert_eq(lone_from_replica(l, 2, net_batch_frame(l->t, &b)), PBFT_OK);
+    for (pbft_id id = 2; id < 4; id++)
+        (void)lone_from_replica(l, id, net_vote(l->t, PBFT_PREPARE, id, 1, 1, &b.digest));
+    for (pbft_id id = 2; id < 4; id++)
+        (void)lone_from_replica(l, id, net_vote(l->t, PBFT_COMMIT, id, 1, 1, &b.digest));
+    cr_assert_eq(lone_info(l).applied, 1u);
+    return b;
+}
+
+static struct lone *without_flushes(void)
+{
+    struct lone *l = lone_new_on_disk();
+    l->flush_bytes = 1u << 30;
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    return l;
+}
+
+/* ---- the log ---- */
+
+/* A crash between a carry-over and its cut leaves records twice; then as often as it starts while
+ * the flush finds no room. None of it is damage, and none of it is dropped. */
+Test(protocol, r26_restarts_before_a_cut_lose_nothing)
+{
+    for (pbft_seq top = 7; top <= 11; top++) {
+        struct lone *l = lone_new_on_disk();
+        pbft_pages_disk_fill(l->disk, true);
+        for (pbft_seq seq = 1; seq <= top; seq++) {
+            order(l, seq);
+            if (seq == 4) lone_certify(l, 4);
+        }
+        for (unsigned i = 1; i <= 8; i++) {
+            if (i == 7) {
+                pbft_pages_disk_fill(l->disk, false);
+                lone_pass(l, 2500);
+                cr_assert_eq(lone_info(l).flushed, 4u);
+            }
+            cr_assert_eq(lone_restart(l), PBFT_STATUS_OK, "top %llu, restart %u",
+                         (unsigned long long)top, i);
+        }
+        cr_assert_eq(lone_info(l).applied, top);
+        lone_free(l);
+    }
+}
+
+/* Without memory for its certificate a checkpoint becomes stable and is in no log. What is promised
+ * above the window that the log knows of would be damage to the next start. */
+Test(protocol, r26_no_promise_before_the_log_knows_h)
+{
+    struct lone *l = lone_new_on_disk();
+    for (pbft_seq seq = 1; seq <= 4; seq++)
+        order(l, seq);
+    struct pbft_digest root;
+    cr_assert(lone_own_root(l, 4, &root));
+    (void)lone_from_replica(l, 0, net_checkpoint(l->t, 0, 4, &root));
+    struct pbft_frame *last = net_checkpoint(l->t, 2, 4, &root);
+    l->t->frames.refuse = true;
+    (void)lone_from_replica(l, 2, last);
+    l->t->frames.refuse = false;
+    cr_assert_eq(lone_info(l).core.stable, 4u);
+    cr_assert_eq(lone_info(l).flushed, 0u, "nobody could prove it");
+    for (pbft_seq seq = 5; seq <= 12; seq++)
+        order(l, seq);
+    cr_assert_eq(lone_info(l).flushed, 4u, "its certificate came later");
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    cr_assert_eq(lone_info(l).core.stable, 4u);
+    cr_assert_eq(lone_info(l).applied, 12u);
+    lone_free(l);
+}
+
+/* A new primary sends no PREPARE: what it fetched for its NEW-VIEW stands beside the decision. */
+Test(protocol, r25_what_a_new_primary_fetched_is_in_its_log)
+{
+    struct lone *l = without_flushes();
+    (void)become_primary(l);
+    for (pbft_seq seq = 2; seq <= 4; seq++)
+        cr_assert_eq(lone_commit(l, seq, seq, "more"), PBFT_OK);
+    lone_certify(l, 4);
+    cr_assert_eq(lone_info(l).flushed, 0u);
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    cr_assert_eq(lone_info(l).applied, 4u, "it has signed CHECKPOINT(4)");
+    lone_free(l);
+}
+
+Test(protocol, r25_a_new_primary_restarts_and_goes_on)
+{
+    struct lone *l = without_flushes();
+    (void)become_primary(l);
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    meet_everybody(l);
+    cr_assert_eq(lone_info(l).applied, 1u);
+    lone_free(l);
+}
+
+/* A laggard logs what is ahead before what is behind. */
+Test(protocol, r25_decisions_out_of_order_are_replayed)
+{
+    struct lone *ahead = lone_new_on_disk(), *l = without_flushes();
+    for (pbft_seq seq = 1; seq <= 8; seq++)
+        cr_assert_eq(lone_commit(ahead, seq, seq, "v"), PBFT_OK);
+    struct pbft_digest root;
+    cr_assert(lone_own_root(ahead, 8, &root));
+    lone_certify_root(l, 8, &root);
+    for (pbft_seq i = 0; i < 16; i++) {
+        pbft_seq seq = i < 8 ? i + 9 : i - 7;
+        struct net_batch b = net_batch(l->t, 0, 1, seq, "v");
+        struct pbft_frame *certificate = net_commit_certificate(l->t, 0, seq, &b, 0x0d);
+        cr_assert_eq(lone_from_replica(l, 2, certificate), PBFT_OK);
+    }
+    cr_assert_eq(lone_info(l).applied, 16u);
+    lone_certify(l, 16);
+    cr_assert_eq(lone_info(l).flushed, 0u);
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    cr_assert_eq(lone_info(l).applied, 16u, "it has signed CHECKPOINT(16)");
+    lone_free(l);
+    lone_free(ahead);
+}
+
+/* ---- the disk ---- */
+
+/* FAULTS 2.43: a page that rotted is fetched, and then written again. Else: every start to come
+ * fetches it. */
+Test(protocol, r30_a_rotten_page_is_mended)
+{
+    struct lone *ahead = lone_new_on_disk();
+    for (uint64_t which = 0; which < 3; which++) {
+        struct lone *l = lone_new_on_disk();
+        for (pbft_seq seq = 1; seq <= 8; seq++) {
+            if (which == 0) cr_assert_eq(lone_commit(ahead, seq, seq, "v"), PBFT_OK);
+            cr_assert_eq(lone_commit(l, seq, seq, "v"), PBFT_OK);
+        }
+        lone_certify(l, 8);
+        cr_assert_eq(lone_info(l).flushed, 8u);
+        cr_assert(pbft_pages_disk_rot(l->disk, which));
+        cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+        cr_assert_str_not_empty(l->last_refusal);
+        meet_everybody(l);
+        lone_pass(l, 3000);
+        lone_serve_pages(l, ahead);
+        lone_pass(l, 3000);
+        cr_assert_eq(lone_info(l).flushed, 8u);
+        cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+        cr_assert_str_empty(l->last_refusal, "%s", l->last_refusal);
+        cr_assert_eq(lone_info(l).applied, 8u);
+        lone_free(l);
+    }
+    lone_free(ahead);
+}
+
+/* FAULTS 2.42: while checkpoints find no room the log fills up; it waits with room for a
+ * carry-over, and goes on when there is some. */
+Test(protocol, r26_a_log_that_fills_up_waits)
+{
+    struct lone *l = lone_new_on_disk();
+    lone_stop(l);
+    lone_small_log(l, 256u << 10);
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    pbft_pages_disk_fill(l->disk, true);
+    static char op[3001];
+    memset(op, 'x', 3000);
+    pbft_seq seq = 0;
+    while (seq < 1000 && lone_commit(l, seq + 1, seq + 1, op) == PBFT_OK) {
+        seq++;
+        struct pbft_digest root;
+        for (pbft_id id = 0; id < 4 && lone_own_root(l, seq, &root); id++)
+            if (id != 1) (void)lone_from_replica(l, id, net_checkpoint(l->t, id, seq, &root));
+        lone_forget(l);
+    }
+    cr_assert_lt(seq, 1000u);
+    cr_assert(lone_info(l).disk_full);
+    for (unsigned i = 0; i < 3; i++) {
+        lone_pass(l, 3000);
+        cr_assert_not(lone_info(l).storage_failed);
+        cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    }
+    cr_assert_eq(lone_commit(l, seq + 1, seq + 1, op), PBFT_DROP_BUSY);
+    pbft_pages_disk_fill(l->disk, false);
+    lone_pass(l, 3000);
+    cr_assert_not(lone_info(l).disk_full);
+    enum pbft_verdict verdict = lone_commit(l, seq + 1, seq + 1, op);
+    cr_assert_eq(verdict, PBFT_OK, "%s, seq %llu stable %llu", pbft_verdict_text(verdict),
+                 (unsigned long long)seq + 1, (unsigned long long)lone_info(l).core.stable);
+    cr_assert_not(lone_info(l).storage_failed);
+    lone_free(l);
+}

@@ -1,0 +1,245 @@
+/* PROTOCOL 29: which data directories a replica may vote on, and what the others say. */
+#include "replica/data.h"
+
+#include "store/log_file.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/pbft-test-data-XXXXXX";
+static struct pbft_superblock_owner owner;
+
+static void path_of(char *path, size_t size, const char *name)
+{
+    (void)snprintf(path, size, "%s/%s", dir, name);
+}
+
+static void setup(void)
+{
+    cr_assert_not_null(mkdtemp(dir));
+    memset(&owner, 0x5a, sizeof owner);
+    owner.replica = 2;
+    cr_assert_eq(pbft_data_create(dir, &owner), PBFT_STATUS_OK);
+}
+
+static void teardown(void)
+{
+    static const char *const names[] = {"superblock",           "lock",      "log-0000000000000001",
+                                        "log-0000000000000002", "pages.mdb", "pages.mdb.damaged"};
+    char path[300];
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        path_of(path, sizeof path, names[i]);
+        (void)unlink(path);
+    }
+    cr_assert_eq(rmdir(dir), 0, "something else is left");
+}
+
+TestSuite(replica_data, .init = setup, .fini = teardown);
+
+struct life {
+    struct pbft_superblock *superblock;
+    struct pbft_data data;
+    struct pbft_data_config config;
+};
+
+static void start(struct life *life, enum pbft_durability durability)
+{
+    char error[256];
+    cr_assert_eq(pbft_superblock_open(&life->superblock, dir, &owner, NULL), PBFT_STATUS_OK);
+    life->config = (struct pbft_data_config){.dir = dir,
+                                             .owner = owner,
+                                             .durability = durability,
+                                             .superblock = life->superblock,
+                                             .log_bytes_max = 128u << 20};
+    cr_assert_eq(pbft_data_open(&life->data, &life->config, error), PBFT_STATUS_OK, "%s", error);
+    bool forgets = !life->data.mute && durability != PBFT_DURABILITY_SYNC;
+    cr_assert_eq(pbft_superblock_mark_start(life->superblock, forgets), PBFT_STATUS_OK);
+}
+
+static void end(struct life *life)
+{
+    pbft_data_close(&life->data);
+    pbft_superblock_close(life->superblock);
+}
+
+/* One record, durable. */
+static void vote(struct life *life)
+{
+    struct pbft_log *log = life->data.log;
+    struct pbft_log_stats stats;
+    pbft_log_stats(log, &stats);
+    uint8_t bytes[64] = {1};
+    struct pbft_span part = {bytes, sizeof bytes};
+    cr_assert_eq(pbft_log_append(log, 1, stats.last + 1, &part, 1), PBFT_STATUS_OK);
+    cr_assert_eq(pbft_log_sync(log), PBFT_STATUS_OK);
+    pbft_log_commit(log);
+    cr_assert(pbft_log_poll(log));
+}
+
+/* Start, vote, end; returns what the next start is told. */
+static bool is_mute_after(enum pbft_durability first, enum pbft_durability second, const char *why)
+{
+    struct life life;
+    start(&life, first);
+    cr_assert_not(life.data.mute);
+    vote(&life);
+    end(&life);
+    start(&life, second);
+    bool mute = life.data.mute, resumed = life.data.resumed;
+    if (mute) {
+        cr_assert_not(resumed);
+        cr_assert_null(life.data.pages);
+        cr_assert_str_eq(pbft_log_name(life.data.log), "memory", "the disk stays as it is");
+        cr_assert_not_null(strstr(life.data.why, why), "%s", life.data.why);
+    } else {
+        cr_assert(resumed);
+    }
+    end(&life);
+    return mute;
+}
+
+Test(replica_data, sync_resumes)
+{
+    cr_assert_not(is_mute_after(PBFT_DURABILITY_SYNC, PBFT_DURABILITY_SYNC, ""));
+}
+
+Test(replica_data, memory_forgets)
+{
+    cr_assert(is_mute_after(PBFT_DURABILITY_MEMORY, PBFT_DURABILITY_MEMORY, "memory keeps no"));
+}
+
+Test(replica_data, async_forgets)
+{
+    cr_assert(is_mute_after(PBFT_DURABILITY_ASYNC, PBFT_DURABILITY_ASYNC, "async keeps no"));
+}
+
+Test(replica_data, what_was_forgotten_once_stays_forgotten)
+{
+    cr_assert(is_mute_after(PBFT_DURABILITY_MEMORY, PBFT_DURABILITY_SYNC, "has forgotten"));
+}
+
+/* Who was mute has said nothing: the votes on disk are still all that there are. */
+Test(replica_data, a_mute_start_forgets_nothing)
+{
+    cr_assert(is_mute_after(PBFT_DURABILITY_SYNC, PBFT_DURABILITY_MEMORY, "--durability sync"));
+    struct life life;
+    start(&life, PBFT_DURABILITY_SYNC);
+    cr_assert_not(life.data.mute);
+    cr_assert(life.data.resumed);
+    end(&life);
+}
+
+static void voted_once(void)
+{
+    struct life life;
+    start(&life, PBFT_DURABILITY_SYNC);
+    vote(&life);
+    vote(&life);
+    end(&life);
+}
+
+static void cr_mute(const char *why)
+{
+    struct life life;
+    start(&life, PBFT_DURABILITY_SYNC);
+    cr_assert(life.data.mute);
+    cr_assert_not_null(strstr(life.data.why, why), "%s", life.data.why);
+    cr_assert_not_null(strstr(life.data.why, "does not vote"), "%s", life.data.why);
+    end(&life);
+}
+
+static void damage(const char *name, off_t at)
+{
+    char path[300];
+    path_of(path, sizeof path, name);
+    int fd = open(path, O_RDWR);
+    cr_assert(fd >= 0, "%s", name);
+    uint8_t byte;
+    cr_assert_eq(pread(fd, &byte, 1, at), 1);
+    byte ^= 0x40;
+    cr_assert_eq(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
+}
+
+Test(replica_data, a_rotten_log)
+{
+    voted_once();
+    damage("log-0000000000000001", 1024 + 100); /* within the first commit; another one follows */
+    cr_mute("not to be trusted");
+}
+
+Test(replica_data, a_missing_log)
+{
+    voted_once();
+    char path[300];
+    path_of(path, sizeof path, "log-0000000000000001");
+    cr_assert_eq(unlink(path), 0);
+    cr_mute("not to be trusted");
+}
+
+static void flush_one(struct pbft_pages *pages)
+{
+    struct pbft_tree *tree;
+    cr_assert_eq(pbft_tree_create(&tree, NULL), PBFT_STATUS_OK);
+    struct pbft_span k = {(const uint8_t *)"k", 1};
+    cr_assert_eq(pbft_tree_put(tree, k, k, 1), PBFT_STATUS_OK);
+    struct pbft_snapshot *snapshot = pbft_tree_snapshot(tree);
+    static struct pbft_pages_checkpoint cp;
+    cp.seq = 7;
+    pbft_snapshot_root(snapshot, &cp.root);
+    cr_assert_eq(pbft_pages_flush(pages, snapshot, &cp), PBFT_STATUS_OK);
+    pbft_snapshot_release(snapshot);
+    pbft_tree_destroy(tree);
+}
+
+/* A log that was never used, under a state that was: not the one that belongs there. */
+Test(replica_data, a_log_that_was_replaced)
+{
+    struct life life;
+    start(&life, PBFT_DURABILITY_SYNC);
+    flush_one(life.data.pages);
+    end(&life);
+    cr_mute("was replaced");
+}
+
+/* Votes are not in it: it is set aside, and the state fetched. */
+Test(replica_data, rotten_pages)
+{
+    voted_once();
+    damage("pages.mdb", 16); /* the magic numbers of both meta pages */
+    damage("pages.mdb", 4096 + 16);
+    struct life life;
+    start(&life, PBFT_DURABILITY_SYNC);
+    cr_assert_not(life.data.mute, "%s", life.data.why);
+    cr_assert(life.data.resumed);
+    cr_assert_not_null(life.data.pages);
+    end(&life);
+    char path[300];
+    struct stat info;
+    path_of(path, sizeof path, "pages.mdb.damaged");
+    cr_assert_eq(stat(path, &info), 0);
+}
+
+Test(replica_data, records_that_are_refused)
+{
+    voted_once();
+    struct life life;
+    start(&life, PBFT_DURABILITY_SYNC);
+    cr_assert(life.data.resumed);
+    cr_assert_eq(pbft_data_refuse(&life.data, &life.config), PBFT_STATUS_OK);
+    cr_assert(life.data.mute);
+    cr_assert_not(life.data.resumed);
+    cr_assert_str_eq(pbft_log_name(life.data.log), "memory");
+    end(&life);
+}
+
+Test(replica_data, is_made_once)
+{
+    cr_assert_eq(pbft_data_create(dir, &owner), PBFT_STATUS_EXISTS);
+    cr_assert_eq(pbft_data_create("/nonexistent/dir", &owner), PBFT_STATUS_NOT_FOUND);
+}
