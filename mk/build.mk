@@ -13,11 +13,12 @@ PROGRAM_BIN := $(addprefix $(OUT)/bin/,$(PROGRAMS))
 EXAMPLE_BIN := $(patsubst examples/%.c,$(OUT)/examples/%,$(EXAMPLES_SRC))
 TEST_BIN    := $(foreach s,$(SUITES),$(if $($(s)_TEST_SRC),$(OUT)/tests/$(s)))
 TSAN_BIN    := $(patsubst tests/tsan/%.c,$(OUT)/tests/tsan/%,$(TSAN_SRC))
+CRASH_BIN   := $(if $(CRASH_SRC),$(OUT)/tests/crash)
 
 .PHONY: all programs test-binaries
 all: $(LIB) $(FAULTS_LIB) $(SHARED) $(OUT)/lib/pkgconfig/pbft.pc programs ## library and programs, in build/
 programs: $(PROGRAM_BIN) $(EXAMPLE_BIN)
-test-binaries: $(TEST_BIN)
+test-binaries: $(TEST_BIN) $(CRASH_BIN)
 
 # ---- objects; rebuilt when the compiler or its flags change
 

@@ -29,7 +29,7 @@ deps-ci: ## install what the gates of CI need beside that
 test: ## install what is missing, build, run every suite
 	@scripts/deps.sh build
 	@$(MAKE) all test-binaries
-	@scripts/run-suites.sh $(MAKE) $(SUITES)
+	@scripts/run-suites.sh $(MAKE) $(SUITES) crash
 
 # sim is the suite and a campaign: mk/sim.mk.
 define suite
@@ -68,3 +68,14 @@ coverage: ## line and branch coverage; fails below 95 % of the branches of pbft/
 	@$(GCOVR) --exclude 'tests/.*' --print-summary --html-details build/coverage/index.html > /dev/null
 	@$(GCOVR) --filter pbft/ --branches --fail-under-branch 95
 	@echo "Report: build/coverage/index.html"
+
+# ---- kill -9, again and again (tests/crash)
+
+CYCLES    ?= $(if $(slower),8,40)
+.PHONY: crash
+crash: $(CRASH_BIN) programs ## replicas killed with -9 under load; CYCLES=1000 for the long form, CRASH_SEED=S
+	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' $(CRASH_BIN) --cycles $(CYCLES) \
+	    $(if $(CRASH_SEED),--seed $(CRASH_SEED))
+$(CRASH_BIN): $(call object,$(CRASH_SRC)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD $@)$(CC) $(ALL_LDFLAGS) -o $@ $(call object,$(CRASH_SRC)) $(LIB) $(LIBS)

@@ -2,6 +2,7 @@
 
 #include "crypto/hash.h"
 #include "pbft/quorum.h"
+#include "replica/faults/witness.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@ enum strategy {
     REPLAY,
     FORGE_NEW_VIEW,
     WRONG_CHECKPOINT,
+    WITNESS,
 };
 
 struct delayed {
@@ -38,6 +40,7 @@ struct pbft_faults {
     uint64_t acts;
     uint64_t now_ns;
     struct pbft_arena arena;
+    struct pbft_witness *witness;
     struct delayed *delayed; /* ring */
     uint32_t delayed_first, delayed_count;
     struct pbft_frame *recorded[REPLAY_KEPT];
@@ -293,6 +296,9 @@ static bool outbound(void *context, struct pbft_node *node, const struct pbft_pe
         record(f, frame);
         replay_one(f, node, to);
         return true;
+    case WITNESS:
+        if (replica && pbft_witness_see(f->witness, true, frame)) f->acts++;
+        return true;
     case CENSOR: return true;
     }
     return true;
@@ -320,6 +326,9 @@ static bool inbound(void *context, struct pbft_node *node, const struct pbft_pee
         return false;
     }
     if (f->strategy == REPLAY && from->kind == PBFT_PEER_REPLICA) record(f, frame);
+    if (f->strategy == WITNESS && from->kind == PBFT_PEER_REPLICA &&
+        pbft_witness_see(f->witness, false, frame))
+        f->acts++;
     return true;
 }
 
@@ -359,6 +368,13 @@ struct pbft_faults *pbft_faults_new(const char *spec, const struct pbft_faults_c
         free(f);
         return NULL;
     }
+    if (f->strategy == WITNESS) {
+        f->witness = pbft_witness_open(config->cluster, config->id, error);
+        if (f->witness == NULL) {
+            free(f);
+            return NULL;
+        }
+    }
     f->arena.size = pbft_wire_arena_bytes(&config->cluster->params) + ARENA_SLACK;
     f->arena.base = malloc(f->arena.size);
     if (f->strategy == DELAY) f->delayed = calloc(DELAY_QUEUE_MAX, sizeof *f->delayed);
@@ -378,6 +394,7 @@ void pbft_faults_free(struct pbft_faults *f)
     for (uint32_t i = 0; i < REPLAY_KEPT; i++)
         pbft_frame_release(f->recorded[i]);
     free(f->delayed);
+    pbft_witness_close(f->witness);
     free(f->arena.base);
     free(f);
 }
