@@ -145,7 +145,7 @@ Test(checks, too_much_in_the_outbox)
 Test(checks, too_many_jobs)
 {
     struct sim *sim = sound(0);
-    sim->nodes[1].jobs_out = 4;
+    sim->nodes[1].jobs_out = 5;
     check_limits(sim, &sim->nodes[1]);
     rings(sim, "FAULTS 3.18");
 }
