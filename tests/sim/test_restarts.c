@@ -7,6 +7,11 @@
 #include <stdio.h>
 
 #define ENOUGH (30 * SIM_SECOND)
+#ifdef __SANITIZE_ADDRESS__
+#define STEP 5u /* each run takes ten times as long */
+#else
+#define STEP 1u
+#endif
 
 static void must(struct sim *sim, bool ok)
 {
@@ -69,7 +74,7 @@ static bool somebody_answered(struct sim *sim, void *context)
  * (FAULTS 2.24). The checkers compare every later answer and every state with what was executed. */
 Test(restarts, everybody_after_an_answer)
 {
-    for (uint64_t answers = 1; answers <= 40; answers++) {
+    for (uint64_t answers = 1; answers <= 40; answers += STEP) {
         struct sim_options o = sim_defaults(4, 3, 100 + answers);
         o.flush_bytes = answers % 3 == 0 ? 1u << 20 : 1;
         struct sim *sim = sim_new(&o);
@@ -102,7 +107,7 @@ static void at_each_sync(pbft_id id, bool everybody)
     struct sim_options o = sim_defaults(4, 3, 77);
     o.flush_bytes = 1;
     uint64_t syncs = 1;
-    for (uint64_t at = 0; at < syncs; at++) {
+    for (uint64_t at = 0; at < syncs; at += STEP) {
         struct sim *sim = sim_new(&o);
         struct boundary b = {id, at};
         load(sim, 30);
