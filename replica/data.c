@@ -165,25 +165,28 @@ enum pbft_status pbft_data_open(struct pbft_data *out, const struct pbft_data_co
     return status;
 }
 
-enum pbft_status pbft_data_refuse(struct pbft_data *data, const struct pbft_data_config *config)
+static void close_files(struct pbft_data *data)
 {
-    if (!data->mute)
-        mute(data,
-             "the records of the vote log are not those of one correct replica. " RETURN_HINT);
     pbft_pages_close(data->pages);
     pbft_log_close(data->log);
     pbft_disk_free(data->disk);
     data->pages = NULL;
     data->log = NULL;
     data->disk = NULL;
+}
+
+enum pbft_status pbft_data_refuse(struct pbft_data *data, const struct pbft_data_config *config)
+{
+    if (!data->mute)
+        mute(data,
+             "the records of the vote log are not those of one correct replica. " RETURN_HINT);
+    close_files(data);
     data->resumed = false;
     return open_memory(data, config);
 }
 
 void pbft_data_close(struct pbft_data *data)
 {
-    pbft_pages_close(data->pages);
-    pbft_log_close(data->log);
-    pbft_disk_free(data->disk);
+    close_files(data);
     *data = (struct pbft_data){0};
 }

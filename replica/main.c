@@ -150,17 +150,12 @@ static int parse_options(struct start *s, int argc, char **argv)
 
 /* ---- files ---- */
 
-static int take_durability(struct start *s)
-{
-    if (s->options.has_durability) s->replica.durability = s->options.durability;
-    return -1;
-}
-
 static int load_cluster(struct start *s)
 {
     char error[256];
     if (pbft_replica_config_load(&s->replica, s->options.config, error) != PBFT_STATUS_OK)
         return complain(&s->options, PBFT_EXIT_CONFIG, "%s", error);
+    if (s->options.has_durability) s->replica.durability = s->options.durability;
     if (pbft_cluster_config_load(&s->cluster, s->replica.cluster, error) != PBFT_STATUS_OK)
         return complain(&s->options, PBFT_EXIT_CONFIG, "%s", error);
     s->has_cluster = true;
@@ -322,7 +317,7 @@ static int check_and_serve(struct start *s)
     if (pbft_crypto_init() != PBFT_STATUS_OK)
         return complain(&s->options, PBFT_EXIT_FAILURE,
                         "the cryptographic self-test failed: this libsodium cannot be trusted.");
-    int (*const before_check[])(struct start *) = {load_cluster, take_durability, load_key};
+    int (*const before_check[])(struct start *) = {load_cluster, load_key};
     int (*const after_check[])(struct start *) = {make_pools,      compute_genesis, make_logger,
                                                   start_extension, open_data,       write_pid_file};
     int code = -1;

@@ -141,10 +141,19 @@ void node_stable(struct pbft_node *node, pbft_seq seq)
     snapshots_trim(node);
 }
 
-static void root_known(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root)
+void node_root_known(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root)
 {
     node->roots[node->root_next] = (struct known_root){seq, *root};
     node->root_next = (node->root_next + 1) % ROOTS_KEPT;
+}
+
+void node_keep_hashed(struct pbft_node *node, pbft_seq seq, struct pbft_snapshot *snapshot,
+                      const struct pbft_digest *root)
+{
+    node_keep_snapshot(node, seq, snapshot);
+    struct kept_snapshot *kept = &node->snapshots[node->snapshot_count - 1];
+    kept->hashed = true;
+    kept->root = *root;
 }
 
 struct pbft_job *node_hash_job(struct pbft_node *node)
@@ -173,14 +182,15 @@ void node_checkpoint_ready(struct pbft_node *node, pbft_seq seq, const struct pb
 void node_hash_done(struct pbft_node *node, struct pbft_job *job)
 {
     if (job->generation != node->generation) return; /* of a state that was replaced */
+    bool held = node_flush_holds(node, job->seq);
     for (size_t i = 0; i < node->snapshot_count; i++) {
         if (node->snapshots[i].seq != job->seq) continue;
         node->snapshots[i].hashed = true;
         node->snapshots[i].root = job->root;
-        node->snapshots[i].held = node_flush_holds(node, job->seq);
+        node->snapshots[i].held = held;
     }
-    root_known(node, job->seq, &job->root);
-    if (node_flush_holds(node, job->seq)) return; /* PROTOCOL 25 */
+    node_root_known(node, job->seq, &job->root);
+    if (held) return; /* PROTOCOL 25 */
     node_checkpoint_ready(node, job->seq, &job->root);
 }
 

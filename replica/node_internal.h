@@ -416,6 +416,10 @@ struct pbft_job *node_hash_job(struct pbft_node *node);
 void node_apply_done(struct pbft_node *node, struct pbft_job *job);
 void node_hash_done(struct pbft_node *node, struct pbft_job *job);
 void node_keep_snapshot(struct pbft_node *node, pbft_seq seq, struct pbft_snapshot *snapshot);
+/* The same with a root that is known. */
+void node_keep_hashed(struct pbft_node *node, pbft_seq seq, struct pbft_snapshot *snapshot,
+                      const struct pbft_digest *root);
+void node_root_known(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root);
 void node_drop_executions(struct pbft_node *node);
 void node_apply_free(struct pbft_node *node);
 

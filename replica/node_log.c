@@ -183,11 +183,12 @@ static bool live_has(const struct pbft_node *node, enum pbft_record_kind kind, p
 void node_log_restored(struct pbft_node *node, enum pbft_record_kind kind,
                        struct pbft_frame *const frames[2])
 {
-    struct pbft_core_info info;
-    pbft_core_info(node->core, &info);
     if (live_has(node, kind, record_seq(frames), frames)) return;
     remember(node, kind, frames);
-    if (kind == PBFT_RECORD_STABLE) live_forget(node, info.stable); /* or they would be many */
+    if (kind != PBFT_RECORD_STABLE) return;
+    struct pbft_core_info info;
+    pbft_core_info(node->core, &info);
+    live_forget(node, info.stable); /* or they would be many */
 }
 
 static void cut_if_filling(struct pbft_node *node);

@@ -28,7 +28,6 @@ struct replay {
     pbft_seq seen; /* highest committed */
     struct body *bodies;
     struct decision *decisions; /* by seq modulo the window */
-    bool failed;                /* no memory, or a record that is none */
 };
 
 /* As many as the core keeps slots. */
@@ -159,7 +158,6 @@ static bool visit(void *context, const struct pbft_log_record *record)
     if (record->kind == PBFT_RECORD_COMMITTED) ok = see_committed(r, parts[0]);
     /* Further than the core ever is ahead: what is missing will not come. */
     bool stuck = r->seen > r->node->applied + decisions_size(r->node);
-    r->failed = !ok;
     return ok && !stuck && r->node->applied < r->target;
 }
 

@@ -150,12 +150,8 @@ static enum pbft_status bring_up(struct pbft_node *node, const struct pbft_core_
         node->flushed = 0;
         return start_empty(node, "it is not what the others have certified");
     }
-    node_keep_snapshot(node, info->stable, snapshot);
-    struct kept_snapshot *kept = &node->snapshots[node->snapshot_count - 1];
-    kept->hashed = true;
-    kept->root = root;
-    node->roots[node->root_next] = (struct known_root){info->stable, root};
-    node->root_next = (node->root_next + 1) % ROOTS_KEPT;
+    node_keep_hashed(node, info->stable, snapshot, &root);
+    node_root_known(node, info->stable, &root);
     return PBFT_STATUS_OK;
 }
 

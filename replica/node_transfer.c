@@ -245,14 +245,10 @@ static void state_installed(struct pbft_node *node, struct task *task)
     node_flush_installed(node, task->seq);
     node_recheck_admitted(node);
     if (task->snapshot != NULL) {
-        node_keep_snapshot(node, task->seq, task->snapshot);
+        node_keep_hashed(node, task->seq, task->snapshot, &t->root);
         task->snapshot = NULL;
-        struct kept_snapshot *kept = &node->snapshots[node->snapshot_count - 1];
-        kept->hashed = true;
-        kept->root = t->root;
     }
-    node->roots[node->root_next] = (struct known_root){task->seq, t->root};
-    node->root_next = (node->root_next + 1) % ROOTS_KEPT;
+    node_root_known(node, task->seq, &t->root);
     node_log_line(node, "transfer_done", "seq=%llu pages=%llu local=%llu",
                   (unsigned long long)task->seq, (unsigned long long)task->progress.pages_have,
                   (unsigned long long)task->progress.pages_local);

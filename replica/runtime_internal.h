@@ -56,7 +56,6 @@ struct jobs {
     struct job_queue waiting; /* inline jobs, for after the sends */
     pthread_mutex_t mutex;    /* guards `completed` */
     struct job_queue completed;
-    bool sync_inline; /* a sync that has nothing to wait for needs no thread */
     uint64_t count[PBFT_JOB_KINDS], ns[PBFT_JOB_KINDS];
 };
 

@@ -56,7 +56,8 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-static bool worker_start(struct pbft_runtime *r)
+/* For `kind`, a worker of its own. */
+static bool worker_for(struct pbft_runtime *r, enum pbft_job_kind kind)
 {
     struct worker *w = &r->jobs.workers[r->jobs.worker_count];
     w->runtime = r;
@@ -68,15 +69,7 @@ static bool worker_start(struct pbft_runtime *r)
         return false;
     }
     r->jobs.worker_count++;
-    return true;
-}
-
-/* For `kind`, a worker of its own. */
-static bool worker_for(struct pbft_runtime *r, enum pbft_job_kind kind)
-{
-    struct jobs *jobs = &r->jobs;
-    if (!worker_start(r)) return false;
-    jobs->worker_of[kind] = &jobs->workers[jobs->worker_count - 1];
+    r->jobs.worker_of[kind] = w;
     return true;
 }
 
@@ -84,7 +77,6 @@ bool jobs_open(struct pbft_runtime *r, uint32_t threads)
 {
     struct jobs *jobs = &r->jobs;
     bool disk = pbft_log_blocks(r->data.log);
-    jobs->sync_inline = !disk;
     if (threads == 0) {
         long cores = sysconf(_SC_NPROCESSORS_ONLN);
         threads = cores <= 2 ? 1 : 3;
@@ -129,12 +121,12 @@ void jobs_dispatch(struct pbft_runtime *r, const struct pbft_output *output)
 {
     struct jobs *jobs = &r->jobs;
     struct job job = {.job = output->job, .kind = output->job_kind};
-    if (job.kind == PBFT_JOB_SYNC && jobs->sync_inline) {
+    struct worker *w = jobs->worker_of[job.kind];
+    if (job.kind == PBFT_JOB_SYNC && w == NULL) { /* it waits for no disk */
         run(&job);
         done(r, &job); /* puts out what waited; the caller is draining anyway */
         return;
     }
-    struct worker *w = jobs->worker_of[job.kind];
     if (w == NULL) {
         queue_push(&jobs->waiting, &job);
         return;

@@ -16,6 +16,7 @@
 #include "store/pages.h"
 
 #include "crypto/hash.h"
+#include "pbft/wire.h"
 #include "store/pages_verify.h"
 
 #include <errno.h>
@@ -105,20 +106,6 @@ static enum pbft_status judge(struct lmdb_pages *store, int error)
     return status;
 }
 
-static void put_le(uint8_t *p, uint64_t v, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        p[i] = (uint8_t)(v >> (8 * i));
-}
-
-static uint64_t get_le(const uint8_t *p, size_t size)
-{
-    uint64_t v = 0;
-    for (size_t i = 0; i < size; i++)
-        v |= (uint64_t)p[i] << (8 * i);
-    return v;
-}
-
 static MDB_val key_text(const char *text)
 {
     return (MDB_val){strlen(text), (void *)(uintptr_t)text};
@@ -150,8 +137,8 @@ static bool record_sealed(const uint8_t *record, size_t size, const char *domain
 static void owner_encode(const struct pbft_superblock_owner *owner, uint8_t out[OWNER_BYTES])
 {
     memcpy(out, magic, sizeof magic);
-    put_le(out + 8, FORMAT_VERSION, 4);
-    put_le(out + 12, owner->replica, 4);
+    pbft_put_u32(out + 8, FORMAT_VERSION);
+    pbft_put_u32(out + 12, owner->replica);
     memcpy(out + 16, owner->cluster_id.bytes, PBFT_DIGEST_BYTES);
     memcpy(out + 48, owner->key_fingerprint.bytes, PBFT_DIGEST_BYTES);
     record_seal(out, OWNER_BYTES - PBFT_DIGEST_BYTES, "pbft-pages-own");
@@ -162,7 +149,8 @@ static const char *owner_wrong(const MDB_val *value, const struct pbft_superbloc
 {
     const uint8_t *have = value->mv_data;
     if (value->mv_size < 12 || memcmp(have, magic, sizeof magic) != 0) return "is damaged";
-    if (get_le(have + 8, 4) != FORMAT_VERSION) return "has a format that this version cannot read";
+    if (pbft_get_u32(have + 8) != FORMAT_VERSION)
+        return "has a format that this version cannot read";
     if (value->mv_size != OWNER_BYTES ||
         !record_sealed(have, OWNER_BYTES - PBFT_DIGEST_BYTES, "pbft-pages-own"))
         return "is damaged";
@@ -179,11 +167,11 @@ static enum pbft_status meta_decode(const MDB_val *value, struct pbft_pages_meta
     if (value->mv_size < CHECKPOINT_HEAD + PBFT_DIGEST_BYTES || value->mv_size > CHECKPOINT_BYTES ||
         !record_sealed(have, value->mv_size - PBFT_DIGEST_BYTES, "pbft-pages-meta"))
         return PBFT_STATUS_CORRUPT;
-    uint64_t size = get_le(have + 44, 4);
+    uint64_t size = pbft_get_u32(have + 44);
     if (size != value->mv_size - CHECKPOINT_HEAD - PBFT_DIGEST_BYTES) return PBFT_STATUS_CORRUPT;
-    out->checkpoint.seq = get_le(have, 8);
+    out->checkpoint.seq = pbft_get_u64(have);
     memcpy(out->checkpoint.root.bytes, have + 8, PBFT_DIGEST_BYTES);
-    out->sweeping = (get_le(have + 40, 4) & FLAG_SWEEPING) != 0;
+    out->sweeping = (pbft_get_u32(have + 40) & FLAG_SWEEPING) != 0;
     out->checkpoint.certificate_size = (uint32_t)size;
     memcpy(out->checkpoint.certificate, have + CHECKPOINT_HEAD, size);
     return PBFT_STATUS_OK;
@@ -388,10 +376,10 @@ static enum pbft_status lmdb_put_meta(struct pbft_pages *pages, const struct pbf
     struct lmdb_pages *store = from_base(pages);
     const struct pbft_pages_checkpoint *checkpoint = &meta->checkpoint;
     size_t size = CHECKPOINT_HEAD + checkpoint->certificate_size;
-    put_le(store->record, checkpoint->seq, 8);
+    pbft_put_u64(store->record, checkpoint->seq);
     memcpy(store->record + 8, checkpoint->root.bytes, PBFT_DIGEST_BYTES);
-    put_le(store->record + 40, meta->sweeping ? FLAG_SWEEPING : 0, 4);
-    put_le(store->record + 44, checkpoint->certificate_size, 4);
+    pbft_put_u32(store->record + 40, meta->sweeping ? FLAG_SWEEPING : 0);
+    pbft_put_u32(store->record + 44, checkpoint->certificate_size);
     memcpy(store->record + CHECKPOINT_HEAD, checkpoint->certificate, checkpoint->certificate_size);
     record_seal(store->record, size, "pbft-pages-meta");
     MDB_val key = key_text(CHECKPOINT_KEY), value = {size + PBFT_DIGEST_BYTES, store->record};

@@ -2,6 +2,7 @@
 #include "store/superblock.h"
 
 #include "crypto/hash.h"
+#include "pbft/wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -43,31 +44,17 @@ static enum pbft_status status_of(int error)
     }
 }
 
-static void put_le(uint8_t *p, uint64_t v, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        p[i] = (uint8_t)(v >> (8 * i));
-}
-
-static uint64_t get_le(const uint8_t *p, size_t size)
-{
-    uint64_t v = 0;
-    for (size_t i = 0; i < size; i++)
-        v |= (uint64_t)p[i] << (8 * i);
-    return v;
-}
-
 static void encode(uint8_t out[FILE_BYTES], const struct pbft_superblock_owner *owner,
                    uint64_t starts, uint64_t forgot)
 {
     memset(out, 0, FILE_BYTES);
     memcpy(out, magic, sizeof magic);
-    put_le(out + 8, FILE_VERSION, 4);
-    put_le(out + 12, owner->replica, 4);
-    put_le(out + 16, starts, 8);
+    pbft_put_u32(out + 8, FILE_VERSION);
+    pbft_put_u32(out + 12, owner->replica);
+    pbft_put_u64(out + 16, starts);
     memcpy(out + 24, owner->cluster_id.bytes, PBFT_DIGEST_BYTES);
     memcpy(out + 56, owner->key_fingerprint.bytes, PBFT_DIGEST_BYTES);
-    put_le(out + 88, forgot, 8);
+    pbft_put_u64(out + 88, forgot);
     struct pbft_digest sum;
     struct pbft_span body = {out, BODY_BYTES};
     pbft_hash(&sum, "pbft-superblock", &body, 1);
@@ -143,8 +130,8 @@ static enum pbft_status decode(const uint8_t data[FILE_BYTES],
 {
     /* The only valid file is the one that we would write for this owner and these counts. */
     uint8_t expected[FILE_BYTES];
-    *starts = get_le(data + 16, 8);
-    *forgot = get_le(data + 88, 8);
+    *starts = pbft_get_u64(data + 16);
+    *forgot = pbft_get_u64(data + 88);
     encode(expected, owner, *starts, *forgot);
     return memcmp(data, expected, FILE_BYTES) == 0 ? PBFT_STATUS_OK : PBFT_STATUS_CORRUPT;
 }
