@@ -2,8 +2,8 @@
 # mutants.sh [NAME...]: every wrong rule of tests/mutants is caught by a test.
 #
 # Each NAME.patch (-p1) breaks one rule. It is applied to a copy of the tree, what it touches is built
-# again, and the suite that its line `Killed-by: SUITE [SUITE...]` names (default: rules, then unit)
-# must fail. A patch that does not apply or does not compile is an error, not a success; so is a copy
+# again, and what its line `Killed-by: SUITE[:TEST] [SUITE[:TEST]...]` names (default: rules, then unit)
+# must fail; TEST, a pattern of --filter, spares it the rest of a long suite. A patch that does not apply or does not compile is an error, not a success; so is a copy
 # whose tests fail without any patch. A hang counts as caught once it has lasted LIMIT seconds.
 #
 # SHARD=K/N takes every N-th patch, from the K-th on (K = 0 .. N-1). REPORT=FILE gets a line for each
@@ -43,10 +43,12 @@ suites_of() {
     echo "${named:-rules unit}"
 }
 
-# run_suite FOLDER SUITE: builds and runs; prints one word and a detail:
-#   passed | failed TEST | hung TEST | broken (does not compile) | absent (no such suite)
+# run_suite FOLDER SUITE[:TEST]: builds and runs; prints one word and a detail:
+#   passed | failed TEST | hung TEST | broken (does not compile) | absent (no such suite, or test)
 run_suite() {
-    local dir=$1 suite=$2 log=$1/$2.log status most=$limit
+    local dir=$1 suite=${2%%:*} status most=$limit log filter=()
+    [[ $2 == *:* ]] && filter=(--filter "${2#*:}")
+    log=$dir/$suite.log
     [[ $suite == sim ]] && most=$((2 * limit)) # the longest by far
     [[ -n $(echo "$root"/tests/"$suite"/*.c) ]] || { echo absent; return; }
     if ! "$make" -C "$dir" -j1 MUTANT=1 WERROR="${WERROR:-0}" "build/tests/$suite" >"$dir/build.log" 2>&1; then
@@ -54,9 +56,11 @@ run_suite() {
         return
     fi
     (cd "$dir" && exec timeout -k 5 "$most" "build/tests/$suite" --verbose --color=never -j1 \
-        --fail-fast) >"$log" 2>&1 </dev/null
+        --fail-fast "${filter[@]}") >"$log" 2>&1 </dev/null
     status=$?
-    if [[ $status -eq 0 ]]; then
+    if [[ $status -eq 0 ]] && ! grep -q '^\[PASS\]' "$log"; then
+        echo absent
+    elif [[ $status -eq 0 ]]; then
         echo passed
     elif [[ $status -eq 124 || $status -eq 137 ]]; then
         echo "hung $(sed -n 's/^\[RUN *\] *//p' "$log" | tail -n 1)"
@@ -82,12 +86,12 @@ try_patch() {
         read -r verdict detail < <(run_suite "$dir" "$suite")
         case $verdict in
         failed)
-            if [[ -n $detail ]]; then mark=OK text="caught by $suite: $detail"
+            if [[ -n $detail ]]; then mark=OK text="caught by ${suite%%:*}: $detail"
             else text="$suite failed without naming a test"; fi
             break ;;
-        hung) mark=OK text="caught by $suite: time-out in $detail"; break ;;
+        hung) mark=OK text="caught by ${suite%%:*}: time-out in $detail"; break ;;
         broken) text="does not compile: $(grep -m1 -E 'error|Error' "$dir/build.log")"; break ;;
-        absent) text="SURVIVED (no tests/$suite)" ;;
+        absent) text="SURVIVED (there is no $suite)" ;;
         *) ;;
         esac
     done
@@ -102,7 +106,7 @@ copy_tree "$baseline" obj lib tests
 needed=$(for patch in "${patches[@]}"; do suites_of "$patch"; done | tr ' ' '\n' | sort -u)
 for suite in $needed; do
     read -r verdict detail < <(run_suite "$baseline" "$suite")
-    if [[ $verdict != passed && $verdict != absent ]]; then
+    if [[ $verdict != passed ]]; then
         [[ $verdict == broken ]] && tail -n 20 "$baseline/build.log"
         echo "== mutants: FAILED: $suite without any patch: $verdict ${detail:-}"
         exit 1
