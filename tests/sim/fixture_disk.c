@@ -311,12 +311,14 @@ static void read_image(struct sim *sim, const struct node *node, const uint8_t *
 }
 
 /* What may be missing because nothing depends on it any more: numbers below the stable one, and
- * promises of views that were left for good. */
+ * promises of views that were left for good. A COMMIT stays: the certificate beside it is a P entry
+ * for as long as no later view has prepared there. */
 static bool is_over(const struct found *found, uint8_t type, pbft_view view, pbft_seq seq)
 {
     switch (type) {
     case PBFT_VIEW_CHANGE: return view < found->left || view <= found->new_view;
     case PBFT_NEW_VIEW: return view < found->new_view;
+    case PBFT_PREPARE: return seq <= found->stable || view < found->new_view;
     default: return seq <= found->stable;
     }
 }
