@@ -4,16 +4,19 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define PATIENCE_S 60u
-#define SAVE_S     10u
-#define LINE_S     30.0 /* between two lines of progress where there is no terminal */
-#define REDRAW_S   0.25
+#define PATIENCE_S     60u
+#define WAITING_FACTOR 20u
+#define SAVE_S         10u
+#define LINE_S         30.0 /* between two lines of progress where there is no terminal */
+#define REDRAW_S       0.25
 
 /* What a worker says about a seed. */
 struct record {
@@ -99,6 +102,22 @@ static void forget_said(FILE *said)
     if (ftruncate(fileno(said), 0) == 0) lseek(fileno(said), 0, SEEK_SET);
 }
 
+static unsigned patience(const struct sim_campaign *c)
+{
+    return c->patience_s == 0 ? PATIENCE_S : c->patience_s;
+}
+
+/* A signal ends this process: after so much time of its own, or, should it wait for ever, after far
+ * more of everybody's. A machine that is busy with something else, or that was suspended, is no
+ * failure of the seed. 0: no more. */
+static void watch_the_clock(unsigned seconds)
+{
+    struct itimerval own = {.it_value = {.tv_sec = (time_t)seconds}};
+    int status = setitimer(ITIMER_PROF, &own, NULL);
+    PBFT_ASSERT(status == 0);
+    alarm(seconds * WAITING_FACTOR);
+}
+
 static void work(const struct sim_campaign *c, const struct worker *me)
 {
     static struct record record;
@@ -108,9 +127,9 @@ static void work(const struct sim_campaign *c, const struct worker *me)
     signal(SIGINT, SIG_IGN); /* the terminal's; the parent ends its workers itself */
     while (whole(me->to, &seed, sizeof seed, true)) {
         forget_said(me->said);
-        alarm(c->patience_s == 0 ? PATIENCE_S : c->patience_s); /* its signal ends this process */
+        watch_the_clock(patience(c));
         run_seed(c, seed, &record);
-        alarm(0);
+        watch_the_clock(0);
         fflush(NULL);
         if (!whole(me->from, &record, sizeof record, false)) break;
     }
@@ -178,9 +197,12 @@ static void describe_death(const struct sim_campaign *c, struct worker *w, int s
     char words[300];
     uint64_t seed = c->first + w->item;
     last_words(w->said, words, sizeof words);
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-        snprintf(text, size, "seed %" PRIu64 ": it does not end within %u s (signal %d)%s", seed,
-                 c->patience_s == 0 ? PATIENCE_S : c->patience_s, SIGALRM, words);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF)
+        snprintf(text, size, "seed %" PRIu64 ": it does not end within %u s of CPU time%s", seed,
+                 patience(c), words);
+    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+        snprintf(text, size, "seed %" PRIu64 ": it does not end within %u s%s", seed,
+                 patience(c) * WAITING_FACTOR, words);
     else if (WIFSIGNALED(status))
         snprintf(text, size, "seed %" PRIu64 ": the process died of signal %d (%s)%s", seed,
                  WTERMSIG(status), strsignal(WTERMSIG(status)), words);

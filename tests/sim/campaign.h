@@ -36,7 +36,7 @@ struct sim_campaign {
     const char *scenario;           /* its name; NULL: drawn worlds */
     uint64_t first, count;          /* seeds first .. first + count - 1 */
     unsigned jobs;                  /* worker processes */
-    unsigned patience_s;            /* wall-clock time for one seed; 0: 60 */
+    unsigned patience_s;            /* CPU time for one seed; 0: 60 */
     uint64_t failures_max;          /* stop after so many; 0: never */
     const char *state;              /* checkpoint file; NULL: none */
     unsigned save_every_s;          /* 0: 10 */
