@@ -74,6 +74,7 @@ struct pbft_replica_config {
     enum pbft_config_format log_format;
     uint32_t threads;          /* 0 = auto: as many as there are CPUs */
     uint64_t frames_max_bytes; /* budget of the frame pool */
+    uint64_t flush_bytes;      /* of log, between two checkpoints on disk */
 };
 /* Same statuses as pbft_cluster_config_load(). */
 PBFT_MUST_USE enum pbft_status pbft_replica_config_load(struct pbft_replica_config *out,

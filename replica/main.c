@@ -1,5 +1,6 @@
 /* pbft_replica_main: options, files, keys, data directory; then the runtime. */
 #include "replica/apply.h"
+#include "replica/check_data.h"
 #include "replica/pbft_replica.h"
 #include "replica/pool.h"
 #include "replica/runtime.h"
@@ -15,6 +16,8 @@
 
 struct options {
     const char *program, *config, *log_file, *extension;
+    const char *check_data;            /* NULL: not asked for */
+    char beside[PBFT_CONFIG_PATH_MAX]; /* the configuration beside that folder */
     enum pbft_durability durability;
     bool has_durability, check;
     int exit_code; /* -1: go on */
@@ -60,7 +63,10 @@ static void help(const struct start *s)
         "  --durability MODE   sync (the default), async or memory; with the latter two a\n"
         "                      replica that starts again has forgotten its votes, and is mute\n"
         "  --log-file FILE     log there instead of standard error; HUP opens it again\n"
-        "  --check-config      read every file, say what is wrong, and end\n",
+        "  --check-config      read every file, say what is wrong, and end\n"
+        "  --check-data DIR    verify every page, record, signature and certificate of a data\n"
+        "                      directory whose replica is stopped, change nothing, and end;\n"
+        "                      --config is DIR/../node.conf if it is not given\n",
         s->options.program, s->service->name);
     if (x != NULL && x->option != NULL) {
         char option[64];
@@ -71,10 +77,11 @@ static void help(const struct start *s)
         "  --version, --help\n\n"
         "Example:\n"
         "  pbftctl init d --nodes 4\n"
-        "  %s --config d/node-0/node.conf\n\n"
+        "  %s --config d/node-0/node.conf\n"
+        "  %s --check-data d/node-0/data\n\n"
         "TERM and INT stop it, HUP reads the log level again. Exit codes: 0 clean, 1 failed\n"
         "while running, 2 usage, 3 configuration, 4 damaged or foreign data.\n",
-        s->options.program);
+        s->options.program, s->options.program);
 }
 
 enum option_code {
@@ -82,6 +89,7 @@ enum option_code {
     OPTION_DURABILITY,
     OPTION_LOG_FILE,
     OPTION_CHECK,
+    OPTION_CHECK_DATA,
     OPTION_VERSION,
     OPTION_HELP,
     OPTION_EXTENSION
@@ -94,6 +102,7 @@ static void take_option(struct start *s, int code)
     case OPTION_CONFIG: o->config = optarg; break;
     case OPTION_LOG_FILE: o->log_file = optarg; break;
     case OPTION_CHECK: o->check = true; break;
+    case OPTION_CHECK_DATA: o->check_data = optarg; break;
     case OPTION_EXTENSION: o->extension = optarg; break;
     case OPTION_DURABILITY:
         o->has_durability = true;
@@ -124,6 +133,7 @@ static int parse_options(struct start *s, int argc, char **argv)
         {"durability", required_argument, NULL, OPTION_DURABILITY},
         {"log-file", required_argument, NULL, OPTION_LOG_FILE},
         {"check-config", no_argument, NULL, OPTION_CHECK},
+        {"check-data", required_argument, NULL, OPTION_CHECK_DATA},
         {"version", no_argument, NULL, OPTION_VERSION},
         {"help", no_argument, NULL, OPTION_HELP},
         {NULL, 0, NULL, 0}, /* the extension's */
@@ -133,7 +143,7 @@ static int parse_options(struct start *s, int argc, char **argv)
     o->program = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "pbftd";
     o->exit_code = -1;
     if (s->extension != NULL && s->extension->option != NULL)
-        options[6] =
+        options[7] =
             (struct option){s->extension->option, required_argument, NULL, OPTION_EXTENSION};
     int code;
     while (o->exit_code < 0 && (code = getopt_long(argc, argv, "", options, NULL)) != -1)
@@ -142,6 +152,12 @@ static int parse_options(struct start *s, int argc, char **argv)
     if (optind < argc)
         return complain(o, PBFT_EXIT_USAGE, "unexpected argument '%.80s'; try --help.",
                         argv[optind]);
+    if (o->config == NULL && o->check_data != NULL) {
+        int size = snprintf(o->beside, sizeof o->beside, "%s/../node.conf", o->check_data);
+        if (size < 0 || (size_t)size >= sizeof o->beside)
+            return complain(o, PBFT_EXIT_USAGE, "the path after --check-data is too long.");
+        o->config = o->beside;
+    }
     if (o->config == NULL)
         return complain(o, PBFT_EXIT_USAGE,
                         "--config FILE is missing; `pbftctl init` writes one for each node.");
@@ -312,11 +328,33 @@ static int serve(struct start *s)
     return pbft_runtime_run(&config);
 }
 
+/* Public keys are enough: whoever checks a copy needs no secret. */
+static int check_data(struct start *s)
+{
+    int (*const before[])(struct start *) = {load_cluster, make_pools, compute_genesis};
+    int code = -1;
+    for (size_t i = 0; code < 0 && i < sizeof before / sizeof before[0]; i++)
+        code = before[i](s);
+    if (code >= 0) return code;
+    struct pbft_check_config config = {.dir = s->options.check_data,
+                                       .cluster = &s->cluster.cluster,
+                                       .id = s->replica.id,
+                                       .service = s->service,
+                                       .pool = pbft_pool_frames(s->pool),
+                                       .out = stdout};
+    char sentence[320];
+    code = pbft_check_data(&config, sentence);
+    if (code == PBFT_EXIT_CLEAN) (void)printf("%s\n", sentence);
+    (void)fflush(stdout);
+    return code == PBFT_EXIT_CLEAN ? code : complain(&s->options, code, "%s", sentence);
+}
+
 static int check_and_serve(struct start *s)
 {
     if (pbft_crypto_init() != PBFT_STATUS_OK)
         return complain(&s->options, PBFT_EXIT_FAILURE,
                         "the cryptographic self-test failed: this libsodium cannot be trusted.");
+    if (s->options.check_data != NULL) return check_data(s);
     int (*const before_check[])(struct start *) = {load_cluster, load_key};
     int (*const after_check[])(struct start *) = {make_pools,      compute_genesis, make_logger,
                                                   start_extension, open_data,       write_pid_file};

@@ -16,7 +16,7 @@ void node_disk_full(struct pbft_node *node, bool *which, bool full)
 {
     if (*which == full) return;
     *which = full;
-    node_log_line(node, full ? "disk_full" : "disk_room", "for=%s votes=%s",
+    node_log_line(node, full ? "disk_full" : "disk_room", "for=%s votes=\"%s\"",
                   which == &node->log_full ? "log" : "checkpoints",
                   node->log_full ? "wait" : "go on");
 }

@@ -15,7 +15,6 @@
                     */
 #define CLIENT_FRAME_SLACK 65536u
 #define LOG_SLACK_BYTES    (UINT64_C(64) << 20)
-#define FLUSH_BYTES        (UINT64_C(64) << 20) /* of log, between two checkpoints on disk */
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -298,7 +297,7 @@ static bool new_node(struct pbft_runtime *r)
         .pool = pbft_pool_frames(c->pool),
         .log = r->data.log,
         .pages = r->data.pages,
-        .flush_bytes = FLUSH_BYTES,
+        .flush_bytes = c->replica->flush_bytes,
         .mute = r->data.mute, /* PROTOCOL 29 */
         .body_max_bytes = c->replica->frames_max_bytes / BODY_DIVISOR,
         .outbox_max_bytes = c->replica->frames_max_bytes / OUTBOX_DIVISOR,

@@ -332,8 +332,38 @@ enum pbft_status pbft_log_file_create(const struct pbft_log_file_config *config)
     return status;
 }
 
-enum pbft_status pbft_log_file_check(const struct pbft_log_file_config *config,
-                                     struct pbft_log_file_report *report)
+static bool readable(enum pbft_log_found found)
+{
+    return pbft_log_found_usable(found) || found == PBFT_LOG_DAMAGED;
+}
+
+/* What is valid from the beginning of each segment on. One with a bad header has nothing. */
+static enum pbft_status show_sound(struct file_log *log, const struct pbft_log_file_report *report,
+                                   pbft_log_visit_fn *visit, void *context)
+{
+    const struct writer *w = &log->writer;
+    struct visitor v = {log, visit, context, report->first > 0 ? report->first - 1 : 0};
+    bool go_on = true;
+    for (size_t i = 0; i < w->count && go_on; i++) {
+        if (w->segments[i].first == 0) continue;
+        struct cursor c;
+        enum pbft_status status = log_cursor_begin(&c, w->config.disk, &w->segments[i]);
+        bool more = status == PBFT_STATUS_OK;
+        if (status == PBFT_STATUS_IO) status = PBFT_STATUS_OK; /* of a wrong size: it was said */
+        while (status == PBFT_STATUS_OK && more && go_on) {
+            const uint8_t *record;
+            status = log_cursor_next(&c, &record, &more);
+            if (status == PBFT_STATUS_OK && record != NULL) go_on = show(&v, record);
+        }
+        log_cursor_end(&c);
+        if (status != PBFT_STATUS_OK) return status;
+    }
+    return PBFT_STATUS_OK;
+}
+
+enum pbft_status pbft_log_file_read(const struct pbft_log_file_config *config,
+                                    struct pbft_log_file_report *report, pbft_log_visit_fn *visit,
+                                    void *context)
 {
     struct file_log *log;
     enum pbft_status status = log_new(&log, config);
@@ -342,8 +372,16 @@ enum pbft_status pbft_log_file_check(const struct pbft_log_file_config *config,
     struct scan scan = {.report = report};
     status = log_scan_run(&scan, &log->writer);
     log_scan_end(&scan);
+    if (status == PBFT_STATUS_OK && visit != NULL && readable(report->found))
+        status = show_sound(log, report, visit, context);
     file_close(&log->base);
     return status;
+}
+
+enum pbft_status pbft_log_file_check(const struct pbft_log_file_config *config,
+                                     struct pbft_log_file_report *report)
+{
+    return pbft_log_file_read(config, report, NULL, NULL);
 }
 
 static enum pbft_status open_found(struct file_log *log, struct scan *scan)

@@ -80,6 +80,16 @@ enum pbft_status pbft_log_file_check(const struct pbft_log_file_config *config,
                                      struct pbft_log_file_report *report) PBFT_MUST_USE;
 
 /**
+ * The same, and all records that can be told from damage, in the order of their lsns; behind a bad
+ * one those of the next segment follow, so that lsns may be missing. Changes nothing. A log that is
+ * missing, foreign or of the future has none. `durable` of a record means nothing here; visit may
+ * stop.
+ */
+enum pbft_status pbft_log_file_read(const struct pbft_log_file_config *config,
+                                    struct pbft_log_file_report *report, pbft_log_visit_fn *visit,
+                                    void *context) PBFT_MUST_USE;
+
+/**
  * Check, and open what a replica may vote on. All records that are then held are durable: the last
  * commit is written and synced again, for an earlier process may have died over its sync, and an
  * incomplete one is closed, so that what else is left of it never comes back. An interrupted cut is

@@ -169,6 +169,38 @@ enum pbft_status pbft_pages_load(struct pbft_pages *pages, struct pbft_tree *tre
 enum pbft_status pbft_pages_get(struct pbft_pages *pages, const struct pbft_digest *digest,
                                 uint8_t *out, size_t capacity, size_t *size) PBFT_MUST_USE;
 
+/* ---- a check ---- */
+
+enum pbft_pages_wrong {
+    PBFT_PAGES_ROTTEN,    /* its bytes do not have its hash */
+    PBFT_PAGES_MALFORMED, /* they have, and are no canonical page */
+    PBFT_PAGES_MISPLACED, /* not of the level that its parent says */
+    PBFT_PAGES_ABSENT,    /* the checkpoint reaches it, and it is not there */
+};
+
+/* For each page with which something is wrong; the digest lives for the call. */
+typedef void pbft_pages_wrong_fn(void *context, enum pbft_pages_wrong what,
+                                 const struct pbft_digest *digest);
+
+struct pbft_pages_audit {
+    uint64_t pages, bytes;           /* that are there */
+    uint64_t reached, reached_bytes; /* of these, from the root down; each counts once */
+    uint64_t wrong[PBFT_PAGES_ABSENT + 1];
+};
+
+/**
+ * Hash every page that is there again, and follow those that the root leads to. Reads only, and
+ * believes nothing. What is not reached is ordinary: it waits to be swept. Takes 40 bytes a page.
+ *
+ * config   of the tree; NULL: the default
+ * root     NULL: there is none
+ * Returns PBFT_STATUS_OK whatever was found; PBFT_STATUS_CORRUPT: the store cannot be walked;
+ *         PBFT_STATUS_MEMORY, PBFT_STATUS_IO
+ */
+enum pbft_status pbft_pages_audit(struct pbft_pages *pages, const struct pbft_tree_config *config,
+                                  const struct pbft_digest *root, pbft_pages_wrong_fn *wrong,
+                                  void *context, struct pbft_pages_audit *out) PBFT_MUST_USE;
+
 /* Forget everything, durably and at once: before an installation of another history.
  * PBFT_STATUS_FULL, PBFT_STATUS_MEMORY: nothing has changed. PBFT_STATUS_REFUSED: read-only.
  * PBFT_STATUS_IO. */

@@ -237,7 +237,8 @@ static enum pbft_status file_extend(const struct lmdb_pages *store, const struct
     struct stat now;
     if (fstat(fd, &now) != 0) return PBFT_STATUS_IO;
     if (now.st_size >= size) return PBFT_STATUS_OK;
-    if (store->read_only || (uint64_t)size > store->bytes_max) return PBFT_STATUS_CORRUPT;
+    if ((uint64_t)size > store->bytes_max) return PBFT_STATUS_CORRUPT;
+    if (store->read_only) return PBFT_STATUS_OK; /* file_verify() minds what is in use */
     return ftruncate(fd, size) == 0 ? PBFT_STATUS_OK : status_of(errno);
 }
 
@@ -600,9 +601,20 @@ static enum pbft_status file_verify(struct lmdb_pages *store)
     return pbft_pages_verify(fd, stat_of.ms_psize, info.me_last_txnid);
 }
 
+/* LMDB itself believes what it finds in the first pages. */
+static enum pbft_status head_verify(const struct lmdb_pages *store)
+{
+    int fd = openat(store->dir_fd, FILE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return status_of(errno);
+    enum pbft_status status = pbft_pages_verify_head(fd);
+    close(fd);
+    return status;
+}
+
 static enum pbft_status store_open(struct lmdb_pages *store, char *error)
 {
     enum pbft_status status = file_ensure(store);
+    if (status == PBFT_STATUS_OK && store->file.env == NULL) status = head_verify(store);
     if (status == PBFT_STATUS_OK && store->file.env == NULL)
         status = status_of(file_open(store, &store->file, store->path,
                                      store->read_only ? (unsigned)MDB_RDONLY : 0));

@@ -22,16 +22,24 @@
 #define FLAG_BRANCH   1u
 #define FLAG_LEAF     2u
 #define FLAG_OVERFLOW 4u
+#define FLAG_META     8u
 #define NODE_BIG      1u
 #define DB_BYTES      48u
 #define FREE_FLAGS    0x4008u /* integer keys; the file is no folder */
 #define DEPTH_MAX     20u
 #define KEY_BYTES_MAX 511u
 
+#define META_MAGIC     0xbeefc0deu
+#define PAGE_BYTES_MIN 512u
+#define PAGE_BYTES_MAX 65536u
+#define MAP_BYTES_MAX  (UINT64_C(1) << 44) /* of address space */
+#define PAGES_MAX      (UINT64_C(1) << 32)
+
 struct verify {
     int fd;
     uint32_t page_bytes;
     uint64_t last;   /* page */
+    uint64_t here;   /* pages that the file has */
     uint8_t *seen;   /* a bit for each page */
     bool free_pages; /* in the database of free pages */
 };
@@ -88,11 +96,17 @@ static bool free_list_sound(struct verify *verify, const uint8_t *value, uint64_
     return true;
 }
 
+/* What is in use has to be in the file; what is free may never have been written. */
+static bool claim_used(struct verify *verify, uint64_t page, uint64_t count)
+{
+    return claim(verify, page, count) && page + count <= verify->here;
+}
+
 /* A value in pages of its own. */
 static enum pbft_status big_value(struct verify *verify, uint64_t page, uint64_t size)
 {
     uint64_t count = (HEADER_BYTES - 1 + size) / verify->page_bytes + 1;
-    if (!claim(verify, page, count)) return PBFT_STATUS_CORRUPT;
+    if (!claim_used(verify, page, count)) return PBFT_STATUS_CORRUPT;
     uint8_t head[HEADER_BYTES];
     enum pbft_status status = read_at(verify, page, head, sizeof head);
     if (status != PBFT_STATUS_OK) return status;
@@ -128,7 +142,7 @@ static enum pbft_status leaf_node(struct verify *verify, const uint8_t *node, si
 /* depth: of the tree below and with this page; a leaf has 1. */
 static enum pbft_status tree_page(struct verify *verify, uint64_t number, uint32_t depth)
 {
-    if (!claim(verify, number, 1)) return PBFT_STATUS_CORRUPT;
+    if (!claim_used(verify, number, 1)) return PBFT_STATUS_CORRUPT;
     uint8_t *page = malloc(verify->page_bytes);
     if (page == NULL) return PBFT_STATUS_MEMORY;
     enum pbft_status status = read_at(verify, number, page, verify->page_bytes);
@@ -177,6 +191,27 @@ static enum pbft_status databases(struct verify *verify, const uint8_t *meta)
     return status == PBFT_STATUS_OK ? database(verify, meta + 24 + DB_BYTES, 0) : status;
 }
 
+enum pbft_status pbft_pages_verify_head(int fd)
+{
+    uint64_t at = 0;
+    uint32_t page_bytes = 0;
+    for (unsigned i = 0; i < 2; i++, at = page_bytes) {
+        uint8_t head[HEADER_BYTES + 24 + 2 * DB_BYTES + 8];
+        ssize_t got = pread(fd, head, sizeof head, (off_t)at);
+        if (got < 0) return PBFT_STATUS_IO;
+        if ((size_t)got != sizeof head) return PBFT_STATUS_CORRUPT;
+        const uint8_t *meta = head + HEADER_BYTES;
+        uint32_t bytes = get32(meta + 24);
+        if (get16(head + 10) != FLAG_META || get32(meta) != META_MAGIC || get32(meta + 4) != 1 ||
+            bytes < PAGE_BYTES_MIN || bytes > PAGE_BYTES_MAX || (bytes & (bytes - 1)) != 0 ||
+            (i == 1 && bytes != page_bytes) || get64(meta + 16) > MAP_BYTES_MAX ||
+            get64(meta + 24 + 2 * (size_t)DB_BYTES) >= MAP_BYTES_MAX / bytes)
+            return PBFT_STATUS_CORRUPT;
+        page_bytes = bytes;
+    }
+    return PBFT_STATUS_OK;
+}
+
 enum pbft_status pbft_pages_verify(int fd, uint32_t page_bytes, uint64_t txn)
 {
     struct verify verify = {.fd = fd, .page_bytes = page_bytes};
@@ -190,8 +225,8 @@ enum pbft_status pbft_pages_verify(int fd, uint32_t page_bytes, uint64_t txn)
         const uint8_t *tail = meta + 24 + 2 * (size_t)DB_BYTES;
         if (get64(tail + 8) != txn) continue;
         verify.last = get64(tail);
-        if (get32(meta + 24) != page_bytes || verify.last >= (uint64_t)size / page_bytes)
-            return PBFT_STATUS_CORRUPT;
+        verify.here = (uint64_t)size / page_bytes;
+        if (get32(meta + 24) != page_bytes || verify.last > PAGES_MAX) return PBFT_STATUS_CORRUPT;
         verify.seen = calloc(verify.last / 8 + 1, 1);
         if (verify.seen == NULL) return PBFT_STATUS_MEMORY;
         status = databases(&verify, meta);

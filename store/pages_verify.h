@@ -10,10 +10,17 @@
  * page. LMDB follows what it finds: rot there would end the process, or have live pages
  * overwritten. Contents are not looked at.
  *
- * fd       of the file, as long as it says
+ * fd       of the file; free pages alone may lie behind its end
  * txn      the newest transaction, its meta page is the one that counts
  * Returns  PBFT_STATUS_CORRUPT, PBFT_STATUS_MEMORY, PBFT_STATUS_IO
  */
 enum pbft_status pbft_pages_verify(int fd, uint32_t page_bytes, uint64_t txn) PBFT_MUST_USE;
+
+/**
+ * Whether the two first pages are such as LMDB can begin with: it divides by what it finds there.
+ * fd of a file of any length; nothing else of it is read.
+ * Returns  PBFT_STATUS_CORRUPT, PBFT_STATUS_IO
+ */
+enum pbft_status pbft_pages_verify_head(int fd) PBFT_MUST_USE;
 
 #endif

@@ -136,15 +136,25 @@ static enum pbft_status decode(const uint8_t data[FILE_BYTES],
     return memcmp(data, expected, FILE_BYTES) == 0 ? PBFT_STATUS_OK : PBFT_STATUS_CORRUPT;
 }
 
+/* Bytes of the file, up to one more than there should be. */
+static enum pbft_status file_read(int dir_fd, uint8_t data[FILE_BYTES + 1], size_t *size)
+{
+    int fd = openat(dir_fd, SUPERBLOCK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) return errno == ELOOP ? PBFT_STATUS_CORRUPT : status_of(errno);
+    ssize_t got = read_all(fd, data, FILE_BYTES + 1);
+    close(fd);
+    if (got < 0) return PBFT_STATUS_IO;
+    *size = (size_t)got;
+    return PBFT_STATUS_OK;
+}
+
 static enum pbft_status load(struct pbft_superblock *superblock)
 {
-    int fd = openat(superblock->dir_fd, SUPERBLOCK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0) return errno == ELOOP ? PBFT_STATUS_CORRUPT : status_of(errno);
-    uint8_t data[FILE_BYTES + 1]; /* one more, to see that nothing follows */
-    ssize_t size = read_all(fd, data, sizeof data);
-    close(fd);
-    if (size < 0) return PBFT_STATUS_IO;
-    if (size != (ssize_t)FILE_BYTES) return PBFT_STATUS_CORRUPT;
+    uint8_t data[FILE_BYTES + 1];
+    size_t size;
+    enum pbft_status status = file_read(superblock->dir_fd, data, &size);
+    if (status != PBFT_STATUS_OK) return status;
+    if (size != FILE_BYTES) return PBFT_STATUS_CORRUPT;
     return decode(data, &superblock->owner, &superblock->starts, &superblock->forgot);
 }
 
@@ -217,6 +227,53 @@ uint64_t pbft_superblock_starts(const struct pbft_superblock *superblock)
 uint64_t pbft_superblock_forgot(const struct pbft_superblock *superblock)
 {
     return superblock->forgot;
+}
+
+/* ---- for a check ---- */
+
+enum pbft_status pbft_superblock_look(const char *dir, struct pbft_superblock_info *info)
+{
+    *info = (struct pbft_superblock_info){0};
+    int dir_fd;
+    enum pbft_status status = dir_open(dir, &dir_fd);
+    if (status != PBFT_STATUS_OK) return status;
+    uint8_t data[FILE_BYTES + 1];
+    size_t size = 0;
+    status = file_read(dir_fd, data, &size);
+    close(dir_fd);
+    if (status != PBFT_STATUS_OK) return status;
+    if (size < 12 || memcmp(data, magic, sizeof magic) != 0) return PBFT_STATUS_CORRUPT;
+    uint32_t version = pbft_get_u32(data + 8);
+    if (version != FILE_VERSION) {
+        info->version = version;
+        return PBFT_STATUS_CORRUPT;
+    }
+    if (size != FILE_BYTES) return PBFT_STATUS_CORRUPT;
+    info->owner.replica = pbft_get_u32(data + 12);
+    memcpy(info->owner.cluster_id.bytes, data + 24, PBFT_DIGEST_BYTES);
+    memcpy(info->owner.key_fingerprint.bytes, data + 56, PBFT_DIGEST_BYTES);
+    status = decode(data, &info->owner, &info->starts, &info->forgot);
+    if (status == PBFT_STATUS_OK) info->version = version;
+    return status;
+}
+
+enum pbft_status pbft_superblock_in_use(const char *dir, bool *in_use)
+{
+    *in_use = false;
+    int dir_fd;
+    enum pbft_status status = dir_open(dir, &dir_fd);
+    if (status != PBFT_STATUS_OK) return status;
+    int fd = openat(dir_fd, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    status = fd < 0 && errno != ENOENT ? status_of(errno) : PBFT_STATUS_OK;
+    close(dir_fd);
+    if (fd < 0) return status; /* none: nobody ever started on it */
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_GETLK, &whole) != 0)
+        status = PBFT_STATUS_IO;
+    else
+        *in_use = whole.l_type != F_UNLCK;
+    close(fd);
+    return status;
 }
 
 void pbft_superblock_close(struct pbft_superblock *superblock)

@@ -68,6 +68,25 @@ uint64_t pbft_superblock_starts(const struct pbft_superblock *superblock);
 /* Those among them that forget: more than 0 is amnesia (PROTOCOL 29). */
 uint64_t pbft_superblock_forgot(const struct pbft_superblock *superblock);
 
+/* ---- for a check: nothing is created, locked or changed ---- */
+
+struct pbft_superblock_info {
+    uint32_t version; /* of the file; what follows is filled if this is version 2 */
+    struct pbft_superblock_owner owner;
+    uint64_t starts, forgot;
+};
+
+/**
+ * Read DIR/superblock, whoever it belongs to.
+ * Returns PBFT_STATUS_CORRUPT: damaged, or of another version (info->version, 0: damaged);
+ *         PBFT_STATUS_NOT_FOUND, PBFT_STATUS_PERMISSION, PBFT_STATUS_IO
+ */
+enum pbft_status pbft_superblock_look(const char *dir,
+                                      struct pbft_superblock_info *info) PBFT_MUST_USE;
+
+/* Whether another process has DIR open at this moment. No lock is taken. Statuses as above. */
+enum pbft_status pbft_superblock_in_use(const char *dir, bool *in_use) PBFT_MUST_USE;
+
 /* Unlock and free. NULL is allowed. */
 void pbft_superblock_close(struct pbft_superblock *superblock);
 

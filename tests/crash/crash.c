@@ -221,6 +221,7 @@ static void finish(struct run *r, struct crash_load_stats *stats)
     for (unsigned id = 0; id < CRASH_REPLICAS; id++)
         crash_compare_file(r->compare, id, r->cluster.replicas[id].statements);
     crash_check_logs(&r->cluster);
+    if (getenv("PBFT_CRASH_DURABILITY") == NULL) crash_check_data(&r->cluster);
 }
 
 static void verdict(struct run *r, const struct crash_load_stats *s)

@@ -5,7 +5,8 @@
  *   - no acknowledged operation is lost, none is done twice (crash_load.c);
  *   - the cluster goes on, nobody is mute, and in the end all have the same state (crash.c);
  *   - no replica ever contradicted itself: all signed statements of all incarnations are compared
- *     (crash_compare.c; PROTOCOL 24-28).
+ *     (crash_compare.c; PROTOCOL 24-28);
+ *   - what is left on the disks is sound (`pbftd --check-data`).
  */
 #ifndef PBFT_TESTS_CRASH_H
 #define PBFT_TESTS_CRASH_H
@@ -53,6 +54,9 @@ bool crash_all_run(struct crash_cluster *c);
 void crash_stop(struct crash_cluster *c);
 /* Lines of the logs that no kill -9 explains: mute, a log refused, a failed disk ... */
 void crash_check_logs(const struct crash_cluster *c);
+/* Every page, record, signature and certificate that is left, by `pbftd --check-data`. After stop.
+ */
+void crash_check_data(const struct crash_cluster *c);
 void crash_remove(const struct crash_cluster *c);
 
 /* ---- the clients (crash_load.c) ---- */

@@ -61,6 +61,22 @@ static unsigned pick_ports(void)
     return 0;
 }
 
+/* A checkpoint to the disk each mebibyte of log: blows fall into flushes, cuts and sweeps too. */
+static bool flush_often(const struct crash_cluster *c)
+{
+    char sed[] = "/bin/sed", option[] = "-i", output[CRASH_PATH], conf[CRASH_PATH];
+    char change[] = "s/^flush_bytes = .*/flush_bytes = 1MiB/";
+    (void)snprintf(output, sizeof output, "%s/init.log", c->dir);
+    for (unsigned id = 0; id < CRASH_REPLICAS; id++) {
+        (void)snprintf(conf, sizeof conf, "%s/node-%u/node.conf", c->folder, id);
+        char *argv[] = {sed, option, change, conf, NULL};
+        int status = -1;
+        pid_t pid = run(argv, output);
+        if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) return false;
+    }
+    return true;
+}
+
 bool crash_cluster_make(struct crash_cluster *c, const char *durability)
 {
     memset(c, 0, sizeof *c);
@@ -80,6 +96,7 @@ bool crash_cluster_make(struct crash_cluster *c, const char *durability)
     int status = -1;
     pid_t pid = run(argv, output);
     if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) return false;
+    if (!flush_often(c)) return false;
     if (durability != NULL) (void)setenv("PBFT_CRASH_DURABILITY", durability, 1);
     return true;
 }
@@ -187,6 +204,29 @@ void crash_check_logs(const struct crash_cluster *c)
                     said++;
                 }
         if (file != NULL) (void)fclose(file);
+    }
+}
+
+void crash_check_data(const struct crash_cluster *c)
+{
+    static char line[1024];
+    char bin[CRASH_PATH], option[] = "--check-data", data[CRASH_PATH], output[CRASH_PATH];
+    (void)program("pbftd", bin);
+    for (unsigned id = 0; id < CRASH_REPLICAS; id++) {
+        (void)snprintf(data, sizeof data, "%s/node-%u/data", c->folder, id);
+        (void)snprintf(output, sizeof output, "%s/check-%u.log", c->dir, id);
+        char *argv[] = {bin, option, data, NULL};
+        int status = -1;
+        pid_t pid = run(argv, output);
+        if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+            crash_found("the data of replica %u are not sound: see %s", id, output);
+        FILE *file = fopen(output, "r");
+        bool flushed = false;
+        while (file != NULL && fgets(line, sizeof line, file) != NULL)
+            flushed = flushed || strstr(line, "owner ok, checkpoint ") != NULL;
+        if (file != NULL) (void)fclose(file);
+        (void)fprintf(stderr, "replica %u: data %s, %s\n", id, status == 0 ? "sound" : "NOT SOUND",
+                      flushed ? "checkpoint on disk" : "nothing was flushed");
     }
 }
 

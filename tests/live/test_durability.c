@@ -311,6 +311,62 @@ Test(live_durability, rotten_pages_are_fetched_anew)
     damaged_pages(flip_some);
 }
 
+/* ---- looking at it offline ---- */
+
+static void expect_check(const struct live *l, int expected, const char *said)
+{
+    static char text[16384];
+    char bin[512], data[256], both[1100];
+    snprintf(bin, sizeof bin, "%s", live_bin("pbftd"));
+    snprintf(data, sizeof data, "%s/node-3/data", l->dir);
+    snprintf(both, sizeof both, "'%s' --check-data '%s' 2>&1", bin, data);
+    char shell_path[] = "/bin/sh", option[] = "-c";
+    char *argv[] = {shell_path, option, both, NULL};
+    int code = live_run(argv, text, sizeof text);
+    cr_expect_eq(code, expected, "--check-data ends with %d:\n%s", code, text);
+    cr_expect_not_null(strstr(text, said), "it does not say '%s':\n%s", said, text);
+}
+
+Test(live_durability, check_data_finds_damage)
+{
+    struct live l;
+    char path[256];
+    live_start_sync(&l, 4, 2);
+    expect_check(&l, 1, "is in use by a replica");
+    live_terminate(&l, 3);
+    shell("sed -i 's/^flush_bytes = .*/flush_bytes = 64KiB/' '%s/node-3/node.conf'", l.dir);
+    live_restart(&l, 3, NULL);
+    expect_back(&l, 3);
+    load_until(&l, 3, 4 * CHECKPOINT_INTERVAL);
+    for (unsigned i = 0; i < 100 && live_metric(&l, 3, "pbft_flushed_seq") <= 0; i++)
+        live_sleep_ms(50);
+    cr_expect_gt(live_metric(&l, 3, "pbft_flushed_seq"), 0.0, "nothing was flushed");
+    live_kill9(&l, 3);
+    expect_check(&l, 0, "a restart would follow all of it");
+    expect_check(&l, 0, "is signed by 3 replicas");
+    expect_check(&l, 0, "data: ok");
+    snprintf(path, sizeof path, "%s/node-3", l.dir);
+    shell("cp -a '%s/data' '%s/good'", path, path);
+
+    snprintf(path, sizeof path, "%s/node-3/data/pages.mdb", l.dir);
+    flip_some(path);
+    expect_check(&l, 4, "page");
+    expect_check(&l, 4, "WRONG: ");
+    snprintf(path, sizeof path, "%s/node-3", l.dir);
+    shell("rm -r '%s/data' && cp -a '%s/good' '%s/data'", path, path, path);
+    expect_check(&l, 0, "data: ok");
+
+    shell("cd '%s/data' && dd if=/dev/urandom of=$(ls log-0* | head -n 1) bs=512 seek=4 count=1 "
+          "conv=notrunc 2>/dev/null",
+          path);
+    expect_check(&l, 4, "vote log damaged: ");
+    shell("rm -r '%s/data' && cp -a '%s/good' '%s/data'", path, path, path);
+    live_restart(&l, 3, NULL); /* looking has changed nothing */
+    expect_back(&l, 3);
+    expect_votes(&l, 1);
+    live_stop(&l);
+}
+
 /* ---- no room, FAULTS 2.42 ---- */
 
 Test(live_durability, full_disk_stops_votes_until_there_is_room)

@@ -204,6 +204,8 @@ Test(config, node_and_client_files, .init = setup, .fini = teardown)
     node.id = 3;
     node.threads = 2;
     node.durability = PBFT_DURABILITY_ASYNC;
+    cr_assert_eq(node.flush_bytes, 64u << 20);
+    node.flush_bytes = 65536;
     node.log_level = PBFT_CONFIG_LEVEL_DEBUG;
     (void)strcpy(node.cluster, "../cluster.conf");
     (void)strcpy(node.key, "/etc/key");
@@ -222,6 +224,7 @@ Test(config, node_and_client_files, .init = setup, .fini = teardown)
     cr_assert_eq(got.id, 3u);
     cr_assert_eq(got.threads, 2u);
     cr_assert_eq(got.durability, PBFT_DURABILITY_ASYNC);
+    cr_assert_eq(got.flush_bytes, 65536u);
     cr_assert_eq(got.log_level, PBFT_CONFIG_LEVEL_DEBUG);
 
     static const char odd[] = "[client]\ncluster = c\nkey = k\ntimeout = 0s\n";
