@@ -14,11 +14,13 @@ EXAMPLE_BIN := $(patsubst examples/%.c,$(OUT)/examples/%,$(EXAMPLES_SRC))
 TEST_BIN    := $(foreach s,$(SUITES),$(if $($(s)_TEST_SRC),$(OUT)/tests/$(s)))
 TSAN_BIN    := $(patsubst tests/tsan/%.c,$(OUT)/tests/tsan/%,$(TSAN_SRC))
 CRASH_BIN   := $(if $(CRASH_SRC),$(OUT)/tests/crash)
+# Faults of system calls, preloaded by live tests.
+INJECT_SO   := $(if $(INJECT_SRC),$(OUT)/tests/inject.so)
 
 .PHONY: all programs test-binaries
 all: $(LIB) $(FAULTS_LIB) $(SHARED) $(OUT)/lib/pkgconfig/pbft.pc programs ## library and programs, in build/
 programs: $(PROGRAM_BIN) $(EXAMPLE_BIN)
-test-binaries: $(TEST_BIN) $(CRASH_BIN)
+test-binaries: $(TEST_BIN) $(CRASH_BIN) $(INJECT_SO)
 
 # ---- objects; rebuilt when the compiler or its flags change
 
@@ -100,6 +102,11 @@ $(foreach s,$(SUITES),$(if $($(s)_TEST_SRC),$(eval $(call test_binary,$(s)))))
 $(OUT)/tests/tsan/%: $(OUT)/obj/tests/tsan/%.o $(SIM_LIB) $(FAULTS_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD $@)$(CC) $(ALL_LDFLAGS) -o $@ $< $(SIM_LIB) $(FAULTS_LIB) $(LIB) $(LIBS)
+
+# Without sanitizers: it comes before their runtimes.
+$(INJECT_SO): $(INJECT_SRC) $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	$(call say,LD $@)$(CC) $(filter-out $(SANITIZE),$(ALL_CFLAGS)) $(LOCAL_CFLAGS) -shared -o $@ $(INJECT_SRC) -ldl
 
 .SECONDARY:
 

@@ -33,7 +33,7 @@ test: ## install what is missing, build, run every suite
 
 # sim is the suite and a campaign: mk/sim.mk.
 define suite
-$(if $(filter sim,$(1)),sim-suite,$(1)): $(if $($(1)_TEST_SRC),$(OUT)/tests/$(1) $(if $(filter live,$(1)),programs))
+$(if $(filter sim,$(1)),sim-suite,$(1)): $(if $($(1)_TEST_SRC),$(OUT)/tests/$(1) $(if $(filter live,$(1)),programs $(INJECT_SO)))
 	@$(if $($(1)_TEST_SRC),scripts/run-tests.sh $(1) $($(1)_LIMIT) $(OUT)/tests/$(1) -j$($(1)_JOBS),\
 	    echo "== $(1): no tests yet (tests/$(1)): skipped")
 endef

@@ -1,0 +1,351 @@
+/* System calls that fail under a real replica (tests/inject): what it says, that it stops or goes
+ * on, that the cluster does, and that it comes back with its votes (FAULTS 2.41, 2.42, 2.45).
+ * Durability is sync. */
+#include "tests/live/live.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHECKPOINT_INTERVAL 128 /* what `init` writes */
+
+TestSuite(live_disk_faults, .timeout = 300);
+
+struct faulty {
+    struct live live;
+    unsigned victim; /* a backup */
+    char when[160];  /* the fault is in force while this file exists */
+    char calls[160]; /* what the injector noted */
+};
+
+__attribute__((format(printf, 1, 2))) static void shell(const char *format, ...)
+{
+    char command[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(command, sizeof command, format, arguments);
+    va_end(arguments);
+    cr_assert_eq(system(command), 0, "%s", command);
+}
+
+static void fault(const struct faulty *f, bool on)
+{
+    if (!on) {
+        cr_assert_eq(unlink(f->when), 0);
+        return;
+    }
+    int fd = open(f->when, O_CREAT | O_WRONLY, 0600);
+    cr_assert_geq(fd, 0);
+    close(fd);
+}
+
+/* Lines of the injector's notes that begin so. */
+static unsigned noted(const struct faulty *f, const char *prefix)
+{
+    char line[1024];
+    unsigned count = 0;
+    FILE *file = fopen(f->calls, "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        count += strncmp(line, prefix, strlen(prefix)) == 0;
+    if (file != NULL) (void)fclose(file);
+    return count;
+}
+
+/* Start the victim, which was ended, under a rule (NULL: none) whose fault waits for its switch. */
+static pid_t start_under(struct faulty *f, const char *rule)
+{
+    char library[512], rules[512];
+    (void)unlink(f->when);
+    (void)unlink(f->calls);
+    if (rule != NULL) {
+        snprintf(library, sizeof library, "%s", live_bin("../tests/inject.so"));
+        cr_assert_eq(access(library, R_OK), 0, "%s is not there", library);
+        snprintf(rules, sizeof rules, "%s when=%s", rule, f->when);
+        setenv("LD_PRELOAD", library, 1);
+        setenv("PBFT_INJECT", rules, 1);
+        setenv("PBFT_INJECT_LOG", f->calls, 1);
+    }
+    pid_t pid = live_restart(&f->live, f->victim, NULL);
+    unsetenv("LD_PRELOAD");
+    unsetenv("PBFT_INJECT");
+    unsetenv("PBFT_INJECT_LOG");
+    bool restored = live_logged(&f->live, f->victim, "restored", 60);
+    if (!restored) live_dump_node(&f->live, f->victim);
+    cr_assert(restored, "node %u was not restored", f->victim);
+    cr_expect_eq(live_number(&f->live, f->victim, "mute"), 0, "node %u is mute", f->victim);
+    return pid;
+}
+
+static void begin(struct faulty *f, const char *flush_bytes)
+{
+    memset(f, 0, sizeof *f);
+    live_start_sync(&f->live, 4, 2);
+    f->victim = (live_primary(&f->live) + 1) % 4;
+    snprintf(f->when, sizeof f->when, "%s/fault", f->live.dir);
+    snprintf(f->calls, sizeof f->calls, "%s/calls", f->live.dir);
+    cr_assert_eq(live_ctl(&f->live, NULL, 0, "put", "first", "of all", NULL), 0);
+    live_terminate(&f->live, f->victim);
+    if (flush_bytes != NULL)
+        shell("sed -i 's/^flush_bytes = .*/flush_bytes = %s/' '%s/node-%u/node.conf' && "
+              "grep -q '^flush_bytes = %s$' '%s/node-%u/node.conf'",
+              flush_bytes, f->live.dir, f->victim, flush_bytes, f->live.dir, f->victim);
+}
+
+static void some_load(const struct faulty *f, const char *seconds)
+{
+    struct live_load load;
+    live_load_start(&load, &f->live, "4", "1", seconds, "0");
+    json_t *result = live_load_finish(&load);
+    cr_expect_not_null(result);
+    json_decref(result);
+}
+
+static void expect_ordered(const struct faulty *f, const char *timeout, bool ordered)
+{
+    int code = live_ctl(&f->live, NULL, 0, "put", "still", "here", "--timeout", timeout, NULL);
+    cr_expect_eq(code == 0, ordered, "put ends with %d", code);
+}
+
+static void expect_written(struct live_writer *writer)
+{
+    unsigned lost, wrong;
+    double longest_ms;
+    unsigned acknowledged = live_writer_finish(writer, &lost, &longest_ms, &wrong);
+    fprintf(stderr, "%u writes acknowledged, longest wait %.0f ms\n", acknowledged, longest_ms);
+    cr_expect_gt(acknowledged, 50u);
+    cr_expect_eq(lost, 0u, "%u acknowledged writes were lost", lost);
+    cr_expect_eq(wrong, 0u, "%u keys have another value, or were written twice", wrong);
+}
+
+/* What is left on the disk is an ordinary crash's. */
+static void expect_sound(const struct faulty *f)
+{
+    char bin[512], data[256], text[4096];
+    snprintf(bin, sizeof bin, "%s", live_bin("pbftd"));
+    snprintf(data, sizeof data, "%s/node-%u/data", f->live.dir, f->victim);
+    char option[] = "--check-data";
+    char *argv[] = {bin, option, data, NULL};
+    int code = live_run(argv, text, sizeof text);
+    cr_expect_eq(code, 0, "--check-data ends with %d:\n%s", code, text);
+}
+
+static void expect_metric(const struct faulty *f, const char *name, double value)
+{
+    for (unsigned i = 0; i < 200 && live_metric(&f->live, f->victim, name) != value; i++)
+        live_sleep_ms(50);
+    cr_expect_eq(live_metric(&f->live, f->victim, name), value, "%s", name);
+}
+
+/* Load until a checkpoint newer than the one on the victim's disk is there. */
+static void expect_flush(const struct faulty *f)
+{
+    double before = live_metric(&f->live, f->victim, "pbft_flushed_seq"), now = before;
+    for (unsigned i = 0; i < 8 && now <= before; i++) {
+        some_load(f, "2");
+        now = live_metric(&f->live, f->victim, "pbft_flushed_seq");
+    }
+    cr_expect_gt(now, before, "no checkpoint is flushed");
+}
+
+/* Nothing is ordered without the victim's vote any more. */
+static unsigned lose_another(struct faulty *f)
+{
+    unsigned other = (f->victim + 1) % 4;
+    live_kill9(&f->live, other);
+    return other;
+}
+
+/* ---- what ends the replica, FAULTS 2.41 ---- */
+
+static void expect_end(struct faulty *f, const char *rule, const char *what)
+{
+    pid_t pid = start_under(f, rule);
+    live_sleep_ms(300);
+    struct live_load load;
+    fault(f, true);
+    live_load_start(&load, &f->live, "2", "1", "4", "0");
+    int code = live_wait(pid, 30);
+    f->live.own[f->victim] = 0;
+    f->live.dead |= 1u << f->victim;
+    bool said = live_logged(&f->live, f->victim, "storage_failed", 0) &&
+                live_said(&f->live, f->victim, what, 0);
+    if (code != 1 || !said) live_dump_node(&f->live, f->victim);
+    cr_expect_eq(code, 1, "%s: it ends with %d", rule, code);
+    cr_expect(said, "%s: it does not say that %s failed", rule, what);
+    cr_expect_eq(noted(f, "fault"), 1u, "%s: %u faults", rule, noted(f, "fault"));
+    json_t *result = live_load_finish(&load);
+    cr_expect_not_null(result, "%s: the cluster does not go on", rule);
+    json_decref(result);
+    expect_sound(f);
+}
+
+/* After the fault nothing of its kind is tried on that file but `allowed` calls: a sync that
+ * succeeds then says nothing about what the failed one lost. */
+static void expect_never_again(const struct faulty *f, unsigned allowed)
+{
+    char line[1024];
+    bool failed = false;
+    unsigned after = 0;
+    FILE *file = fopen(f->calls, "r");
+    cr_assert_not_null(file);
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (failed && ++after > allowed) cr_expect_fail("after the failure: %s", line);
+        failed = failed || strncmp(line, "fault", 5) == 0;
+    }
+    (void)fclose(file);
+    cr_expect(failed);
+}
+
+Test(live_disk_faults, failed_log_stops_one_replica)
+{
+    struct faulty f;
+    begin(&f, NULL);
+    struct live_writer *writer = live_writer_start(&f.live, 2);
+    expect_end(&f, "sync log- EIO after=3 times=1", "\"what\":\"commit\"");
+    expect_never_again(&f, 0);
+    expect_end(&f, "write log- EIO after=3 times=1", "\"what\":\"commit\"");
+    expect_never_again(&f, 0);
+    start_under(&f, NULL);
+    live_sleep_ms(500);
+    expect_written(writer);
+    lose_another(&f);
+    expect_ordered(&f, "20s", true);
+    live_stop(&f.live);
+}
+
+/* LMDB takes a short write for a failed one: that, too, is the end, and nothing is lost by it. */
+Test(live_disk_faults, failed_flush_stops_one_replica)
+{
+    struct faulty f;
+    begin(&f, "64KiB");
+    struct live_writer *writer = live_writer_start(&f.live, 2);
+    expect_end(&f, "sync pages.mdb EIO times=1", "\"what\":\"flush\"");
+    expect_never_again(&f, 0);
+    expect_end(&f, "write pages.mdb EIO after=2 times=1", "\"what\":\"flush\"");
+    expect_never_again(&f, 1); /* LMDB puts an older meta page back over one that failed */
+    expect_end(&f, "write pages.mdb short after=1 times=1", "\"what\":\"flush\"");
+    start_under(&f, NULL);
+    expect_flush(&f);
+    expect_written(writer);
+    lose_another(&f);
+    expect_ordered(&f, "20s", true);
+    live_stop(&f.live);
+}
+
+/* ---- what does not ---- */
+
+Test(live_disk_faults, short_writes_are_continued)
+{
+    struct faulty f;
+    begin(&f, "64KiB");
+    start_under(&f, "write log- short");
+    live_sleep_ms(500);
+    fault(&f, true);
+    lose_another(&f); /* every acknowledgement rests on a vote whose bytes came in pieces */
+    expect_ordered(&f, "20s", true);
+    struct live_writer *writer = live_writer_start(&f.live, 2);
+    live_sleep_ms(3000);
+    live_kill9(&f.live, f.victim);
+    unsigned cut = noted(&f, "fault");
+    fprintf(stderr, "%u short writes\n", cut);
+    cr_expect_gt(cut, 100u);
+    expect_sound(&f);
+    start_under(&f, NULL);
+    live_sleep_ms(1000);
+    expect_written(writer);
+    live_stop(&f.live);
+}
+
+/* FAULTS 2.42 */
+Test(live_disk_faults, full_log_stops_votes_and_resumes)
+{
+    struct faulty f;
+    begin(&f, NULL);
+    start_under(&f, "write+allocate+truncate log- ENOSPC");
+    struct live_writer *writer = live_writer_start(&f.live, 2);
+    live_sleep_ms(1000);
+    fault(&f, true);
+    bool full = live_logged(&f.live, f.victim, "disk_full", 20);
+    cr_expect(full, "it does not say that its disk is full");
+    cr_expect(live_said(&f.live, f.victim, "\"for\":\"log\",\"votes\":\"wait\"", 0));
+    expect_metric(&f, "pbft_disk_full", 1);
+    expect_metric(&f, "pbft_ready", 0);
+    expect_ordered(&f, "10s", true); /* by the others */
+    live_sleep_ms(500);
+    expect_written(writer);
+    lose_another(&f);
+    expect_ordered(&f, "4s", false); /* it must not vote */
+    cr_expect_gt(noted(&f, "fault"), 0u);
+    fault(&f, false);
+    cr_expect(live_logged(&f.live, f.victim, "disk_room", 30), "it does not notice the room");
+    expect_metric(&f, "pbft_disk_full", 0);
+    expect_ordered(&f, "25s", true);
+    live_stop(&f.live);
+}
+
+Test(live_disk_faults, full_page_store_goes_on_voting)
+{
+    struct faulty f;
+    begin(&f, "64KiB");
+    start_under(&f, "write+allocate+truncate pages.mdb ENOSPC");
+    fault(&f, true);
+    live_sleep_ms(300);
+    double flushed = live_metric(&f.live, f.victim, "pbft_flushed_seq");
+    some_load(&f, "3");
+    for (unsigned i = 0; i < 5 && !live_logged(&f.live, f.victim, "disk_full", 1); i++)
+        some_load(&f, "2");
+    cr_expect(live_said(&f.live, f.victim, "\"for\":\"checkpoints\",\"votes\":\"go on\"", 0),
+              "it does not say that there is no room for checkpoints");
+    cr_expect_eq(live_metric(&f.live, f.victim, "pbft_flushed_seq"), flushed);
+    expect_metric(&f, "pbft_disk_full", 1);
+    expect_metric(&f, "pbft_ready", 0);
+    unsigned other = lose_another(&f);
+    expect_ordered(&f, "20s", true); /* votes need no pages */
+    fault(&f, false);
+    live_restart(&f.live, other, NULL);
+    expect_flush(&f);
+    cr_expect(live_logged(&f.live, f.victim, "disk_room", 10), "it does not notice the room");
+    expect_metric(&f, "pbft_disk_full", 0);
+    live_terminate(&f.live, f.victim);
+    expect_sound(&f);
+    live_stop(&f.live);
+}
+
+/* Nobody waits for the slowest f. */
+Test(live_disk_faults, slow_disk_slows_one_replica)
+{
+    struct faulty f;
+    begin(&f, NULL);
+    start_under(&f, "sync * delay=1500");
+    some_load(&f, "1");
+    json_int_t view = live_number(&f.live, f.victim, "view");
+    struct live_writer *before = live_writer_start(&f.live, 2);
+    live_sleep_ms(3000);
+    unsigned lost, wrong;
+    double longest_ms, longest_slow_ms;
+    unsigned usual = live_writer_finish(before, &lost, &longest_ms, &wrong);
+    cr_expect_eq(lost + wrong, 0u);
+    fault(&f, true);
+    struct live_load load; /* other keys: these were written once */
+    live_load_start(&load, &f.live, "2", "1", "4", "0");
+    json_t *result = live_load_finish(&load);
+    cr_assert_not_null(result);
+    double ops = json_number_value(json_object_get(result, "ops"));
+    longest_slow_ms = json_number_value(json_object_get(result, "p99_ms"));
+    json_decref(result);
+    fprintf(stderr, "%u writes in 3 s before, %.0f in 4 s with 1.5 s a sync; p99 %.0f ms\n", usual,
+            ops, longest_slow_ms);
+    cr_expect_gt(noted(&f, "fault"), 0u);
+    cr_expect_gt(ops, usual / 4.0, "the slow disk of one replica slows the others");
+    cr_expect_lt(longest_slow_ms, 1400.0, "operations wait for the slow disk");
+    cr_expect_eq(live_number(&f.live, (f.victim + 1) % 4, "view"), view, "the view was left");
+    fault(&f, false);
+    live_sleep_ms(2000);
+    lose_another(&f);
+    expect_ordered(&f, "25s", true);
+    live_stop(&f.live);
+}
