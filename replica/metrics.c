@@ -69,6 +69,17 @@ static void put_agreement(struct pbft_text *t, const struct pbft_metrics *m)
           "Pages of the running transfer that are here.");
     gauge(t, "pbft_transfer_pages_known", m->node.transfer_pages_known,
           "Pages of the running transfer known so far.");
+    gauge(t, "pbft_transfer_entries_have", m->node.transfer_entries_have,
+          "Entries of the running transfer that are here.");
+    gauge(t, "pbft_transfer_entries", m->node.transfer_entries,
+          "Entries of the state that it fetches.");
+    counter(t, "pbft_transfers_total", m->node.transfers,
+            "State transfers begun, towards a target that moved on too.");
+    counter(t, "pbft_transfer_pages_fetched_total", m->node.pages_fetched,
+            "Pages that came from others and were wanted.");
+    counter(t, "pbft_transfer_fetched_bytes_total", m->node.pages_fetched_bytes, "Their bytes.");
+    counter(t, "pbft_transfer_pages_served_total", m->node.pages_served, "Pages sent to others.");
+    counter(t, "pbft_transfer_served_bytes_total", m->node.pages_served_bytes, "Their bytes.");
     gauge(t, "pbft_evidence_items", m->node.evidence_count, "Items of verified evidence held.");
     family(t, "pbft_replica_accused", "gauge",
            "1 if verified evidence against the replica is held.");

@@ -69,6 +69,10 @@ struct pbft_time {
  *         this replica. Then free the node: a mute one may take its place (PROTOCOL 29).
  */
 enum pbft_status pbft_node_restore(struct pbft_node *node, struct pbft_time time) PBFT_MUST_USE;
+/* The same in two halves. Loading takes as long as the state is large, and time-outs count from the
+ * end of it: `time` is of the moment when pbft_node_resume() is called. */
+enum pbft_status pbft_node_load(struct pbft_node *node) PBFT_MUST_USE;
+void pbft_node_resume(struct pbft_node *node, struct pbft_time time);
 void pbft_node_peer_up(struct pbft_node *node, struct pbft_time time, const struct pbft_peer *peer);
 void pbft_node_peer_down(struct pbft_node *node, struct pbft_time time,
                          const struct pbft_peer *peer);
@@ -132,8 +136,13 @@ struct pbft_node_info {
     bool disk_full;      /* goes on by itself when there is room (FAULTS 2.42) */
     pbft_seq flushed;    /* newest checkpoint on disk */
     uint64_t evidence_count;
-    pbft_signers evidence_against;                      /* verified, PROTOCOL 38 */
-    uint64_t transfer_pages_have, transfer_pages_known; /* while transferring */
+    pbft_signers evidence_against; /* verified, PROTOCOL 38 */
+    /* While transferring; the entries of the target are 0 until its root is here. */
+    uint64_t transfer_pages_have, transfer_pages_known;
+    uint64_t transfer_entries_have, transfer_entries;
+    uint64_t transfers;                          /* begun, those towards a moved target too */
+    uint64_t pages_fetched, pages_fetched_bytes; /* that were wanted, of all transfers */
+    uint64_t pages_served, pages_served_bytes;   /* to others */
     uint64_t state_bytes;
     struct pbft_door_stats door;
 };

@@ -277,7 +277,8 @@ void node_apply_free(struct pbft_node *node)
         pbft_snapshot_release(node->snapshots[i].snapshot);
     free(node->snapshots);
     pbft_install_abort(node->side.install);
-    pbft_install_abort(node->side.before);
+    while (node->side.before_count > 0)
+        pbft_install_abort(node->side.before[--node->side.before_count]);
     pbft_apply_free(node->side.apply);
     pbft_door_free(node->side.door);
 }

@@ -120,6 +120,8 @@ static enum pbft_verdict serve_page(struct pbft_node *node, const struct pbft_pe
     msg.page = (struct pbft_span){node->page_scratch, size};
     struct pbft_frame *frame = node_encode(node, &msg);
     if (frame == NULL) return PBFT_DROP_BUSY;
+    node->pages_served++;
+    node->pages_served_bytes += size;
     node_send(node, pbft_signers_of(from->index), 0, frame);
     pbft_frame_release(frame);
     return PBFT_OK;

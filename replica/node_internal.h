@@ -20,11 +20,12 @@
 #define PAGE_RETRY_MAX_NS     UINT64_C(1600000000)
 #define TRANSFER_RETRY_NS     UINT64_C(1000000000) /* pause after one that failed */
 #define PAGES_OWED_MAX        (2u * PAGES_PER_PEER)
-#define PAGES_PER_PEER        8u         /* asked of one peer and not answered */
-#define PAGES_OUTSTANDING     64u        /* of all peers together */
-#define PEER_STRIKES_MAX      3u         /* silent or lying so often: asked last, for one page */
-#define PAGE_BUCKET_BYTES     (4 << 20)  /* what a peer may be served in a burst */
-#define PAGE_BYTES_PER_SECOND (32 << 20) /* and from then on; agreement must not starve */
+#define PAGES_PER_PEER        32u        /* asked of one peer and not answered */
+#define PAGES_OUTSTANDING     128u       /* of all peers together */
+#define INSTALLS_KEPT         2u         /* of targets that moved on */
+#define PEER_STRIKES_MAX      5u         /* silent or lying so often: asked last, for one page */
+#define PAGE_BUCKET_BYTES     (2 << 20)  /* what a peer may be served in a burst */
+#define PAGE_BYTES_PER_SECOND (16 << 20) /* and from then on; agreement must not starve */
 #define CONNECTIONS_MAX       64u        /* of one client key */
 #define ROUTES_MAX            64u /* sessions of one client key whose connection is remembered */
 #define EXECUTES_PER_JOB      64u
@@ -81,6 +82,7 @@ struct task {
     struct pbft_span page;
     enum pbft_verdict verdict;
     size_t want;                /* how many digests are asked for */
+    uint32_t series;            /* INSTALL_BEGIN: pbft_install_join() */
     struct pbft_digest *wanted; /* out; malloc'ed */
     size_t wanted_count;
     struct pbft_install_progress progress;
@@ -103,8 +105,11 @@ struct apply_side {
     struct pbft_apply *apply;
     struct pbft_door *door; /* reopens proposals */
     struct pbft_install *install;
-    struct pbft_install *before; /* given up for a newer target; what is complete there is reused */
-    uint64_t bytes;              /* of the state, after the last job */
+    /* Given up for a newer target; what is complete there is reused. The one with the most pages
+     * comes first, the latest last. */
+    struct pbft_install *before[INSTALLS_KEPT];
+    size_t before_count;
+    uint64_t bytes; /* of the state, after the last job */
 };
 void apply_side_run(struct apply_side *side, struct task *task);
 
@@ -238,7 +243,10 @@ struct transfer {
     struct pbft_digest *wanted; /* handed out by the installation, not asked for yet */
     size_t wanted_count, wanted_capacity;
     uint64_t again_ns; /* it failed: from the start at this time; 0: it did not */
-    uint64_t have, known;
+    uint64_t have, known, entries_have, entries;
+    uint32_t series;                        /* of installations that belong together */
+    pbft_seq installed;                     /* by the last transfer that came to its end; 0: none */
+    uint64_t begun, fetched, fetched_bytes; /* of all transfers */
 };
 
 struct peer_state {
@@ -289,6 +297,7 @@ struct pbft_node {
 
     /* node_log.c */
     pbft_lsn log_last, log_durable; /* positions in the log */
+    uint64_t restored_records;      /* of the log, at the start */
     pbft_seq read_floor; /* after a restart: no fast read before this is executed (PROTOCOL 28) */
     pbft_lsn core_last, core_durable;
     struct lsn_pair *pairs; /* not durable yet, ascending */
@@ -333,6 +342,7 @@ struct pbft_node {
     struct held_query *held;
     size_t held_count, held_capacity;
     uint64_t queries_answered, queries_held, replies_sent, busy_sent;
+    uint64_t pages_served, pages_served_bytes; /* node_fetch.c */
     uint64_t recheck_ns; /* when the oldest pending request is looked at next */
     uint32_t recheck_client;
     uint64_t recheck_session, recheck_t; /* the oldest when it was looked at last */

@@ -39,20 +39,27 @@ static void run_lookup(struct apply_side *side, struct task *task)
 
 /* ---- installation ---- */
 
-/* Of those given up, the one with the most pages stays until one is finished: its complete subtrees
- * are found locally. Else: a target that moves faster than a state can be fetched is never reached.
- */
+/* Of those given up, the one with the most pages stays until one is finished, and the latest, which
+ * alone may have what changed since. Else: a target that moves faster than a state can be fetched
+ * is never reached. */
 static void set_aside(struct apply_side *side)
 {
-    struct pbft_install_progress now = {0}, before = {0};
-    if (side->install != NULL) pbft_install_progress(side->install, &now);
-    if (side->before != NULL) pbft_install_progress(side->before, &before);
-    struct pbft_install **less =
-        now.pages_have >= before.pages_have ? &side->before : &side->install;
-    pbft_install_abort(*less);
-    *less = NULL;
-    if (side->before == NULL) side->before = side->install;
+    if (side->install == NULL) return;
+    struct pbft_install_progress now, then;
+    pbft_install_progress(side->install, &now);
+    while (side->before_count > 0) {
+        pbft_install_progress(side->before[side->before_count - 1], &then);
+        if (then.pages_have > now.pages_have && side->before_count < INSTALLS_KEPT) break;
+        pbft_install_abort(side->before[--side->before_count]);
+    }
+    side->before[side->before_count++] = side->install;
     side->install = NULL;
+}
+
+static void drop_aside(struct apply_side *side)
+{
+    while (side->before_count > 0)
+        pbft_install_abort(side->before[--side->before_count]);
 }
 
 static void run_install_begin(struct apply_side *side, struct task *task)
@@ -65,6 +72,7 @@ static void run_install_begin(struct apply_side *side, struct task *task)
     task->status =
         pbft_install_begin(&install, pbft_apply_tree(side->apply), &task->digest, &limits);
     set_aside(side);
+    if (install != NULL) pbft_install_join(install, task->series);
     side->install = install; /* NULL if there was no memory: the step will say so */
 }
 
@@ -74,15 +82,15 @@ static void run_install_page(struct apply_side *side, struct task *task)
     if (!pbft_page_digest(task->page, &task->digest)) return;
     task->verdict = PBFT_DROP_UNWANTED;
     if (side->install != NULL)
-        task->verdict = pbft_install_page(side->install, &task->digest, task->page);
+        task->verdict = pbft_install_hashed_page(side->install, &task->digest, task->page);
 }
 
 static void finish_install(struct apply_side *side, struct task *task)
 {
     task->status = pbft_install_finish(side->install);
     PBFT_ASSERT(task->status == PBFT_STATUS_OK); /* it was done */
-    pbft_install_abort(side->before);
-    side->install = side->before = NULL;
+    side->install = NULL;
+    drop_aside(side);
     task->status =
         pbft_apply_reload(side->apply, &task->seq, &task->effective_ns, &task->next_due_ns);
     if (task->status != PBFT_STATUS_OK) return;

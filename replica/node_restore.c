@@ -180,8 +180,9 @@ static enum pbft_status read_all(struct reading *r)
     return r->status;
 }
 
-static void go_on(struct pbft_node *node, uint64_t records)
+void pbft_node_resume(struct pbft_node *node, struct pbft_time time)
 {
+    node_set_time(node, time);
     struct pbft_event event = {.kind = PBFT_EVENT_RESTORED};
     pbft_seq seq;
     struct pbft_snapshot *snapshot = NULL;
@@ -195,13 +196,13 @@ static void go_on(struct pbft_node *node, uint64_t records)
     struct pbft_core_info info;
     pbft_core_info(node->core, &info);
     node_log_line(node, "restored", "records=%llu view=%llu stable=%llu flushed=%llu applied=%llu",
-                  (unsigned long long)records, (unsigned long long)info.view,
+                  (unsigned long long)node->restored_records, (unsigned long long)info.view,
                   (unsigned long long)info.stable, (unsigned long long)node->flushed,
                   (unsigned long long)node->applied);
     node_settle(node);
 }
 
-enum pbft_status pbft_node_restore(struct pbft_node *node, struct pbft_time time)
+enum pbft_status pbft_node_load(struct pbft_node *node)
 {
     PBFT_ASSERT(node->now_ns == 0 && !node->mute);
     size_t bytes = pbft_wire_arena_bytes(node->p);
@@ -221,7 +222,13 @@ enum pbft_status pbft_node_restore(struct pbft_node *node, struct pbft_time time
                                                       : pbft_status_text(r.status));
         return r.status;
     }
-    node_set_time(node, time);
-    go_on(node, r.records);
+    node->restored_records = r.records;
     return PBFT_STATUS_OK;
+}
+
+enum pbft_status pbft_node_restore(struct pbft_node *node, struct pbft_time time)
+{
+    enum pbft_status status = pbft_node_load(node);
+    if (status == PBFT_STATUS_OK) pbft_node_resume(node, time);
+    return status;
 }

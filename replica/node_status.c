@@ -28,9 +28,16 @@ void pbft_node_info(const struct pbft_node *node, struct pbft_node_info *out)
     out->storage_failed = node->storage_failed;
     out->disk_full = node->log_full || node->pages_full;
     out->flushed = node->flushed;
+    out->transfers = node->transfer.begun;
+    out->pages_fetched = node->transfer.fetched;
+    out->pages_fetched_bytes = node->transfer.fetched_bytes;
+    out->pages_served = node->pages_served;
+    out->pages_served_bytes = node->pages_served_bytes;
     if (node->transfer.active) {
         out->transfer_pages_have = node->transfer.have;
         out->transfer_pages_known = node->transfer.known;
+        out->transfer_entries_have = node->transfer.entries_have;
+        out->transfer_entries = node->transfer.entries;
     }
     out->state_bytes = node->state_bytes;
     out->door = *pbft_door_stats(node->door);
@@ -78,8 +85,18 @@ size_t pbft_node_status_json(const struct pbft_node *node, char *out, size_t cap
     put_roots(&t, node);
     pbft_text_put(&t, ",\"evidence_against\":");
     pbft_text_put_ids(&t, node->evidence_against);
-    pbft_text_put(&t, ",\"mute\":%s,\"transferring\":%s,\"pending\":%u,\"view_changes\":%llu}",
+    pbft_text_put(&t, ",\"mute\":%s,\"transferring\":%s,\"pending\":%u,\"view_changes\":%llu",
                   info.core.mute ? "true" : "false", info.core.transferring ? "true" : "false",
                   (unsigned)info.core.pending, (unsigned long long)info.core.view_changes);
+    pbft_text_put(&t, ",\"durability\":\"%s\"", pbft_log_name(node->config.log));
+    if (node->transfer.active) {
+        const struct transfer *x = &node->transfer;
+        pbft_text_put(&t, ",\"transfer\":{\"seq\":%llu,\"pages_have\":%llu,\"pages_known\":%llu",
+                      (unsigned long long)x->seq, (unsigned long long)x->have,
+                      (unsigned long long)x->known);
+        pbft_text_put(&t, ",\"entries_have\":%llu,\"entries\":%llu}",
+                      (unsigned long long)x->entries_have, (unsigned long long)x->entries);
+    }
+    pbft_text_put(&t, "}");
     return t.size;
 }

@@ -40,9 +40,13 @@ void node_transfer_begin(struct pbft_node *node, pbft_seq seq, const struct pbft
                          pbft_signers hint)
 {
     struct transfer *t = &node->transfer;
+    /* Straight after an installation, or instead of one: what these have hashed is believed.
+     * Whoever has executed since may be here because his own pages are not what they were. */
+    if (!t->active && (t->installed == 0 || node->applied != t->installed)) t->series++;
     node_drop_executions(node);
     if (t->active) strike_debtors(node);
     asks_clear(node);
+    t->begun++;
     t->active = true;
     t->again_ns = 0;
     t->retry_ns = PAGE_RETRY_NS;
@@ -50,10 +54,12 @@ void node_transfer_begin(struct pbft_node *node, pbft_seq seq, const struct pbft
     t->root = *root;
     t->hint = hint;
     t->wanted_count = 0;
-    t->have = t->known = 0;
+    t->have = t->known = t->entries_have = t->entries = 0;
     t->step_wanted = true;
     t->step_queued = false;
-    node_queue(node, TASK_INSTALL_BEGIN)->digest = *root;
+    struct task *task = node_queue(node, TASK_INSTALL_BEGIN);
+    task->digest = *root;
+    task->series = t->series;
     node_log_line(node, "transfer_begin", "seq=%llu", (unsigned long long)seq);
 }
 
@@ -196,6 +202,10 @@ void node_page_done(struct pbft_node *node, struct task *task)
     pbft_id id = task->peer.index;
     PBFT_ASSERT(node->peers[id].pages_queued > 0);
     node->peers[id].pages_queued--;
+    if (task->verdict == PBFT_OK) {
+        t->fetched++;
+        t->fetched_bytes += task->page.size;
+    }
     if (!t->active || task->generation != node->generation) return;
     size_t at = 0;
     while (at < t->ask_count &&
@@ -240,6 +250,7 @@ static void state_installed(struct pbft_node *node, struct task *task)
     t->active = false;
     t->wanted_count = 0;
     asks_clear(node);
+    t->installed = task->seq;
     node->applied = task->seq;
     node->applied_lsn = node->core_last;
     node_flush_installed(node, task->seq);
@@ -276,6 +287,8 @@ void node_install_step_done(struct pbft_node *node, struct task *task)
     t->step_queued = false;
     t->have = task->progress.pages_have;
     t->known = task->progress.pages_known;
+    t->entries_have = task->progress.entries_have;
+    t->entries = task->progress.entries;
     if (task->installed && task->seq != t->seq) {
         step_failed(node, "the certified root is of another sequence number");
     } else if (task->installed) {

@@ -333,8 +333,11 @@ static bool open_node(struct pbft_runtime *r)
     if (pbft_data_open(&r->data, &config, error) != PBFT_STATUS_OK) return fail(r, "data", error);
     if (!new_node(r)) return false;
     if (!r->data.resumed) return true;
-    enum pbft_status status = pbft_node_restore(r->node, runtime_time());
-    if (status == PBFT_STATUS_OK) return true;
+    enum pbft_status status = pbft_node_load(r->node);
+    if (status == PBFT_STATUS_OK) {
+        pbft_node_resume(r->node, runtime_time());
+        return true;
+    }
     drain_lines(r);
     if (status != PBFT_STATUS_CORRUPT) return fail(r, "log", pbft_status_text(status));
     pbft_node_free(r->node);

@@ -47,9 +47,8 @@ static void make_status(struct pbft_runtime *r, const struct pbft_metrics *m, co
     size_t size = pbft_node_status_json(r->node, out, STATUS_BYTES);
     PBFT_ASSERT(size > 0 && size < STATUS_BYTES && out[size - 1] == '}');
     struct pbft_text t = {out, STATUS_BYTES, size - 1};
-    pbft_text_put(
-        &t, ",\"version\":\"%s\",\"service\":\"%s\",\"durability\":\"%s\",\"starts\":%" PRIu64,
-        PBFT_VERSION, m->service, m->durability, m->starts);
+    pbft_text_put(&t, ",\"version\":\"%s\",\"service\":\"%s\",\"starts\":%" PRIu64, PBFT_VERSION,
+                  m->service, m->starts);
     pbft_text_put(&t, ",\"ready\":%s,\"unready\":\"%s\",\"uptime_ms\":%" PRIu64,
                   m->ready ? "true" : "false", unready, (now_ns - r->started_ns) / MILLISECOND_NS);
     pbft_text_put(&t, ",\"requests_executed\":%" PRIu64 ",\"ops_executed\":%" PRIu64,

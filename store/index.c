@@ -123,6 +123,7 @@ bool pbft_space_claim(struct pbft_space *space, struct pbft_page *page)
     bool alone = atomic_load_explicit(&page->refs, memory_order_acquire) == 1;
     if (alone) {
         bucket_remove(space, page);
+        page->proved = 0; /* it will be changed */
         atomic_store_explicit(&page->hashed, false, memory_order_relaxed);
     }
     unlock(&space->index_lock);

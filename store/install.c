@@ -43,6 +43,7 @@ struct pbft_install {
     struct pbft_tree *tree;
     struct pbft_space *space;
     struct pbft_install_limits limits;
+    uint32_t series;        /* 0: none */
     struct pbft_page *root; /* set when all is there */
     struct list lists[3];   /* by enum node_state; PENDING is a stack */
     struct node **buckets;
@@ -188,6 +189,16 @@ static enum pbft_verdict node_fits(const struct pbft_install *in, const struct n
 
 /* ---- accepting ---- */
 
+/* All of the subtree has been hashed, by us or by another one of the series. */
+static void prove(const struct pbft_install *in, struct pbft_page *page)
+{
+    if (in->series == 0 || page->proved == in->series) return;
+    page->proved_pages = 1;
+    for (uint32_t i = 0; page->level != 0 && i < page->count; i++)
+        page->proved_pages += page->children[i].page->proved_pages;
+    page->proved = in->series;
+}
+
 /* The node's page is complete: hand it to the parent, which may be complete then, and so on. */
 static void node_complete(struct pbft_install *in, struct node *node, struct pbft_page *page)
 {
@@ -197,6 +208,7 @@ static void node_complete(struct pbft_install *in, struct node *node, struct pbf
             page->hash = node->digest;
             pbft_space_index(in->space, page);
         }
+        prove(in, page);
         if (parent == NULL)
             in->root = page;
         else
@@ -289,6 +301,7 @@ static enum pbft_verdict node_accept(struct pbft_install *in, struct node *node,
         struct pbft_page *page = local != NULL ? local : pbft_page_decode(in->space, bytes);
         if (page == NULL) return PBFT_DROP_BUSY;
         local = NULL;
+        in->progress.entries_have += page->entries;
         node->entries = page->entries;
         node_take(in, node);
         node_complete(in, node, page);
@@ -299,11 +312,45 @@ static enum pbft_verdict node_accept(struct pbft_install *in, struct node *node,
 
 /* ---- our own pages ---- */
 
+/* Does the subtree belong where the parent puts it? Its pages fit each other already, so only those
+ * along its two edges can be wrong here, and in the same ways as one by one (node_fits). */
+static bool subtree_fits(const struct pbft_install *in, const struct node *node,
+                         const struct pbft_page *page)
+{
+    if (node->parent == NULL) return root_fits(in, page->entries, page->payload) == PBFT_OK;
+    if (page->level != node->level || page->entries != node->entries ||
+        page->payload != node->payload)
+        return false;
+    PBFT_ASSERT(page->entries > 0); /* the parent announces no empty ones */
+    const struct pbft_page *left = page, *right = page;
+    for (; left->level != 0; left = left->children[0].page)
+        if (span_compare(inner_key(left, 1), node->low) <= 0) return false;
+    for (; right->level != 0; right = right->children[right->count - 1].page)
+        if (!in_range(node, inner_key(right, right->count - 1))) return false;
+    return in_range(node, leaf_key(left, 0)) && in_range(node, leaf_key(right, right->count - 1));
+}
+
+/* With all that lies below, if the series has hashed it. Takes the reference then. */
+static bool subtree_take(struct pbft_install *in, struct node *node, struct pbft_page *page)
+{
+    if (in->series == 0 || page->proved != in->series || !subtree_fits(in, node, page))
+        return false;
+    in->progress.pages_known += page->proved_pages - 1;
+    in->progress.pages_local += page->proved_pages;
+    in->progress.pages_have += page->proved_pages - 1;
+    in->progress.entries_have += page->entries;
+    node->entries = page->entries;
+    node_take(in, node);
+    node_complete(in, node, page);
+    return true;
+}
+
 /* Take the page from our own tree, if it is there and still has its hash. */
 static bool node_local(struct pbft_install *in, struct node *node)
 {
     struct pbft_page *page = pbft_space_find(in->space, &node->digest);
     if (page == NULL) return false;
+    if (subtree_take(in, node, page)) return true;
     size_t size = page_size(page);
     bool inner = page->level != 0;
     uint8_t *encoded = inner ? malloc(size) : NULL;
@@ -358,6 +405,11 @@ enum pbft_status pbft_install_begin(struct pbft_install **out, struct pbft_tree 
     return PBFT_STATUS_OK;
 }
 
+void pbft_install_join(struct pbft_install *install, uint32_t series)
+{
+    install->series = series;
+}
+
 size_t pbft_install_wanted(struct pbft_install *install, struct pbft_digest *out, size_t max)
 {
     struct list *pending = &install->lists[NODE_PENDING];
@@ -408,8 +460,15 @@ enum pbft_verdict pbft_install_page(struct pbft_install *install, const struct p
     if (!pbft_page_digest(page, &actual)) return digest != NULL ? PBFT_DROP_DIGEST : PBFT_DROP_TYPE;
     if (digest != NULL && memcmp(actual.bytes, digest->bytes, PBFT_DIGEST_BYTES) != 0)
         return PBFT_DROP_DIGEST;
-    struct node *node = bucket_find(install, &actual);
+    return pbft_install_hashed_page(install, &actual, page);
+}
+
+enum pbft_verdict pbft_install_hashed_page(struct pbft_install *install,
+                                           const struct pbft_digest *digest, struct pbft_span page)
+{
+    struct node *node = bucket_find(install, digest);
     if (node == NULL) return PBFT_DROP_UNWANTED;
+    if (page.size > PBFT_PAGE_BYTES_MAX) return PBFT_DROP_SIZE;
     return node_accept(install, node, page, NULL);
 }
 

@@ -53,6 +53,8 @@ struct pbft_page {
     uint64_t payload; /* bytes of keys and values of the subtree */
     uint8_t *data;
     struct pbft_child *children;
+    uint64_t proved_pages; /* proved: pages of the subtree, this one included */
+    uint32_t proved; /* installations of this number have hashed all of the subtree; 0: none */
     struct pbft_digest hash;
     struct pbft_page *next; /* in its bucket */
     struct pbft_page *prev;

@@ -242,6 +242,19 @@ static enum pbft_status file_extend(const struct lmdb_pages *store, const struct
     return ftruncate(fd, size) == 0 ? PBFT_STATUS_OK : status_of(errno);
 }
 
+/* Whoever opens the store reads all of it next, in the order of hashes, which is none on the disk:
+ * a disk that is asked in the order of the file is an order of magnitude faster. Not where the file
+ * would push itself out of memory again. */
+static void file_prefetch(const struct file *file)
+{
+    mdb_filehandle_t fd = -1;
+    off_t size = 0;
+    long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    if (file_end(file, &fd, &size) != PBFT_STATUS_OK || pages <= 0 || page_bytes <= 0) return;
+    if (size / page_bytes > pages / 2) return;
+    (void)posix_fadvise(fd, 0, size, POSIX_FADV_WILLNEED);
+}
+
 /* ---- transactions ---- */
 
 static struct file *current(struct lmdb_pages *store)
@@ -619,6 +632,7 @@ static enum pbft_status store_open(struct lmdb_pages *store, char *error)
         status = status_of(file_open(store, &store->file, store->path,
                                      store->read_only ? (unsigned)MDB_RDONLY : 0));
     if (status == PBFT_STATUS_OK) status = file_extend(store, &store->file);
+    if (status == PBFT_STATUS_OK) file_prefetch(&store->file);
     if (status == PBFT_STATUS_OK) status = file_verify(store);
     if (status != PBFT_STATUS_OK) {
         say(error, store, pbft_status_text(status));

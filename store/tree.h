@@ -223,6 +223,7 @@ struct pbft_install_progress {
     uint64_t pages_handed;  /* handed out and awaited */
     uint64_t pages_pending; /* not handed out yet; call pbft_install_wanted() */
     uint64_t entries;       /* of the whole target; 0 until its root is here */
+    uint64_t entries_have;  /* of these in leaves that are in place */
     bool failed;            /* the certified root leads to a page that is no page: give up */
 };
 
@@ -235,6 +236,16 @@ struct pbft_install_progress {
 enum pbft_status pbft_install_begin(struct pbft_install **out, struct pbft_tree *tree,
                                     const struct pbft_digest *root,
                                     const struct pbft_install_limits *limits) PBFT_MUST_USE;
+
+/**
+ * The installation is one of several that belong together: targets of one that moves, or installed
+ * one straight after the other. What such a one has hashed with all that lies below is taken as it
+ * is, so that following a target costs what changed and not all there is (PROTOCOL 30: a page of
+ * our own is hashed again, once in each series). Call it before the first page.
+ *
+ * series  the same number for these, another one for others; 0, the default: alone
+ */
+void pbft_install_join(struct pbft_install *install, uint32_t series);
 
 /**
  * Hand out up to max digests of pages that are still needed and not handed out. Before that, up to
@@ -260,6 +271,11 @@ void pbft_install_reoffer(struct pbft_install *install, const struct pbft_digest
  */
 enum pbft_verdict pbft_install_page(struct pbft_install *install, const struct pbft_digest *digest,
                                     struct pbft_span page);
+
+/* The same for a page of which the caller has computed the digest himself (pbft_page_digest()): it
+ * is hashed no second time, so never give what somebody else says that it is. */
+enum pbft_verdict pbft_install_hashed_page(struct pbft_install *install,
+                                           const struct pbft_digest *digest, struct pbft_span page);
 
 bool pbft_install_done(const struct pbft_install *install);
 void pbft_install_progress(const struct pbft_install *install, struct pbft_install_progress *out);

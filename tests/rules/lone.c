@@ -223,14 +223,22 @@ enum pbft_verdict lone_commit(struct lone *l, pbft_seq seq, uint64_t t, const ch
     return lone_from_replica(l, 2, net_commit_certificate(l->t, 0, seq, &b, 0x0d));
 }
 
-enum pbft_status lone_restart(struct lone *l)
+enum pbft_status lone_restart_slowly(struct lone *l, uint64_t ms)
 {
     lone_stop(l);
     l->last_refusal[0] = '\0';
     lone_start(l, false);
-    enum pbft_status status = pbft_node_restore(l->node, l->time);
+    enum pbft_status status = pbft_node_load(l->node);
+    l->time.now_ns += ms * MS;
+    l->time.wall_ns += ms * MS;
+    if (status == PBFT_STATUS_OK) pbft_node_resume(l->node, l->time);
     lone_drain(l);
     return status;
+}
+
+enum pbft_status lone_restart(struct lone *l)
+{
+    return lone_restart_slowly(l, 0);
 }
 
 struct pbft_node_info lone_info(const struct lone *l)

@@ -38,6 +38,7 @@ void lone_free(struct lone *l);
 /* Its process ends, and starts again (lone_restart() does both): pbft_node_restore()'s status. */
 void lone_stop(struct lone *l);
 enum pbft_status lone_restart(struct lone *l);
+enum pbft_status lone_restart_slowly(struct lone *l, uint64_t ms); /* to load the state */
 struct pbft_node_info lone_info(const struct lone *l);
 
 /* After lone_stop(): an empty log with this cap. */

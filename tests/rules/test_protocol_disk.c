@@ -176,6 +176,22 @@ Test(protocol, r25_a_restart_executes_the_log_behind_the_checkpoint_on_disk)
     lone_free(l);
 }
 
+/* PROTOCOL 21: what is overdue in the state that it loads it holds against nobody before a time-out
+ * has passed since, however long loading took. */
+Test(protocol, r21_loading_is_no_patience_with_the_primary)
+{
+    struct lone *l = between_flushes();
+    /* An hour: by then all sessions are idle. */
+    cr_assert_eq(lone_restart_slowly(l, 3600000), PBFT_STATUS_OK);
+    pbft_node_tick(l->node, l->time);
+    lone_drain(l);
+    lone_pass(l, 400);
+    cr_assert_eq(lone_info(l).core.view_changes, 0u);
+    lone_pass(l, 2000);
+    cr_assert_gt(lone_info(l).core.view_changes, 0u, "nothing was overdue");
+    lone_free(l);
+}
+
 static void other(void *context, struct pbft_txn *txn, const struct pbft_call *call,
                   struct pbft_span op, struct pbft_result *result)
 {

@@ -7,7 +7,7 @@
 
 #define ENOUGH  (SIM_SECOND * 60)
 #define LAGGARD 3u
-#define KEYS    600u
+#define KEYS    2400u
 
 static void must(struct sim *sim, bool ok)
 {

@@ -172,3 +172,32 @@ Test(ctl_status, health_is_a_quorum_active_in_one_view)
         release(objects);
     }
 }
+
+Test(ctl_status, a_transfer_has_a_bar)
+{
+    struct pbft_cluster c = make_cluster(NODES);
+    static const struct {
+        const char *extra, *line; /* NULL: none */
+    } cases[] = {
+        {"", NULL},
+        {",\"transfer\":7", NULL},
+        {",\"transfer\":{\"seq\":256,\"pages_have\":3,\"entries\":9}", NULL},
+        {",\"transfer\":{\"seq\":256,\"pages_have\":3,\"entries_have\":10,\"entries\":9}", NULL},
+        {",\"transfer\":{\"seq\":256,\"pages_have\":3,\"entries_have\":-1,\"entries\":9}", NULL},
+        {",\"transfer\":{\"seq\":256,\"pages_have\":0,\"entries_have\":0,\"entries\":0}",
+         "[..............................] 0 % of the state at 256 (0 pages)"},
+        {",\"transfer\":{\"seq\":256,\"pages_have\":40,\"entries_have\":500,\"entries\":1000}",
+         "[###############...............] 50 % of the state at 256 (40 pages)"},
+        {",\"transfer\":{\"seq\":9223372036854775807,\"pages_have\":9223372036854775807,"
+         "\"entries_have\":9223372036854775807,\"entries\":9223372036854775807}",
+         "[##############################] 100 % of the state at 9223372036854775807 "
+         "(9223372036854775807 pages)"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        json_t *object = said(&c, 1, 4, cases[i].extra);
+        char line[CTL_STATUS_BAR_BYTES] = "";
+        cr_assert_eq(ctl_status_bar(object, line), cases[i].line != NULL, "case %zu", i);
+        if (cases[i].line != NULL) cr_assert_str_eq(line, cases[i].line);
+        json_decref(object);
+    }
+}

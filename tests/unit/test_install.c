@@ -267,6 +267,22 @@ Test(store_install, reuses_what_it_has)
     pbft_tree_destroy(target);
 }
 
+/* Flip a bit in each ninth leaf of those that are here. Returns how many that were. */
+static size_t damage(struct pbft_tree *target, const struct page_list *pages)
+{
+    size_t damaged = 0;
+    for (size_t i = 0; i < pages->count; i += 9) {
+        struct pbft_page *page = pbft_space_find(target->space, &pages->pages[i].digest);
+        if (page == NULL) continue;
+        if (page->level == 0) {
+            page->data[page->length - 1] ^= 1;
+            damaged++;
+        }
+        pbft_page_unref(target->space, page);
+    }
+    return damaged;
+}
+
 /* PROTOCOL 30: a local page is hashed again before it is reused. */
 Test(store_install, damaged_local_pages_are_fetched)
 {
@@ -275,16 +291,7 @@ Test(store_install, damaged_local_pages_are_fetched)
     (void)tree_root(target);
     tree_put(source, text_span("\x01"), text_span("new"), 7000);
     struct page_list pages = page_list_of(source, &small_pages);
-    size_t damaged = 0;
-    for (size_t i = 0; i < pages.count; i += 9) {
-        struct pbft_page *page = pbft_space_find(target->space, &pages.pages[i].digest);
-        if (page == NULL) continue;
-        if (page->level == 0) {
-            page->data[page->length - 1] ^= 1; /* what a bad memory chip would do */
-            damaged++;
-        }
-        pbft_page_unref(target->space, page);
-    }
+    size_t damaged = damage(target, &pages);
     cr_assert_gt(damaged, 10);
     struct pbft_install *install = begin(target, &pages.pages[0].digest);
     fetch_all(install, &pages, 64);
@@ -336,6 +343,91 @@ Test(store_install, moving_target_and_abort)
     struct pbft_digest after = tree_root(target);
     cr_assert(digest_same(&before, &after));
     pbft_install_abort(NULL);
+    page_list_free(&pages);
+    page_list_free(&moved);
+    pbft_tree_destroy(source);
+    pbft_tree_destroy(target);
+}
+
+/* Following a target costs what changed; what the series has not hashed itself is not believed. */
+Test(store_install, a_series_hashes_once)
+{
+    struct pbft_tree *source = filled(&small_pages, 4, 5000);
+    struct pbft_tree *target = tree_new(&small_pages);
+    struct page_list pages = page_list_of(source, &small_pages);
+    struct pbft_install *first = begin(target, &pages.pages[0].digest);
+    pbft_install_join(first, 7);
+    (void)fetch_all(first, &pages, 64);
+    finish(first);
+    tree_put(source, text_span("\xff\xff"), text_span("new"), 7000);
+    struct page_list moved = page_list_of(source, &small_pages);
+
+    struct pbft_install *second = begin(target, &moved.pages[0].digest);
+    pbft_install_join(second, 7);
+    size_t sent = 0;
+    struct pbft_digest wanted;
+    unsigned calls = 0;
+    for (; !pbft_install_done(second); calls++) {
+        if (pbft_install_wanted(second, &wanted, 1) == 0) continue;
+        REQUIRE(calls,
+                pbft_install_page(second, &wanted, span_of(page_of(&moved, &wanted))) == PBFT_OK);
+        sent++;
+    }
+    struct pbft_install_progress progress;
+    pbft_install_progress(second, &progress);
+    cr_assert_leq(sent, moved.height + 1u);
+    cr_assert_leq(calls, moved.height + 2u, "all of it was looked at again");
+    cr_assert_eq(progress.pages_have, moved.count);
+    cr_assert_eq(progress.pages_known, moved.count);
+    cr_assert_eq(progress.pages_local, moved.count - sent);
+    cr_assert_eq(progress.entries_have, moved.entries);
+    cr_assert_eq(progress.entries, moved.entries);
+    finish(second);
+    check_equal(target, &moved, &small_pages);
+
+    size_t damaged = damage(target, &moved);
+    cr_assert_gt(damaged, 10);
+    struct pbft_install *third = begin(target, &pages.pages[0].digest);
+    pbft_install_join(third, 8); /* another series: hashed again */
+    (void)fetch_all(third, &pages, 64);
+    pbft_install_progress(third, &progress);
+    cr_assert_geq(progress.pages_damaged, damaged - 1, "but for the leaf that changed");
+    finish(third);
+    check_equal(target, &pages, &small_pages);
+    page_list_free(&pages);
+    page_list_free(&moved);
+    pbft_tree_destroy(source);
+    pbft_tree_destroy(target);
+}
+
+/* A page that was written to has to be hashed anew, whatever series it was installed in. */
+Test(store_install, a_write_leaves_the_series)
+{
+    struct pbft_tree *source = filled(&small_pages, 4, 2000);
+    struct pbft_tree *target = tree_new(&small_pages);
+    struct page_list pages = page_list_of(source, &small_pages);
+    struct pbft_install *install = begin(target, &pages.pages[0].digest);
+    pbft_install_join(install, 1);
+    (void)fetch_all(install, &pages, 64);
+    finish(install);
+    for (unsigned i = 0; i < 2; i++) {
+        tree_put(target, text_span("\xff\xff"), text_span(i == 0 ? "new" : "newer"), 7000);
+        tree_put(source, text_span("\xff\xff"), text_span(i == 0 ? "new" : "newer"), 7000);
+    }
+    (void)tree_root(target);
+    struct page_list moved = page_list_of(source, &small_pages);
+    struct pbft_page *leaf = target->root; /* the one that holds the new key: changed in place */
+    while (leaf->level != 0)
+        leaf = leaf->children[leaf->count - 1].page;
+    leaf->data[leaf->length - 1] ^= 1;
+    install = begin(target, &moved.pages[0].digest);
+    pbft_install_join(install, 1);
+    (void)fetch_all(install, &moved, 64);
+    struct pbft_install_progress progress;
+    pbft_install_progress(install, &progress);
+    cr_assert_eq(progress.pages_damaged, 1);
+    finish(install);
+    check_equal(target, &moved, &small_pages);
     page_list_free(&pages);
     page_list_free(&moved);
     pbft_tree_destroy(source);
@@ -427,14 +519,15 @@ static void forge(enum forgery forgery, uint8_t *page)
 }
 
 /* Whether the installation of a tree whose root page is this one gets a MALFORMED page. */
-static bool root_is_refused(const struct page_list *pages, struct pbft_span bytes, int forgery)
+static bool refused_by(struct pbft_tree *target, uint32_t series, const struct page_list *pages,
+                       struct pbft_span bytes, int forgery)
 {
-    struct pbft_tree *target = tree_new(&small_pages);
     struct pbft_digest digest;
     REQUIRE(forgery, pbft_page_digest(bytes, &digest));
     REQUIRE(forgery, pbft_page_check(&small_pages, bytes) == PBFT_OK); /* alone it looks fine */
 
     struct pbft_install *install = begin(target, &digest);
+    pbft_install_join(install, series);
     struct pbft_digest wanted[64];
     bool refused = false;
     size_t count;
@@ -449,9 +542,23 @@ static bool root_is_refused(const struct page_list *pages, struct pbft_span byte
     }
     struct pbft_install_progress progress;
     pbft_install_progress(install, &progress);
-    REQUIRE(forgery, progress.failed == refused);
+    REQUIRE(forgery, series != 0 || progress.failed == refused);
+    refused = progress.failed; /* what is here already is refused without a verdict */
     REQUIRE(forgery, pbft_install_done(install) != refused);
     pbft_install_abort(install);
+    return refused;
+}
+
+/* The same, whether its pages come one by one, or are there and were hashed in the same series. */
+static bool root_is_refused(const struct page_list *pages, struct pbft_span bytes, int forgery)
+{
+    struct pbft_tree *target = tree_new(&small_pages);
+    bool refused = refused_by(target, 0, pages, bytes, forgery);
+    struct pbft_install *honest = begin(target, &pages->pages[0].digest);
+    pbft_install_join(honest, 1);
+    (void)fetch_all(honest, pages, 64);
+    finish(honest);
+    REQUIRE(forgery, refused_by(target, 1, pages, bytes, forgery) == refused);
     pbft_tree_destroy(target);
     return refused;
 }

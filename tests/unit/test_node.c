@@ -239,7 +239,8 @@ Test(node, status_is_json)
                           "\"mute\":false",
                           "\"transferring\":false",
                           "\"pending\":0",
-                          "\"view_changes\":0}"};
+                          "\"view_changes\":0,",
+                          "\"durability\":\"simulated\"}"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         cr_assert(strstr(seen.admin_body, keys[i]) != NULL, "%s in %s", keys[i], seen.admin_body);
     sim_free(sim);
@@ -340,6 +341,9 @@ Test(node, failed_transfer_is_tried_again)
     cr_assert(sim_run_until(sim, sim_loads_done, NULL, SOON), "%s", sim_failure(sim));
     sim_isolate(sim, 3, false);
     cr_assert(sim_run_until(sim, laggard_transfers, NULL, SOON), "%s", sim_failure(sim));
+    char status[4096];
+    cr_assert_lt(pbft_node_status_json(sim_node(sim, 3), status, sizeof status), sizeof status);
+    cr_assert_not_null(strstr(status, ",\"transfer\":{\"seq\":"), "%s", status);
     struct pbft_node *node = sim_node(sim, 3);
     struct task *step = task_new(TASK_INSTALL_STEP);
     step->generation = node->generation;
@@ -354,5 +358,14 @@ Test(node, failed_transfer_is_tried_again)
     cr_assert_not(sim_info(sim, 3).core.transferring);
     cr_assert_eq(sim_info(sim, 0).core.stable, stable, "nothing else began it");
     cr_assert_geq(sim_info(sim, 3).applied, stable);
+    struct pbft_node_info laggard = sim_info(sim, 3);
+    cr_assert_geq(laggard.transfers, 2u);
+    cr_assert_gt(laggard.pages_fetched, 0u);
+    uint64_t served = 0;
+    for (pbft_id id = 0; id < 3; id++)
+        served += sim_info(sim, id).pages_served;
+    cr_assert_geq(served, laggard.pages_fetched);
+    (void)pbft_node_status_json(sim_node(sim, 3), status, sizeof status);
+    cr_assert_null(strstr(status, "\"transfer\":"), "%s", status);
     sim_free(sim);
 }
