@@ -25,6 +25,7 @@ include mk/test.mk
 include mk/sim.mk
 include mk/quality.mk
 include mk/twins.mk
+include mk/bench.mk
 include mk/fuzz.mk
 include mk/install.mk
 

@@ -24,8 +24,12 @@ struct load {
     atomic_int phase;
     atomic_uint_fast64_t ops, errors, wrong;
     atomic_uint outstanding;
-    pthread_mutex_t lock; /* guards `idle` */
+    atomic_uint_fast64_t turn; /* of the next key, if they are taken in turn */
+    pthread_mutex_t lock;      /* guards `idle` and what follows */
     pthread_cond_t idle;
+    uint64_t noted_ns, noted_ops;      /* of the timeline */
+    struct slot *parked, *parked_last; /* with a rate: those whose turn has not come */
+    uint64_t due;                      /* operations whose turn came and that found none parked */
 };
 
 struct client;
@@ -33,6 +37,7 @@ struct client;
 /* One outstanding request, again and again. */
 struct slot {
     struct client *client;
+    struct slot *next; /* parked */
     uint64_t sent_ns;
     uint32_t key;   /* of a read */
     uint32_t count; /* operations: 1 for a read */
@@ -88,6 +93,13 @@ static size_t value_text(struct client *c, uint32_t key, uint8_t *out)
     return size;
 }
 
+static uint32_t draw_key(struct client *c)
+{
+    const struct load_options *o = c->load->options;
+    uint64_t at = o->sequential ? atomic_fetch_add(&c->load->turn, 1) : next_random(c);
+    return o->first + (uint32_t)(at % o->keys);
+}
+
 static void make_write(struct slot *s)
 {
     struct client *c = s->client;
@@ -98,7 +110,7 @@ static void make_write(struct slot *s)
     s->count = o->bundle;
     for (uint32_t i = 0; i < o->bundle; i++) {
         char key[KEY_BYTES + 1];
-        uint32_t number = (uint32_t)(next_random(c) % o->keys);
+        uint32_t number = draw_key(c);
         size_t key_size = key_text(number, key);
         size_t value_size = value_text(c, number, value);
         uint8_t *op = s->bytes + stride * i;
@@ -114,7 +126,7 @@ static void make_read(struct slot *s)
 {
     struct client *c = s->client;
     char key[KEY_BYTES + 1];
-    s->key = (uint32_t)(next_random(c) % c->load->options->keys);
+    s->key = draw_key(c);
     size_t key_size = key_text(s->key, key);
     s->read = true;
     s->count = 1;
@@ -160,6 +172,7 @@ static void judge_read(const struct slot *s, const struct pbft_answer *answer)
 }
 
 static void slot_send(struct slot *s);
+static void slot_park_or_send(struct slot *s);
 
 static void slot_done(void *context, const struct pbft_answer *answer)
 {
@@ -174,7 +187,51 @@ static void slot_done(void *context, const struct pbft_answer *answer)
             histogram_record(&s->client->latency, now_ns() - s->sent_ns, s->count);
         }
     }
-    slot_send(s);
+    slot_park_or_send(s);
+}
+
+/* ---- the rate ---- */
+
+/* Without a rate, or when it has come to wait for us: at once. */
+static void slot_park_or_send(struct slot *s)
+{
+    struct load *load = s->client->load;
+    if (load->options->rate == 0) {
+        slot_send(s);
+        return;
+    }
+    pthread_mutex_lock(&load->lock);
+    bool now = load->due >= load->options->bundle || atomic_load(&load->phase) == DRAIN;
+    if (now && load->due >= load->options->bundle) load->due -= load->options->bundle;
+    if (!now) {
+        s->next = NULL;
+        if (load->parked == NULL)
+            load->parked = s;
+        else
+            load->parked_last->next = s;
+        load->parked_last = s;
+    }
+    pthread_mutex_unlock(&load->lock);
+    if (now) slot_send(s);
+}
+
+/* Of operations whose turn has come; what nobody was free to send is forgotten after a while, so
+ * that a stall is not followed by a storm. */
+static void release(struct load *load, uint64_t count, bool all)
+{
+    uint64_t bundle = load->options->bundle, most = load->options->rate / 10 + bundle;
+    pthread_mutex_lock(&load->lock);
+    load->due += count;
+    while (load->parked != NULL && (all || load->due >= bundle)) {
+        struct slot *s = load->parked;
+        load->parked = s->next;
+        load->due -= load->due < bundle ? load->due : bundle;
+        pthread_mutex_unlock(&load->lock);
+        slot_send(s);
+        pthread_mutex_lock(&load->lock);
+    }
+    if (load->due > most) load->due = most;
+    pthread_mutex_unlock(&load->lock);
 }
 
 static void slot_send(struct slot *s)
@@ -352,14 +409,36 @@ static double own_cpu_s(void)
            (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
 }
 
+/* A line for each interval that has passed: the wall clock's milliseconds, operations since. */
+static void timeline_note(struct load *load, uint64_t now)
+{
+    const struct load_options *o = load->options;
+    if (o->timeline == NULL || now < load->noted_ns) return;
+    struct timespec wall;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    uint64_t ops = atomic_load(&load->ops);
+    fprintf(o->timeline, "%llu %llu\n",
+            (unsigned long long)wall.tv_sec * 1000u + (unsigned long long)wall.tv_nsec / 1000000u,
+            (unsigned long long)(ops - load->noted_ops));
+    fflush(o->timeline); /* it is read while it grows */
+    load->noted_ns += o->interval_ms * 1000000u;
+    if (load->noted_ns < now) load->noted_ns = now + o->interval_ms * 1000000u;
+    load->noted_ops = ops;
+}
+
 static void sleep_until(struct load *load, uint64_t until, bool progress, const char *what)
 {
     uint64_t begun = now_ns(), said = begun, ops = atomic_load(&load->ops);
+    uint64_t released = 0;
     uint64_t limit = load->options->ops;
     while (now_ns() < until && (limit == 0 || atomic_load(&load->ops) < limit)) {
-        struct timespec t = {0, 10000000};
+        struct timespec t = {0, load->options->rate == 0 ? 10000000 : 1000000};
         nanosleep(&t, NULL);
         uint64_t now = now_ns();
+        uint64_t turns = (now - begun) * load->options->rate / 1000000000u;
+        if (turns > released) release(load, turns - released, false);
+        released = turns;
+        timeline_note(load, now);
         if (!progress || now - said < SAY_STEP_NS) continue;
         uint64_t seen = atomic_load(&load->ops);
         fprintf(stderr, "\r%s %3.0f s  %9.0f operations/s  %llu errors ", what,
@@ -388,15 +467,17 @@ static void run_phases(struct load *load, struct client *clients, bool progress,
         atomic_fetch_add(&load->outstanding, clients[i].slot_count);
     for (uint32_t i = 0; i < o->clients; i++)
         for (uint32_t k = 0; k < clients[i].slot_count; k++)
-            slot_send(&clients[i].slots[k]);
+            slot_park_or_send(&clients[i].slots[k]);
     sleep_until(load, now_ns() + o->warmup * 1000000000u, progress, "warm-up");
     start(context);
     double cpu = own_cpu_s();
     uint64_t begun = now_ns();
+    load->noted_ns = begun + o->interval_ms * 1000000u;
     atomic_store(&load->phase, COUNTED);
     sleep_until(load, o->seconds == 0 ? UINT64_MAX : begun + o->seconds * 1000000000u, progress,
                 "measured");
     atomic_store(&load->phase, DRAIN);
+    release(load, 0, true);
     result->seconds = (double)(now_ns() - begun) / 1e9;
     result->client_cpu_s = own_cpu_s() - cpu;
     stop(context);

@@ -8,6 +8,8 @@
 #include "bench/histogram.h"
 #include "client/pbft.h"
 
+#include <stdio.h>
+
 struct load_options {
     const char *cluster;
     uint32_t clients;  /* sessions, each a closed loop of its own */
@@ -15,11 +17,16 @@ struct load_options {
     uint32_t inflight; /* operations outstanding per client */
     uint32_t bundle;   /* operations of one write request */
     uint32_t value_bytes;
-    uint32_t keys;
-    uint32_t reads; /* percent of operations that are fast reads */
+    uint32_t keys; /* so many, from `first` on */
+    uint32_t first;
+    bool sequential; /* each in its turn, not drawn */
+    uint32_t reads;  /* percent of operations that are fast reads */
     uint64_t seconds, warmup;
     uint64_t ops; /* stop after so many counted operations; 0: by time alone */
     uint64_t timeout_ns;
+    FILE *timeline; /* a line "UNIX_MS OPS" every `interval_ms` of the counted time; may be NULL */
+    uint64_t interval_ms;
+    uint64_t rate; /* operations a second of all clients together, at most; 0: as fast as it goes */
 };
 
 struct load_result {

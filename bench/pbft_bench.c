@@ -1,6 +1,8 @@
 /* pbft-bench: load on a running cluster, and what it cost (DESIGN 6). */
+#include "bench/durability.h"
 #include "bench/load.h"
 #include "bench/processes.h"
+#include "crypto/hash.h"
 
 #include <getopt.h>
 #include <jansson.h>
@@ -8,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WINDOW_MAX   128u
@@ -27,12 +30,18 @@ static const char help[] =
     "  --bundle K         operations of one signed request [1]\n"
     "  --value-bytes B    size of a value [100]\n"
     "  --keys N           uniformly drawn keys [100000]\n"
+    "  --first F          number of the first of them [0]\n"
+    "  --sequential       each key in its turn, not drawn\n"
+    "  --rate R           operations a second of all clients together, at most [no limit]\n"
     "  --reads PCT        percent of operations that are fast linearizable reads [0]\n"
     "  --seconds S        counted time; 0: until --ops [10]\n"
     "  --warmup S         time before it [1]\n"
     "  --ops N            stop after N counted operations\n"
     "  --timeout S        of one request [10]\n"
+    "  --timeline FILE    a line for each interval: the time in ms since 1970, operations in it\n"
+    "  --interval MS      its length [100]\n"
     "  --json FILE        write the result to FILE (-: standard output)\n"
+    "  --hash-rate        print how many bytes of pages one core hashes a second, and end\n"
     "  --version, --help\n"
     "\n"
     "Example: pbft-bench --cluster d --clients 16 --bundle 64 --seconds 10 --json result.json\n"
@@ -89,12 +98,18 @@ enum {
     BUNDLE,
     VALUE_BYTES,
     KEYS,
+    FIRST,
+    SEQUENTIAL,
+    RATE,
     READS,
     SECONDS,
     WARMUP,
     OPS,
     TIMEOUT,
+    TIMELINE,
+    INTERVAL,
     JSON,
+    HASH_RATE,
     HELP,
     VERSION,
 };
@@ -107,12 +122,18 @@ static const struct option long_options[] = {
     {"bundle", required_argument, NULL, BUNDLE},
     {"value-bytes", required_argument, NULL, VALUE_BYTES},
     {"keys", required_argument, NULL, KEYS},
+    {"first", required_argument, NULL, FIRST},
+    {"sequential", no_argument, NULL, SEQUENTIAL},
+    {"rate", required_argument, NULL, RATE},
     {"reads", required_argument, NULL, READS},
     {"seconds", required_argument, NULL, SECONDS},
     {"warmup", required_argument, NULL, WARMUP},
     {"ops", required_argument, NULL, OPS},
     {"timeout", required_argument, NULL, TIMEOUT},
+    {"timeline", required_argument, NULL, TIMELINE},
+    {"interval", required_argument, NULL, INTERVAL},
     {"json", required_argument, NULL, JSON},
+    {"hash-rate", no_argument, NULL, HASH_RATE},
     {"help", no_argument, NULL, HELP},
     {"version", no_argument, NULL, VERSION},
     {NULL, 0, NULL, 0},
@@ -141,6 +162,27 @@ static int exit_code(enum pbft_status status)
     }
 }
 
+/* Of leaves as they are with values of a hundred bytes. */
+static double hash_rate(void)
+{
+    static uint8_t page[2048];
+    struct pbft_span span = {page, sizeof page};
+    struct pbft_digest digest;
+    struct timespec begun, now;
+    double bytes = 0, seconds;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begun);
+    do {
+        for (unsigned i = 0; i < 1000; i++) {
+            page[i % sizeof page]++;
+            pbft_hash(&digest, "pbft-bench", &span, 1);
+            bytes += sizeof page;
+        }
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+        seconds = (double)(now.tv_sec - begun.tv_sec) + (double)(now.tv_nsec - begun.tv_nsec) / 1e9;
+    } while (seconds < 0.5);
+    return bytes / seconds;
+}
+
 /* -1: go on; else the exit code. */
 static int share_connections(struct load_options *o)
 {
@@ -153,7 +195,8 @@ static int share_connections(struct load_options *o)
 }
 
 /* The same. */
-static int parse(int argc, char **argv, struct load_options *o, const char **json)
+static int parse(int argc, char **argv, struct load_options *o, const char **json,
+                 const char **timeline)
 {
     int option;
     opterr = 0; /* what is wrong is said here, once */
@@ -168,12 +211,18 @@ static int parse(int argc, char **argv, struct load_options *o, const char **jso
         case BUNDLE: ok = number(optarg, 1, 4096, &n), o->bundle = (uint32_t)n; break;
         case VALUE_BYTES: ok = number(optarg, 1, 1u << 20, &n), o->value_bytes = (uint32_t)n; break;
         case KEYS: ok = number(optarg, 1, 1000000000, &n), o->keys = (uint32_t)n; break;
+        case FIRST: ok = number(optarg, 0, 1000000000, &n), o->first = (uint32_t)n; break;
+        case SEQUENTIAL: o->sequential = true; break;
+        case RATE: ok = number(optarg, 1, 1u << 30, &o->rate); break;
+        case TIMELINE: *timeline = optarg; break;
+        case INTERVAL: ok = number(optarg, 10, 60000, &o->interval_ms); break;
         case READS: ok = number(optarg, 0, 100, &n), o->reads = (uint32_t)n; break;
         case SECONDS: ok = number(optarg, 0, 1u << 20, &o->seconds); break;
         case WARMUP: ok = number(optarg, 0, 1u << 20, &o->warmup); break;
         case OPS: ok = number(optarg, 1, UINT64_MAX / 2, &o->ops); break;
         case TIMEOUT: ok = number(optarg, 1, 3600, &n), o->timeout_ns = n * 1000000000u; break;
         case JSON: *json = optarg; break;
+        case HASH_RATE: printf("%.0f\n", hash_rate()); return 0;
         case HELP: fputs(help, stdout); return 0;
         case VERSION: puts("pbft-bench " PBFT_VERSION); return 0;
         default: return usage("there is no such option, or its value is missing");
@@ -197,10 +246,8 @@ static int parse(int argc, char **argv, struct load_options *o, const char **jso
 static json_t *to_json(const struct load_options *o, const struct load_result *r,
                        const struct use *use)
 {
-    char durability[32] = "unknown";
-    for (size_t i = 0; i < use->count && durability[0] == 'u'; i++)
-        if (use->after[i].pid != 0)
-            process_option(use->after[i].pid, "--durability", durability, sizeof durability);
+    char durability[32];
+    durability_ask(o->cluster, durability, sizeof durability);
     struct utsname machine;
     uname(&machine);
     double ops = r->ops == 0 ? 1 : (double)r->ops;
@@ -210,24 +257,23 @@ static json_t *to_json(const struct load_options *o, const struct load_result *r
         json_array_append_new(rss_before, json_integer((json_int_t)use->before[i].rss_bytes));
         json_array_append_new(rss_after, json_integer((json_int_t)use->after[i].rss_bytes));
     }
-    return json_pack("{s:I,s:f,s:f,s:f,s:f,s:f,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:s,s:i,s:i,s:i,s:i,"
-                     "s:i,s:i,s:i,s:f,"
-                     "s:o,s:o,s:{s:s,s:s,s:i}}",
-                     "ops", (json_int_t)r->ops, "ops_per_s", (double)r->ops / r->seconds, "p50_ms",
-                     (double)histogram_percentile(&r->latency, 50) / 1e6, "p99_ms",
-                     (double)histogram_percentile(&r->latency, 99) / 1e6, "p999_ms",
-                     (double)histogram_percentile(&r->latency, 99.9) / 1e6, "max_ms",
-                     (double)r->latency.max / 1e6, "errors", (json_int_t)r->errors, "wrong",
-                     (json_int_t)r->wrong, "wrong_replies", (json_int_t)r->wrong_replies,
-                     "fallbacks", (json_int_t)r->fallbacks, "retransmissions",
-                     (json_int_t)r->retransmissions, "cpu_ms_per_op", cpu * 1e3 / ops,
-                     "cpu_s_client", r->client_cpu_s, "cpu_s_replicas", replicas_cpu_s(use),
-                     "durability", durability, "clients", (int)o->clients, "conns", (int)o->conns,
-                     "inflight", (int)o->inflight, "bundle", (int)o->bundle, "value_bytes",
-                     (int)o->value_bytes, "keys", (int)o->keys, "reads", (int)o->reads, "seconds",
-                     r->seconds, "replica_rss_bytes_before", rss_before, "replica_rss_bytes",
-                     rss_after, "machine", "system", machine.sysname, "kernel", machine.release,
-                     "cores", (int)sysconf(_SC_NPROCESSORS_ONLN));
+    return json_pack(
+        "{s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:s,s:i,s:i,s:i,s:i,"
+        "s:i,s:i,s:i,s:f,"
+        "s:o,s:o,s:{s:s,s:s,s:i}}",
+        "rate", (json_int_t)o->rate, "ops", (json_int_t)r->ops, "ops_per_s",
+        (double)r->ops / r->seconds, "p50_ms", (double)histogram_percentile(&r->latency, 50) / 1e6,
+        "p99_ms", (double)histogram_percentile(&r->latency, 99) / 1e6, "p999_ms",
+        (double)histogram_percentile(&r->latency, 99.9) / 1e6, "max_ms",
+        (double)r->latency.max / 1e6, "errors", (json_int_t)r->errors, "wrong",
+        (json_int_t)r->wrong, "wrong_replies", (json_int_t)r->wrong_replies, "fallbacks",
+        (json_int_t)r->fallbacks, "retransmissions", (json_int_t)r->retransmissions,
+        "cpu_ms_per_op", cpu * 1e3 / ops, "cpu_s_client", r->client_cpu_s, "cpu_s_replicas",
+        replicas_cpu_s(use), "durability", durability, "clients", (int)o->clients, "conns",
+        (int)o->conns, "inflight", (int)o->inflight, "bundle", (int)o->bundle, "value_bytes",
+        (int)o->value_bytes, "keys", (int)o->keys, "reads", (int)o->reads, "seconds", r->seconds,
+        "replica_rss_bytes_before", rss_before, "replica_rss_bytes", rss_after, "machine", "system",
+        machine.sysname, "kernel", machine.release, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN));
 }
 
 static bool write_json(const char *path, json_t *json)
@@ -247,11 +293,16 @@ int main(int argc, char **argv)
                                    .value_bytes = 100,
                                    .keys = 100000,
                                    .seconds = 10,
+                                   .interval_ms = 100,
                                    .warmup = 1,
                                    .timeout_ns = 10000000000u};
-    const char *path = NULL;
-    int code = parse(argc, argv, &options, &path);
+    const char *path = NULL, *timeline = NULL;
+    int code = parse(argc, argv, &options, &path, &timeline);
     if (code >= 0) return code;
+    if (timeline != NULL && (options.timeline = fopen(timeline, "w")) == NULL) {
+        fprintf(stderr, "pbft-bench: cannot write '%s'\n", timeline);
+        return 1;
+    }
 
     static struct load_result result;
     static struct use use;
@@ -263,6 +314,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "pbft-bench: %s\n", error);
         return exit_code(status);
     }
+    if (options.timeline != NULL) (void)fclose(options.timeline);
     json_t *json = to_json(&options, &result, &use);
     if (json == NULL) {
         fprintf(stderr, "pbft-bench: out of memory\n");

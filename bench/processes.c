@@ -45,21 +45,3 @@ size_t processes_read(const char *dir, struct process_use *out, size_t max)
     }
     return count;
 }
-
-bool process_option(int pid, const char *option, char *value, size_t capacity)
-{
-    char path[64], text[4096];
-    snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
-    FILE *file = fopen(path, "r");
-    if (file == NULL) return false;
-    size_t size = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[size] = '\0';
-    for (char *at = text; at < text + size; at += strlen(at) + 1) {
-        char *next = at + strlen(at) + 1;
-        if (strcmp(at, option) != 0 || next >= text + size) continue;
-        snprintf(value, capacity, "%s", next);
-        return true;
-    }
-    return false;
-}

@@ -19,7 +19,5 @@ struct process_use {
 /* Replicas of DIR by their pid files; returns how many entries were filled (replica i at [i]). */
 size_t processes_read(const char *dir, struct process_use *out, size_t max);
 bool process_read(int pid, struct process_use *out);
-/* The value that a process got for an option on its command line; false if it has none. */
-bool process_option(int pid, const char *option, char *value, size_t capacity);
 
 #endif

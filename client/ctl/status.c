@@ -101,6 +101,8 @@ static void print_table(const json_t *status, const struct ctl_status_summary *s
                      json_integer_value(json_object_get(r, "stable")),
                      json_string_value(json_object_get(r, "root")));
         print_notes(r);
+        char bar[CTL_STATUS_BAR_BYTES];
+        if (ctl_status_bar(r, bar)) (void)printf("    %s\n", bar);
     }
 }
 

@@ -4,6 +4,7 @@
 #include "crypto/keys.h"
 #include "pbft/quorum.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static bool natural(const json_t *object, const char *key)
@@ -71,6 +72,31 @@ pbft_signers ctl_status_accused(uint32_t n, json_t *const objects[], pbft_signer
             *doubtful |= pbft_signers_of(culprit);
     }
     return accused;
+}
+
+/* ---- progress ---- */
+
+bool ctl_status_bar(const json_t *entry, char out[CTL_STATUS_BAR_BYTES])
+{
+    enum { WIDTH = 30 };
+    const json_t *transfer = json_object_get(entry, "transfer");
+    if (!natural(transfer, "seq") || !natural(transfer, "entries") ||
+        !natural(transfer, "entries_have") || !natural(transfer, "pages_have"))
+        return false;
+    json_int_t all = json_integer_value(json_object_get(transfer, "entries"));
+    json_int_t have = json_integer_value(json_object_get(transfer, "entries_have"));
+    if (have > all) return false;
+    double part = all == 0 ? 0 : (double)have / (double)all;
+    char bar[WIDTH + 1];
+    memset(bar, '.', WIDTH);
+    memset(bar, '#', (size_t)(part * WIDTH));
+    bar[WIDTH] = '\0';
+    (void)snprintf(out, CTL_STATUS_BAR_BYTES,
+                   "[%s] %.0f %% of the state at %" JSON_INTEGER_FORMAT " (%" JSON_INTEGER_FORMAT
+                   " pages)",
+                   bar, 100 * part, json_integer_value(json_object_get(transfer, "seq")),
+                   json_integer_value(json_object_get(transfer, "pages_have")));
+    return true;
 }
 
 /* ---- merging ---- */

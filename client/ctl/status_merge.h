@@ -31,4 +31,10 @@ pbft_signers ctl_status_accused(uint32_t n, json_t *const objects[], pbft_signer
 json_t *ctl_status_merge(const struct pbft_cluster *cluster, json_t *const objects[],
                          pbft_signers accused, struct ctl_status_summary *summary);
 
+#define CTL_STATUS_BAR_BYTES 128u
+
+/* How far the replica's state transfer is, a line for people, out of one of the `replicas`. False:
+ * there is none, or what it says of it makes no sense. */
+bool ctl_status_bar(const json_t *entry, char out[CTL_STATUS_BAR_BYTES]);
+
 #endif
