@@ -48,6 +48,11 @@ static void compute_id(struct pbft_cluster *c)
     encode_params(&c->params, params);
     uint8_t clients[4];
     pbft_put_u32(clients, c->client_count);
+    /* A restored cluster is bound to the state that it began with (PROTOCOL 2); others have the id
+     * that they always had. */
+    uint8_t genesis[8];
+    pbft_put_u64(genesis, c->genesis_seq);
+    bool restored = c->genesis_seq > 0;
     /* Fixed widths and counts before lists: no two clusters have the same bytes. */
     const struct pbft_span parts[] = {
         {service, sizeof service},
@@ -56,6 +61,8 @@ static void compute_id(struct pbft_cluster *c)
         {clients, sizeof clients},
         {(const uint8_t *)c->clients, (size_t)c->client_count * PBFT_PUBLIC_KEY_BYTES},
         {c->nonce, sizeof c->nonce},
+        {genesis, restored ? sizeof genesis : 0},
+        {c->genesis_root.bytes, restored ? PBFT_DIGEST_BYTES : 0},
     };
     _Static_assert(sizeof(struct pbft_public_key) == PBFT_PUBLIC_KEY_BYTES, "keys are contiguous");
     pbft_hash(&c->id, DOMAIN_CLUSTER, parts, sizeof parts / sizeof parts[0]);
@@ -171,6 +178,11 @@ enum pbft_status pbft_cluster_seal(struct pbft_cluster *c, char error[256])
         (void)snprintf(error, 256,
                        "the service name must be 1 to %u letters, digits, '-', '_' or '.'",
                        PBFT_SERVICE_NAME_MAX);
+        return PBFT_STATUS_CONFIG;
+    }
+    /* Far from the end of all numbers, as no checkpoint of a cluster that worked is. */
+    if (c->genesis_seq % c->params.checkpoint_interval != 0 || c->genesis_seq > UINT64_MAX / 2) {
+        (void)snprintf(error, 256, "genesis_seq must be a multiple of checkpoint_interval");
         return PBFT_STATUS_CONFIG;
     }
     enum pbft_status status = check_replicas(c, error);

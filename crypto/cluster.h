@@ -20,8 +20,11 @@ struct pbft_cluster {
                                                          * whoever filled the structure */
     uint32_t client_count;
     uint8_t nonce[32];
-    struct pbft_digest genesis_root; /* root of the state before the first proposal; not hashed into
-                                      * the id: it follows from service and parameters */
+    /* The state before the first proposal, and its number. 0: it follows from service and
+     * parameters, and the root is not hashed into the id. Else the cluster was restored from the
+     * checkpoint of that number, which is a multiple of the interval: both are. */
+    pbft_seq genesis_seq;
+    struct pbft_digest genesis_root;
     /* Filled by pbft_cluster_seal(): */
     struct pbft_digest id;
     uint32_t *client_order; /* indices sorted by key, for look-up; malloc'ed */

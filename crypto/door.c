@@ -288,7 +288,8 @@ static enum pbft_verdict open_certificate(struct pbft_door *door, struct pbft_ce
 static enum pbft_verdict open_view_change(struct pbft_door *door, struct pbft_view_change *m)
 {
     const struct pbft_cluster *cluster = door->config.cluster;
-    enum pbft_verdict verdict = pbft_view_change_check(&cluster->params, &cluster->genesis_root, m);
+    enum pbft_verdict verdict =
+        pbft_view_change_check(&cluster->params, cluster->genesis_seq, &cluster->genesis_root, m);
     if (verdict != PBFT_OK) return verdict;
     pbft_digest_view_change(&m->digest, m->body);
     /* The sender's own signature first: a stranger cannot make us verify thousands. */

@@ -15,20 +15,40 @@
 #define DOMAIN_RESULT      "result"
 #define DOMAIN_QUERY       "query"
 
-void pbft_hash(struct pbft_digest *out, const char *domain, const struct pbft_span *parts,
-               size_t count)
+static crypto_generichash_state *state_of(struct pbft_hasher *hasher)
+{
+    _Static_assert(sizeof hasher->state >= sizeof(crypto_generichash_state), "room for it");
+    return (crypto_generichash_state *)(void *)hasher->state;
+}
+
+void pbft_hasher_begin(struct pbft_hasher *hasher, const char *domain)
 {
     size_t length = strlen(domain);
     PBFT_ASSERT(length >= 1 && length <= PBFT_HASH_DOMAIN_MAX);
     uint8_t padded[PBFT_HASH_DOMAIN_MAX] = {0};
     memcpy(padded, domain, length);
+    crypto_generichash_init(state_of(hasher), NULL, 0, PBFT_DIGEST_BYTES);
+    crypto_generichash_update(state_of(hasher), padded, sizeof padded);
+}
 
-    crypto_generichash_state state;
-    crypto_generichash_init(&state, NULL, 0, PBFT_DIGEST_BYTES);
-    crypto_generichash_update(&state, padded, sizeof padded);
+void pbft_hasher_add(struct pbft_hasher *hasher, struct pbft_span part)
+{
+    if (part.size > 0) crypto_generichash_update(state_of(hasher), part.data, part.size);
+}
+
+void pbft_hasher_end(struct pbft_hasher *hasher, struct pbft_digest *out)
+{
+    crypto_generichash_final(state_of(hasher), out->bytes, PBFT_DIGEST_BYTES);
+}
+
+void pbft_hash(struct pbft_digest *out, const char *domain, const struct pbft_span *parts,
+               size_t count)
+{
+    struct pbft_hasher hasher;
+    pbft_hasher_begin(&hasher, domain);
     for (size_t i = 0; i < count; i++)
-        if (parts[i].size > 0) crypto_generichash_update(&state, parts[i].data, parts[i].size);
-    crypto_generichash_final(&state, out->bytes, PBFT_DIGEST_BYTES);
+        pbft_hasher_add(&hasher, parts[i]);
+    pbft_hasher_end(&hasher, out);
 }
 
 void pbft_digest_request(struct pbft_digest *out, struct pbft_span body)

@@ -17,6 +17,14 @@
 void pbft_hash(struct pbft_digest *out, const char *domain, const struct pbft_span *parts,
                size_t count);
 
+/* The same in pieces, for what is not in memory at once. */
+struct pbft_hasher {
+    _Alignas(64) uint8_t state[384]; /* libsodium's */
+};
+void pbft_hasher_begin(struct pbft_hasher *hasher, const char *domain);
+void pbft_hasher_add(struct pbft_hasher *hasher, struct pbft_span part);
+void pbft_hasher_end(struct pbft_hasher *hasher, struct pbft_digest *out);
+
 /* The digests of the protocol, all in one place (PROTOCOL 3). */
 void pbft_digest_request(struct pbft_digest *out, struct pbft_span body);
 /* From each request's (digest, signature): H("batch", count, pairs), then H("proposal", time, it).

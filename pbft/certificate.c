@@ -43,27 +43,29 @@ enum pbft_verdict pbft_prepared_check(const struct pbft_params *p, const struct 
     return signers_check(p, e->prepares.signers, pbft_quorum(p->n) - 1);
 }
 
-/* FAULTS 4.8, 4.10: a low mark is proved by q CHECKPOINTs, or it is 0 and the root is genesis'. */
-static enum pbft_verdict stable_check(const struct pbft_params *p,
+/* FAULTS 4.8, 4.10: a low mark is proved by q CHECKPOINTs, or it is genesis' (0, but after a
+ * restore) with its root. Nothing is below. */
+static enum pbft_verdict stable_check(const struct pbft_params *p, pbft_seq genesis_seq,
                                       const struct pbft_digest *genesis_root,
                                       const struct pbft_view_change *vc)
 {
-    if (vc->stable == 0) {
+    if (vc->stable == genesis_seq) {
         bool genesis =
             vc->stable_proof.signers == 0 && pbft_digest_equal(&vc->stable_root, genesis_root);
         return genesis ? PBFT_OK : PBFT_DROP_CERTIFICATE;
     }
+    if (vc->stable < genesis_seq) return PBFT_DROP_CERTIFICATE;
     if (!checkpoint_seq(p, vc->stable)) return PBFT_DROP_CERTIFICATE;
     return signers_check(p, vc->stable_proof.signers, pbft_quorum(p->n));
 }
 
-enum pbft_verdict pbft_view_change_check(const struct pbft_params *p,
+enum pbft_verdict pbft_view_change_check(const struct pbft_params *p, pbft_seq genesis_seq,
                                          const struct pbft_digest *genesis_root,
                                          const struct pbft_view_change *vc)
 {
     if (vc->sender >= p->n) return PBFT_DROP_SENDER;
     if (vc->view == 0) return PBFT_DROP_VIEW; /* nobody changes into the first view */
-    enum pbft_verdict verdict = stable_check(p, genesis_root, vc);
+    enum pbft_verdict verdict = stable_check(p, genesis_seq, genesis_root, vc);
     if (verdict != PBFT_OK) return verdict;
     if (vc->prepared_count > p->window) return PBFT_DROP_SIZE;
 

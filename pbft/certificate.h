@@ -14,9 +14,9 @@ enum pbft_verdict pbft_certificate_check(const struct pbft_params *p,
  */
 enum pbft_verdict pbft_prepared_check(const struct pbft_params *p, const struct pbft_prepared *e,
                                       pbft_view limit);
-/* A whole VIEW-CHANGE: stable proof (only seq 0 with `genesis_root` may lack it, FAULTS 4.10),
+/* A whole VIEW-CHANGE: stable proof (only genesis may lack it, with its own root, FAULTS 4.10),
  * entries ascending in (h, h+L] (PROTOCOL 18), each a valid P entry of a lower view. */
-enum pbft_verdict pbft_view_change_check(const struct pbft_params *p,
+enum pbft_verdict pbft_view_change_check(const struct pbft_params *p, pbft_seq genesis_seq,
                                          const struct pbft_digest *genesis_root,
                                          const struct pbft_view_change *vc);
 /* Exactly q distinct VIEW-CHANGEs named, signer is primary(view), count <= L. */

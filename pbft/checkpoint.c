@@ -88,7 +88,7 @@ void collect_garbage(struct pbft_core *c)
 
 bool stable_logged(struct pbft_core *c)
 {
-    if (c->h == 0 || c->stable_certificate != NULL) return true;
+    if (c->h == c->config.genesis_seq || c->stable_certificate != NULL) return true;
     c->stable_certificate = certificate_frame(c, PBFT_CERT_CHECKPOINT, 0, c->h, &c->stable_root,
                                               c->stable_signers, c->stable_signatures, NULL);
     if (c->stable_certificate == NULL) return false;
@@ -169,7 +169,8 @@ enum pbft_verdict on_checkpoint(struct pbft_core *c, const struct pbft_event *ev
     const struct pbft_checkpoint *m = &event->message.msg->checkpoint;
     PBFT_ASSERT(m->sender < c->n);
     if (m->sender == c->id) return own_message(c, event->message.msg);
-    if (m->seq == 0 || m->seq % c->p.checkpoint_interval != 0) return PBFT_DROP_MALFORMED;
+    if (m->seq <= c->config.genesis_seq || m->seq % c->p.checkpoint_interval != 0)
+        return PBFT_DROP_MALFORMED; /* genesis has no CHECKPOINTs */
     if (m->seq <= c->h) {
         if (m->seq < c->h || pbft_digest_equal(&m->root, &c->stable_root))
             return PBFT_DROP_DUPLICATE;

@@ -133,7 +133,8 @@ struct pbft_core *pbft_core_init(void *memory, const struct pbft_core_config *co
     struct pbft_core *c = memory;
     c->mute = config->mute;
     c->active = true;
-    c->next_seq = 1;
+    c->h = c->proposed = c->heard = c->own_checkpoint = config->genesis_seq;
+    c->next_seq = c->h + 1;
     c->stable_root = config->genesis_root;
     c->oldest_seen = PBFT_PENDING_NONE;
     forward_refill(c);

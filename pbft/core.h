@@ -38,6 +38,9 @@ struct pbft_core_config {
     pbft_epoch epoch;
     pbft_id id;
     uint32_t client_count;
+    /* Where this history begins: 0, or the checkpoint that the cluster was restored from. Then a
+     * core knows no state until PBFT_EVENT_RESTORED: without that it fetches one. */
+    pbft_seq genesis_seq;
     struct pbft_digest genesis_root;
     struct pbft_core_functions functions;
     struct pbft_frame_pool *pool;

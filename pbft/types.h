@@ -25,7 +25,8 @@
 #define PBFT_CLIENTS_MAX  65536u
 
 typedef uint64_t pbft_view;    /* view number; 0 is the first */
-typedef uint64_t pbft_seq;     /* sequence number; 1 is the first proposal, 0 is genesis */
+typedef uint64_t pbft_seq;     /* sequence number; 1 is the first proposal, 0 is genesis; after
+                                * a restore both are later (PROTOCOL 2) */
 typedef uint64_t pbft_lsn;     /* position in a replica's own log; 0 = relies on nothing */
 typedef uint32_t pbft_epoch;   /* configuration epoch; 0 is genesis */
 typedef uint32_t pbft_id;      /* replica, 0 .. n-1 */

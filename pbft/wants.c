@@ -44,7 +44,7 @@ static bool wants_checkpoint(const struct pbft_core *c, const struct pbft_claim 
     if (m->sender >= c->n) return false;
     if (m->seq < c->h) return false;
     if (m->seq == c->h)
-        return c->h != 0 && !pbft_digest_equal(&m->digest, &c->stable_root) &&
+        return c->h != c->config.genesis_seq && !pbft_digest_equal(&m->digest, &c->stable_root) &&
                evidence_wanted(c, PBFT_CHECKPOINT, m->sender);
     if (!in_window(c, m->seq)) return m->seq > c->peers[m->sender].high_checkpoint;
     const struct checkpoint *cp = checkpoint_find(c, m->seq);

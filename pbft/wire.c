@@ -407,7 +407,7 @@ static void admin(struct pbft_io *io, struct pbft_admin *m)
 {
     pbft_io_u64(io, "id", &m->id);
     pbft_io_u8(io, "kind", &m->kind);
-    pbft_io_require(io, m->kind >= PBFT_ADMIN_STATUS && m->kind <= PBFT_ADMIN_EVIDENCE_GET,
+    pbft_io_require(io, m->kind >= PBFT_ADMIN_STATUS && m->kind <= PBFT_ADMIN_PAGES,
                     PBFT_DROP_MALFORMED);
     pbft_io_tail(io, "argument", &m->argument, 0);
     pbft_io_require(io, m->argument.size <= ADMIN_ARGUMENT_MAX, PBFT_DROP_SIZE);

@@ -248,7 +248,16 @@ enum pbft_admin_kind {
     PBFT_ADMIN_STATUS = 1,        /* answer: one JSON object, DESIGN section 6 */
     PBFT_ADMIN_EVIDENCE_LIST = 2, /* answer: JSON array */
     PBFT_ADMIN_EVIDENCE_GET = 3,  /* argument: item number u32; answer: evidence file bytes */
+    /* The administrator's alone (client 0): a backup. */
+    PBFT_ADMIN_CHECKPOINT =
+        4,                /* answer: last executed u64, then the CERTIFICATE frame of the newest
+                           * stable checkpoint that is served; nothing: there is none yet */
+    PBFT_ADMIN_PAGES = 5, /* argument: 1 .. PBFT_ADMIN_PAGES_MAX page hashes; answer: for each,
+                           * in order, (size u32, page), size 0: it is not here. Fewer when it
+                           * would be too long, none when too much was asked for just now */
 };
+
+#define PBFT_ADMIN_PAGES_MAX 8u
 
 struct pbft_admin {
     uint64_t id;

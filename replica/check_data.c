@@ -157,6 +157,13 @@ static void load_state(struct check *c, struct pbft_pages *pages)
                     seq, c->checkpoint->seq);
 }
 
+/* What a restored cluster begins with has no certificate but the cluster id. */
+static bool is_genesis(const struct pbft_cluster *cluster, const struct pbft_pages_checkpoint *cp)
+{
+    return cp->seq == cluster->genesis_seq && cp->certificate_size == 0 &&
+           pbft_digest_equal(&cp->root, &cluster->genesis_root);
+}
+
 static void check_pages(struct check *c, struct pbft_pages *pages)
 {
     struct pbft_pages_checkpoint *cp = c->checkpoint;
@@ -168,7 +175,8 @@ static void check_pages(struct check *c, struct pbft_pages *pages)
     if (status != PBFT_STATUS_OK && status != PBFT_STATUS_CORRUPT)
         check_failed(c, "the record of the checkpoint: %s", pbft_status_text(status));
     if (status != PBFT_STATUS_OK) cp->seq = 0;
-    bool has = cp->seq != 0, certified = has && check_certificate(c, cp, &msg);
+    bool has = cp->seq != 0, genesis = has && is_genesis(c->config->cluster, cp);
+    bool certified = has && !genesis && check_certificate(c, cp, &msg);
     if (has)
         check_say(c, "owner ok, checkpoint %" PRIu64 ", root %s..", cp->seq, brief(&cp->root, hex));
     else if (status == PBFT_STATUS_OK)
@@ -176,6 +184,8 @@ static void check_pages(struct check *c, struct pbft_pages *pages)
     if (certified)
         check_say(c, "its certificate is signed by %u replicas",
                   pbft_signers_count(msg.certificate.signatures.signers));
+    else if (genesis)
+        check_say(c, "it is the genesis that the cluster was restored with");
     else if (has)
         check_found(c, "the certificate of checkpoint %" PRIu64 " is none", cp->seq);
     status = pbft_pages_audit(pages, NULL, has ? &cp->root : NULL, page_wrong, c, &audit);
@@ -193,7 +203,7 @@ static void check_pages(struct check *c, struct pbft_pages *pages)
         check_failed(c, "pages.mdb: %s", pbft_status_text(status));
     else if (has && wrong == 0)
         load_state(c, pages);
-    if (!certified || wrong > 0 || status != PBFT_STATUS_OK) cp->seq = 0;
+    if ((!certified && !genesis) || wrong > 0 || status != PBFT_STATUS_OK) cp->seq = 0;
 }
 
 /* Every byte once, by read(): an unreadable one would end the process where it is mapped. */

@@ -339,6 +339,7 @@ static bool core_begin(struct reading *r)
         .epoch = cluster->epoch,
         .id = r->check->config->id,
         .client_count = cluster->client_count,
+        .genesis_seq = cluster->genesis_seq,
         .genesis_root = cluster->genesis_root,
         .functions = {NULL, pbft_digest_proposal, pbft_digest_null, pbft_digest_view_change,
                       pbft_digest_new_view, no_sign_frame, no_sign_body},
@@ -386,7 +387,7 @@ static void follow_checkpoint(struct reading *r)
 {
     const struct pbft_pages_checkpoint *cp = r->check->checkpoint;
     struct pbft_span parts[2] = {{cp->certificate, cp->certificate_size}, {NULL, 0}};
-    if (cp->seq != 0) follow(r, PBFT_RECORD_STABLE, parts, 1);
+    if (cp->seq != 0 && cp->certificate_size > 0) follow(r, PBFT_RECORD_STABLE, parts, 1);
 }
 
 static bool visit(void *context, const struct pbft_log_record *record)
@@ -433,13 +434,15 @@ static void say_found(struct reading *r, const struct pbft_log_file_report *repo
                   report->found == PBFT_LOG_TORN ? ": ordinary, nothing synced is lost" : "");
     /* As replica/data.c sees it. */
     bool forgot = c->superblock.version != 0 && c->superblock.forgot > 0;
-    if (report->found == PBFT_LOG_FRESH && c->checkpoint->seq > 0)
+    if (report->found == PBFT_LOG_FRESH && c->checkpoint->seq > c->config->cluster->genesis_seq)
         check_found(c,
                     "the vote log is empty, but there is checkpoint %" PRIu64
                     ": the log was replaced",
                     c->checkpoint->seq);
     if (c->pages_missing && report->first > 1 && !forgot)
         check_found(c, "pages.mdb is missing: the vote log was cut after a checkpoint was flushed");
+    else if (c->pages_missing && c->config->cluster->genesis_seq > 0)
+        check_found(c, "pages.mdb is missing: the cluster was restored, and began with a state");
 }
 
 static void say_records(struct reading *r, const struct pbft_log_file_report *report)

@@ -164,7 +164,7 @@ static bool store_number(struct config_parse *p, const struct config_field *fiel
     if (field->kind == CONFIG_DURATION) {
         ok = pbft_config_duration(value, &number);
         if (!ok) return config_problem(p, "%s must be a time like 500ms, 2s or 1h", field->name);
-    } else if (field->kind == CONFIG_U32) {
+    } else if (field->kind == CONFIG_U32 || field->kind == CONFIG_U64) {
         ok = config_number(value, &number);
         if (!ok && field->word != NULL && strcmp(value, field->word) == 0) {
             memset(to, 0, sizeof(uint32_t));
@@ -192,6 +192,7 @@ bool config_store(struct config_parse *p, const struct config_field *field, cons
     char *to = (char *)p->target + field->offset;
     switch (field->kind) {
     case CONFIG_U32:
+    case CONFIG_U64:
     case CONFIG_BYTES:
     case CONFIG_BYTES32:
     case CONFIG_DURATION: return store_number(p, field, to, value);

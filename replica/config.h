@@ -25,7 +25,8 @@ struct pbft_config_addresses {
     char admin[PBFT_CONFIG_URL_MAX];  /* http://host:port; empty: none */
 };
 
-/* cluster.conf. `cluster` is sealed; its genesis root is left zero: it follows from the service. */
+/* cluster.conf. `cluster` is sealed; its genesis root is left zero, for it follows from the
+ * service, unless the cluster was restored. */
 struct pbft_cluster_config {
     struct pbft_cluster cluster;
     struct pbft_config_addresses *addresses; /* params.n of them */

@@ -62,6 +62,8 @@ void pbft_config_owner(const struct pbft_cluster *cluster, pbft_id id,
 struct cluster_text {
     char service[PBFT_SERVICE_NAME_MAX + 1];
     char nonce[HEX_BYTES];
+    char genesis_root[HEX_BYTES];
+    uint64_t genesis_seq;
     struct pbft_params params;
 };
 
@@ -79,6 +81,17 @@ static const struct config_field cluster_fields[] = {
      .offset = offsetof(struct cluster_text, nonce),
      .max = HEX_BYTES,
      .required = true},
+    {.section = "cluster",
+     .name = "genesis_seq",
+     .kind = CONFIG_U64,
+     .offset = offsetof(struct cluster_text, genesis_seq),
+     .min = 1,
+     .max = UINT64_MAX},
+    {.section = "cluster",
+     .name = "genesis_root",
+     .kind = CONFIG_TEXT,
+     .offset = offsetof(struct cluster_text, genesis_root),
+     .max = HEX_BYTES},
     {.section = "parameters",
      .name = "n",
      .kind = CONFIG_U32,
@@ -255,6 +268,16 @@ static enum pbft_status cluster_finish(struct config_parse *p, struct cluster_te
         complain_about(p, "nonce must be 64 lower-case hex digits", error);
         return PBFT_STATUS_CONFIG;
     }
+    bool restored = text->genesis_seq > 0, root = text->genesis_root[0] != '\0';
+    if (restored != root) {
+        complain_about(p, "genesis_seq and genesis_root stand together, or neither does", error);
+        return PBFT_STATUS_CONFIG;
+    }
+    if (root && !pbft_hex_decode(text->genesis_root, c->genesis_root.bytes, PBFT_DIGEST_BYTES)) {
+        complain_about(p, "genesis_root must be 64 lower-case hex digits", error);
+        return PBFT_STATUS_CONFIG;
+    }
+    c->genesis_seq = text->genesis_seq;
     if (!lists_complete(lists, text->params.n, problem)) {
         (void)snprintf(error, 256, "%.120s: %.120s", p->path, problem);
         return PBFT_STATUS_CONFIG;
@@ -481,6 +504,11 @@ enum pbft_status pbft_cluster_config_save(const struct pbft_cluster_config *conf
                   "cluster id.\n[cluster]\nservice = %s\n",
                   c->service);
     write_hex(w.file, "nonce", c->nonce);
+    if (c->genesis_seq > 0) {
+        (void)fprintf(w.file, "; Restored from this checkpoint.\ngenesis_seq = %llu\n",
+                      (unsigned long long)c->genesis_seq);
+        write_hex(w.file, "genesis_root", c->genesis_root.bytes);
+    }
     write_params(w.file, &c->params);
     for (uint32_t i = 0; i < c->params.n; i++) {
         const struct pbft_config_addresses *a = &config->addresses[i];

@@ -9,6 +9,7 @@
 /* What a key may hold, and where its value goes. */
 enum config_kind {
     CONFIG_U32,      /* uint32_t, or `word` for 0 */
+    CONFIG_U64,      /* uint64_t */
     CONFIG_BYTES,    /* uint64_t, with KiB, MiB or GiB if one likes */
     CONFIG_BYTES32,  /* the same in a uint32_t */
     CONFIG_DURATION, /* uint64_t nanoseconds */

@@ -47,6 +47,64 @@ enum pbft_status pbft_data_create(const char *dir, const struct pbft_superblock_
     return status == PBFT_STATUS_OK ? pbft_superblock_create(dir, owner) : status;
 }
 
+/* ---- the state of a restored cluster ---- */
+
+static enum pbft_status open_lmdb(struct pbft_pages **out, const char *dir,
+                                  const struct pbft_superblock_owner *owner, bool read_only,
+                                  char *error)
+{
+    struct pbft_pages_lmdb_config config = {.dir = dir,
+                                            .owner = *owner,
+                                            .bytes_max = PAGES_BYTES_MAX,
+                                            .read_only = read_only};
+    return pbft_pages_lmdb_open(out, &config, error);
+}
+
+/* The superblock last: without it nobody starts on what was not finished. */
+enum pbft_status pbft_data_create_with(const char *dir, const struct pbft_superblock_owner *owner,
+                                       const struct pbft_cluster *cluster,
+                                       struct pbft_snapshot *snapshot, char *error)
+{
+    struct pbft_pages *pages = NULL;
+    error[0] = '\0';
+    enum pbft_status status = open_lmdb(&pages, dir, owner, false, error);
+    if (status != PBFT_STATUS_OK) return status;
+    struct pbft_pages_checkpoint *cp = calloc(1, sizeof *cp);
+    status = PBFT_STATUS_MEMORY;
+    if (cp != NULL) {
+        cp->seq = cluster->genesis_seq;
+        cp->root = cluster->genesis_root; /* no certificate: the cluster id is one */
+        status = pbft_pages_flush(pages, snapshot, cp);
+    }
+    free(cp);
+    pbft_pages_close(pages);
+    if (status == PBFT_STATUS_OK) status = pbft_data_create(dir, owner);
+    if (status != PBFT_STATUS_OK && error[0] == '\0')
+        (void)snprintf(error, PBFT_PAGES_ERROR_BYTES, "%s", pbft_status_text(status));
+    return status;
+}
+
+enum pbft_status pbft_data_check_genesis(const char *dir, const struct pbft_superblock_owner *owner,
+                                         const struct pbft_cluster *cluster, char why[256])
+{
+    struct pbft_pages *pages = NULL;
+    char error[PBFT_PAGES_ERROR_BYTES] = "";
+    struct pbft_pages_checkpoint *cp = calloc(1, sizeof *cp);
+    enum pbft_status status =
+        cp == NULL ? PBFT_STATUS_MEMORY : open_lmdb(&pages, dir, owner, true, error);
+    if (status == PBFT_STATUS_OK) status = pbft_pages_checkpoint(pages, cp);
+    pbft_pages_close(pages);
+    bool same = status == PBFT_STATUS_OK && cp->seq == cluster->genesis_seq &&
+                pbft_digest_equal(&cp->root, &cluster->genesis_root);
+    if (status != PBFT_STATUS_OK)
+        (void)snprintf(why, 256, "%s", error[0] != '\0' ? error : pbft_status_text(status));
+    else if (!same)
+        (void)snprintf(why, 256, "checkpoint %llu that is there is another one",
+                       (unsigned long long)cp->seq);
+    free(cp);
+    return status != PBFT_STATUS_OK ? status : same ? PBFT_STATUS_OK : PBFT_STATUS_CORRUPT;
+}
+
 /* ---- mute ---- */
 
 static enum pbft_status open_memory(struct pbft_data *data, const struct pbft_data_config *config)
@@ -103,12 +161,9 @@ static bool set_aside(const char *dir)
 static enum pbft_status open_pages(struct pbft_data *data, const struct pbft_data_config *config,
                                    char error[256])
 {
-    struct pbft_pages_lmdb_config pages = {.dir = config->dir,
-                                           .owner = config->owner,
-                                           .bytes_max = PAGES_BYTES_MAX};
-    enum pbft_status status = pbft_pages_lmdb_open(&data->pages, &pages, error);
+    enum pbft_status status = open_lmdb(&data->pages, config->dir, &config->owner, false, error);
     if (status == PBFT_STATUS_CORRUPT && set_aside(config->dir))
-        status = pbft_pages_lmdb_open(&data->pages, &pages, error);
+        status = open_lmdb(&data->pages, config->dir, &config->owner, false, error);
     if (status != PBFT_STATUS_OK) {
         data->pages = NULL;
         return status;
@@ -119,12 +174,12 @@ static enum pbft_status open_pages(struct pbft_data *data, const struct pbft_dat
     if (status == PBFT_STATUS_CORRUPT && set_aside(config->dir)) { /* nothing of it is believed */
         pbft_pages_close(data->pages);
         data->pages = NULL;
-        status = pbft_pages_lmdb_open(&data->pages, &pages, error);
+        status = open_lmdb(&data->pages, config->dir, &config->owner, false, error);
         free(cp);
         return status;
     }
     /* A log that was never written to, under a state that was: it is not the one that was used. */
-    if (status == PBFT_STATUS_OK && cp->seq > 0 && !data->resumed)
+    if (status == PBFT_STATUS_OK && cp->seq > config->genesis_seq && !data->resumed)
         mute(data,
              "the vote log is empty, but checkpoint %llu is on the disk: the log was "
              "replaced. " RETURN_HINT,
@@ -158,6 +213,8 @@ enum pbft_status pbft_data_open(struct pbft_data *out, const struct pbft_data_co
     if (!forgotten(out, config) && files) status = open_log(out, config, error);
     if (status == PBFT_STATUS_OK && !out->mute && config->durability == PBFT_DURABILITY_SYNC)
         status = open_pages(out, config, error);
+    else if (status == PBFT_STATUS_OK && !out->mute && config->genesis_seq > 0)
+        status = open_lmdb(&out->genesis, config->dir, &config->owner, true, error);
     if (status == PBFT_STATUS_OK && out->mute) status = pbft_data_refuse(out, config);
     if (status == PBFT_STATUS_OK && out->log == NULL) status = open_memory(out, config);
     if (status == PBFT_STATUS_MEMORY) (void)snprintf(error, 256, "out of memory");
@@ -167,9 +224,11 @@ enum pbft_status pbft_data_open(struct pbft_data *out, const struct pbft_data_co
 
 static void close_files(struct pbft_data *data)
 {
+    pbft_pages_close(data->genesis);
     pbft_pages_close(data->pages);
     pbft_log_close(data->log);
     pbft_disk_free(data->disk);
+    data->genesis = NULL;
     data->pages = NULL;
     data->log = NULL;
     data->disk = NULL;

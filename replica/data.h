@@ -21,12 +21,15 @@ struct pbft_data_config {
     enum pbft_durability durability;
     struct pbft_superblock *superblock; /* open */
     uint64_t log_bytes_max;             /* of a log in memory; one on disk has a cap of its own */
+    pbft_seq genesis_seq;               /* of the cluster: a checkpoint that no log precedes */
 };
 
 struct pbft_data {
     struct pbft_disk *disk;
     struct pbft_log *log;     /* in memory for a mute replica: what is on the disk stays as it is */
     struct pbft_pages *pages; /* NULL unless durability is sync and the replica not mute */
+    struct pbft_pages *genesis; /* the state of a restored cluster, to be read from here where
+                                 * `pages` is NULL; NULL: there is none, or the replica is mute */
     bool mute;
     bool resumed;  /* the log holds records: pbft_node_restore() comes next */
     char why[320]; /* it is mute, and what to do; a sentence or two */
@@ -38,6 +41,21 @@ struct pbft_data {
  */
 enum pbft_status pbft_data_create(const char *dir,
                                   const struct pbft_superblock_owner *owner) PBFT_MUST_USE;
+
+/**
+ * The same for a replica of a cluster that was restored: with the state that it begins with.
+ * snapshot  its root is genesis_root
+ * error     one sentence, PBFT_PAGES_ERROR_BYTES
+ */
+enum pbft_status pbft_data_create_with(const char *dir, const struct pbft_superblock_owner *owner,
+                                       const struct pbft_cluster *cluster,
+                                       struct pbft_snapshot *snapshot, char *error) PBFT_MUST_USE;
+
+/* Whether that state is what DIR holds, by what it says; its pages are hashed when they are loaded.
+ * why: one sentence without its full stop, 256 bytes. */
+enum pbft_status pbft_data_check_genesis(const char *dir, const struct pbft_superblock_owner *owner,
+                                         const struct pbft_cluster *cluster,
+                                         char why[256]) PBFT_MUST_USE;
 
 /**
  * Open what a start with this durability uses. Damage is no failure: the replica is mute.

@@ -1,6 +1,7 @@
 /* pbft_replica_main: options, files, keys, data directory; then the runtime. */
 #include "replica/apply.h"
 #include "replica/check_data.h"
+#include "replica/data.h"
 #include "replica/pbft_replica.h"
 #include "replica/pool.h"
 #include "replica/runtime.h"
@@ -212,9 +213,11 @@ static int make_pools(struct start *s)
     return complain(&s->options, PBFT_EXIT_FAILURE, "out of memory.");
 }
 
-/* The root of the state before the first proposal follows from service and parameters. */
+/* The root of the state before the first proposal follows from service and parameters, unless the
+ * cluster was restored from another one's. */
 static int compute_genesis(struct start *s)
 {
+    if (s->cluster.cluster.genesis_seq > 0) return -1;
     struct pbft_apply_config config = {&s->cluster.cluster, s->service, pbft_pool_frames(s->pool)};
     struct pbft_apply *apply = pbft_apply_new(&config);
     struct pbft_snapshot *snapshot = apply == NULL ? NULL : pbft_apply_snapshot(apply);
@@ -280,12 +283,25 @@ static int superblock_problem(const struct start *s, enum pbft_status status)
     }
 }
 
+/* A replica of a restored cluster begins with a state. Later starts fetch what they lack. */
+static int check_genesis(struct start *s)
+{
+    const struct pbft_cluster *c = &s->cluster.cluster;
+    if (c->genesis_seq == 0 || pbft_superblock_starts(s->superblock) > 0) return -1;
+    char why[256];
+    if (pbft_data_check_genesis(s->replica.data, &s->owner, c, why) == PBFT_STATUS_OK) return -1;
+    return complain(&s->options, PBFT_EXIT_DATA,
+                    "%s does not hold the state that this cluster was restored with: %s. Run "
+                    "`pbftctl snapshot restore` for this node again, into an empty folder.",
+                    s->replica.data, why);
+}
+
 static int open_data(struct start *s)
 {
     pbft_config_owner(&s->cluster.cluster, s->replica.id, &s->owner);
     enum pbft_status status =
         pbft_superblock_open(&s->superblock, s->replica.data, &s->owner, NULL);
-    if (status == PBFT_STATUS_OK) return -1;
+    if (status == PBFT_STATUS_OK) return check_genesis(s);
     s->superblock = NULL;
     return superblock_problem(s, status);
 }

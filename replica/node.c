@@ -60,6 +60,7 @@ static bool make_core(struct pbft_node *node)
         .epoch = node->cluster->epoch,
         .id = node->id,
         .client_count = node->cluster->client_count,
+        .genesis_seq = node->cluster->genesis_seq,
         .genesis_root = node->cluster->genesis_root,
         .functions = {node, pbft_digest_proposal, pbft_digest_null, pbft_digest_view_change,
                       pbft_digest_new_view, sign_frame, sign_body},

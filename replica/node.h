@@ -41,8 +41,10 @@ struct pbft_node_config {
     const struct pbft_signer *signer;
     const struct pbft_service *service;
     struct pbft_frame_pool *pool;
-    struct pbft_log *log;      /* vote log; the node appends, SYNC jobs make durable */
-    struct pbft_pages *pages;  /* checkpoints on disk; NULL: a restart finds no state */
+    struct pbft_log *log;     /* vote log; the node appends, SYNC jobs make durable */
+    struct pbft_pages *pages; /* checkpoints on disk; NULL: a restart finds no state */
+    /* Of a cluster that was restored: where its genesis is read, once, if not in `pages`. */
+    struct pbft_pages *genesis;
     uint64_t flush_bytes;      /* flush a checkpoint once the log has grown by so much */
     bool mute;                 /* PROTOCOL 29 */
     uint64_t body_max_bytes;   /* proposals that the core keeps (pbft/core.h); 0: no bound */
@@ -61,9 +63,9 @@ struct pbft_time {
 };
 
 /**
- * Once, before anything else, if the log is not empty: go on as the replica that wrote it. Its
- * votes are sent again as they were, fast reads wait until it has executed what it may have
- * answered about.
+ * Once, before anything else, if the log is not empty: go on as the replica that wrote it; and at
+ * the first start of a cluster that was restored, which begins with a state. Its votes are sent
+ * again as they were, fast reads wait until it has executed what it may have answered about.
  *
  * Returns PBFT_STATUS_OK; PBFT_STATUS_MEMORY; or PBFT_STATUS_CORRUPT: these are not the records of
  *         this replica. Then free the node: a mute one may take its place (PROTOCOL 29).

@@ -51,8 +51,8 @@ void node_evidence(struct pbft_node *node, const struct pbft_effect *effect)
 
 /* ---- ADMIN ---- */
 
-static void answer(struct pbft_node *node, const struct pbft_peer *to, uint64_t id, bool ok,
-                   struct pbft_span body)
+void node_answer_admin(struct pbft_node *node, const struct pbft_peer *to, uint64_t id, bool ok,
+                       pbft_lsn needs_lsn, struct pbft_span body)
 {
     struct pbft_msg msg = {.type = PBFT_ADMIN_REPLY};
     msg.admin_reply.id = id;
@@ -60,14 +60,14 @@ static void answer(struct pbft_node *node, const struct pbft_peer *to, uint64_t 
     msg.admin_reply.body = body;
     struct pbft_frame *frame = node_encode(node, &msg);
     if (frame == NULL) return;
-    node_send_client(node, to->index, to->connection, 0, frame);
+    node_send_client(node, to->index, to->connection, needs_lsn, frame);
     pbft_frame_release(frame);
 }
 
-static void answer_text(struct pbft_node *node, const struct pbft_peer *to, uint64_t id, bool ok,
-                        const char *text)
+void node_answer_text(struct pbft_node *node, const struct pbft_peer *to, uint64_t id, bool ok,
+                      const char *text)
 {
-    answer(node, to, id, ok, (struct pbft_span){(const uint8_t *)text, strlen(text)});
+    node_answer_admin(node, to, id, ok, 0, (struct pbft_span){(const uint8_t *)text, strlen(text)});
 }
 
 static void answer_status(struct pbft_node *node, const struct pbft_peer *to, uint64_t id)
@@ -75,7 +75,7 @@ static void answer_status(struct pbft_node *node, const struct pbft_peer *to, ui
     size_t size = pbft_node_status_json(node, NULL, 0);
     char *text = node_alloc(size + 1);
     pbft_node_status_json(node, text, size + 1);
-    answer_text(node, to, id, true, text);
+    node_answer_text(node, to, id, true, text);
     free(text);
 }
 
@@ -93,7 +93,7 @@ static void answer_list(struct pbft_node *node, const struct pbft_peer *to, uint
         PBFT_ASSERT(used < capacity);
     }
     snprintf(text + used, capacity - used, "]");
-    answer_text(node, to, id, true, text);
+    node_answer_text(node, to, id, true, text);
     free(text);
 }
 
@@ -102,11 +102,11 @@ static void answer_item(struct pbft_node *node, const struct pbft_peer *to,
 {
     uint32_t item = admin->argument.size == 4 ? pbft_get_u32(admin->argument.data) : UINT32_MAX;
     if (item >= node->evidence_count) {
-        answer_text(node, to, admin->id, false, "there is no such item of evidence");
+        node_answer_text(node, to, admin->id, false, "there is no such item of evidence");
         return;
     }
     const struct evidence_item *e = &node->evidence[item];
-    answer(node, to, admin->id, true, (struct pbft_span){e->file, e->size});
+    node_answer_admin(node, to, admin->id, true, 0, (struct pbft_span){e->file, e->size});
 }
 
 enum pbft_verdict node_on_admin(struct pbft_node *node, const struct pbft_peer *from,
@@ -116,8 +116,10 @@ enum pbft_verdict node_on_admin(struct pbft_node *node, const struct pbft_peer *
     case PBFT_ADMIN_STATUS: answer_status(node, from, admin->id); return PBFT_OK;
     case PBFT_ADMIN_EVIDENCE_LIST: answer_list(node, from, admin->id); return PBFT_OK;
     case PBFT_ADMIN_EVIDENCE_GET: answer_item(node, from, admin); return PBFT_OK;
+    case PBFT_ADMIN_CHECKPOINT:
+    case PBFT_ADMIN_PAGES: return node_on_backup(node, from, admin);
     }
-    answer_text(node, from, admin->id, false, "unknown question");
+    node_answer_text(node, from, admin->id, false, "unknown question");
     return PBFT_DROP_TYPE;
 }
 

@@ -92,19 +92,21 @@ uint64_t node_fetch_deadline(const struct pbft_node *node)
 
 /* ---- serving ---- */
 
-/* What is served must not starve agreement: each peer has a bucket of bytes. */
-static void tokens_refill(const struct pbft_node *node, struct peer_state *peer)
+/* What is served must not starve agreement: each peer has a bucket of bytes, and so have backups.
+ */
+void node_bucket_refill(const struct pbft_node *node, struct bucket *bucket, int64_t most,
+                        int64_t per_second)
 {
-    uint64_t passed_us = (node->now_ns - peer->page_tokens_ns) / 1000u;
-    if (peer->page_tokens_ns == 0 || passed_us > 1000000u) passed_us = 1000000u;
+    uint64_t passed_us = (node->now_ns - bucket->filled_ns) / 1000u;
+    if (bucket->filled_ns == 0 || passed_us > 1000000u) passed_us = 1000000u;
     if (passed_us == 0) return;
-    peer->page_tokens += (int64_t)passed_us * PAGE_BYTES_PER_SECOND / 1000000;
-    if (peer->page_tokens > PAGE_BUCKET_BYTES) peer->page_tokens = PAGE_BUCKET_BYTES;
-    peer->page_tokens_ns = node->now_ns;
+    bucket->bytes += (int64_t)passed_us * per_second / 1000000;
+    if (bucket->bytes > most) bucket->bytes = most;
+    bucket->filled_ns = node->now_ns;
 }
 
-static enum pbft_verdict serve_page(struct pbft_node *node, const struct pbft_peer *from,
-                                    const struct pbft_digest *digest)
+enum pbft_status node_page(struct pbft_node *node, const struct pbft_digest *digest,
+                           struct pbft_span *page)
 {
     if (node->page_scratch == NULL) node->page_scratch = node_alloc(PBFT_PAGE_BYTES_MAX);
     size_t size = 0;
@@ -112,16 +114,23 @@ static enum pbft_verdict serve_page(struct pbft_node *node, const struct pbft_pe
     for (size_t i = node->snapshot_count; i-- > 0 && status == PBFT_STATUS_NOT_FOUND;)
         status = pbft_snapshot_page(node->snapshots[i].snapshot, digest, node->page_scratch,
                                     PBFT_PAGE_BYTES_MAX, &size);
-    if (status != PBFT_STATUS_OK) return PBFT_DROP_UNWANTED; /* the peer asks somebody else */
-    struct peer_state *peer = &node->peers[from->index];
-    if (peer->page_tokens < (int64_t)size) return PBFT_DROP_QUOTA;
-    peer->page_tokens -= (int64_t)size;
+    *page = (struct pbft_span){node->page_scratch, size};
+    return status;
+}
+
+static enum pbft_verdict serve_page(struct pbft_node *node, const struct pbft_peer *from,
+                                    const struct pbft_digest *digest)
+{
     struct pbft_msg msg = {.type = PBFT_PAGE};
-    msg.page = (struct pbft_span){node->page_scratch, size};
+    if (node_page(node, digest, &msg.page) != PBFT_STATUS_OK)
+        return PBFT_DROP_UNWANTED; /* the peer asks somebody else */
+    struct bucket *bucket = &node->peers[from->index].served;
+    if (bucket->bytes < (int64_t)msg.page.size) return PBFT_DROP_QUOTA;
+    bucket->bytes -= (int64_t)msg.page.size;
     struct pbft_frame *frame = node_encode(node, &msg);
     if (frame == NULL) return PBFT_DROP_BUSY;
     node->pages_served++;
-    node->pages_served_bytes += size;
+    node->pages_served_bytes += msg.page.size;
     node_send(node, pbft_signers_of(from->index), 0, frame);
     pbft_frame_release(frame);
     return PBFT_OK;
@@ -130,14 +139,14 @@ static enum pbft_verdict serve_page(struct pbft_node *node, const struct pbft_pe
 enum pbft_verdict node_on_fetch(struct pbft_node *node, const struct pbft_peer *from,
                                 const struct pbft_fetch *fetch)
 {
-    struct peer_state *peer = &node->peers[from->index];
-    tokens_refill(node, peer);
+    struct bucket *bucket = &node->peers[from->index].served;
+    node_bucket_refill(node, bucket, PAGE_BUCKET_BYTES, PAGE_BYTES_PER_SECOND);
     if (fetch->kind == PBFT_FETCH_PAGE) return serve_page(node, from, &fetch->digest);
     /* Megabytes for a FETCH of a hundred bytes: before they are copied, let alone queued. */
-    if (peer->page_tokens <= 0) return PBFT_DROP_QUOTA;
+    if (bucket->bytes <= 0) return PBFT_DROP_QUOTA;
     struct pbft_frame *frame = pbft_core_serve(node->core, fetch);
     if (frame == NULL) return PBFT_DROP_UNWANTED;
-    peer->page_tokens -= frame->size;
+    bucket->bytes -= frame->size;
     /* It may hold our own signature, and nobody may see that before it is durable (FAULTS 4.4). */
     node_send(node, pbft_signers_of(from->index), node->core_last, frame);
     pbft_frame_release(frame);

@@ -26,16 +26,33 @@ static const struct certified *certified_at(const struct pbft_node *node, pbft_s
     return NULL;
 }
 
+/* Genesis needs no certificate: a replica of a restored cluster that fetched it has to flush it. */
+static bool is_genesis(const struct pbft_node *node, const struct kept_snapshot *kept)
+{
+    return node->cluster->genesis_seq > 0 && kept->seq == node->cluster->genesis_seq &&
+           pbft_digest_equal(&kept->root, &node->cluster->genesis_root);
+}
+
 /* The newest state that is certified, ours, and hashed. */
 static const struct kept_snapshot *candidate(const struct pbft_node *node)
 {
     for (size_t i = node->snapshot_count; i-- > 0;) {
         const struct kept_snapshot *kept = &node->snapshots[i];
         if (!kept->hashed || kept->seq > node->stable_seq) continue;
+        if (is_genesis(node, kept)) return kept;
         const struct certified *c = certified_at(node, kept->seq);
         if (c != NULL && pbft_digest_equal(&c->root, &kept->root)) return kept;
     }
     return NULL;
+}
+
+const struct kept_snapshot *node_certified_state(const struct pbft_node *node,
+                                                 struct pbft_frame **certificate)
+{
+    const struct kept_snapshot *kept = candidate(node);
+    if (kept == NULL || is_genesis(node, kept)) return NULL;
+    *certificate = certified_at(node, kept->seq)->certificate;
+    return kept;
 }
 
 /* Between the checkpoint on disk and the next one lies something that no log holds: a state that
@@ -63,6 +80,7 @@ static struct pbft_job *flush_job(struct pbft_node *node, const struct kept_snap
     job->checkpoint = node_alloc(sizeof *job->checkpoint);
     job->checkpoint->seq = kept->seq;
     job->checkpoint->root = kept->root;
+    if (c == NULL) return job; /* genesis */
     PBFT_ASSERT(c->certificate->size <= PBFT_PAGES_CERTIFICATE_MAX);
     job->checkpoint->certificate_size = c->certificate->size;
     memcpy(job->checkpoint->certificate, c->certificate->bytes, c->certificate->size);

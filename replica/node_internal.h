@@ -26,7 +26,10 @@
 #define PEER_STRIKES_MAX      5u         /* silent or lying so often: asked last, for one page */
 #define PAGE_BUCKET_BYTES     (2 << 20)  /* what a peer may be served in a burst */
 #define PAGE_BYTES_PER_SECOND (16 << 20) /* and from then on; agreement must not starve */
-#define CONNECTIONS_MAX       64u        /* of one client key */
+#define BACKUP_BUCKET_BYTES   (2 << 20)  /* the same for backups, all together */
+#define BACKUP_PER_SECOND     (16 << 20)
+#define BACKUP_ANSWER_BYTES   262144u /* no further page once there are so many */
+#define CONNECTIONS_MAX       64u     /* of one client key */
 #define ROUTES_MAX            64u /* sessions of one client key whose connection is remembered */
 #define EXECUTES_PER_JOB      64u
 #define TASKS_PER_JOB         1024u
@@ -249,6 +252,12 @@ struct transfer {
     uint64_t begun, fetched, fetched_bytes; /* of all transfers */
 };
 
+/* Bytes that may still be served; a whole proposal may overdraw it. */
+struct bucket {
+    int64_t bytes;
+    uint64_t filled_ns;
+};
+
 struct peer_state {
     bool up;
     uint64_t connection;
@@ -256,8 +265,7 @@ struct peer_state {
     unsigned asks;         /* pages outstanding */
     unsigned pages_owed;   /* asked for and not come, be it that others were asked since */
     unsigned pages_queued; /* its PAGEs in the APPLY queue */
-    int64_t page_tokens;   /* bytes it may still be served; a whole proposal may overdraw it */
-    uint64_t page_tokens_ns;
+    struct bucket served;
 };
 
 struct evidence_item {
@@ -355,6 +363,9 @@ struct pbft_node {
     uint8_t *page_scratch; /* PBFT_PAGE_BYTES_MAX, on first use */
     struct peer_state *peers;
 
+    /* node_backup.c */
+    struct bucket backup;
+
     /* node_transfer.c */
     struct transfer transfer;
 
@@ -404,6 +415,9 @@ void node_log_free(struct pbft_node *node);
 void node_flush_certified(struct pbft_node *node, struct pbft_frame *certificate); /* retains */
 void node_flush_installed(struct pbft_node *node, pbft_seq seq);   /* by a transfer */
 bool node_flush_holds(const struct pbft_node *node, pbft_seq seq); /* its CHECKPOINT must wait */
+/* The newest state that is certified, ours, and hashed; its certificate. NULL: none is. */
+const struct kept_snapshot *node_certified_state(const struct pbft_node *node,
+                                                 struct pbft_frame **certificate);
 struct pbft_job *node_flush_job(struct pbft_node *node);
 void node_flush_run(struct pbft_job *job); /* any thread */
 void node_flush_done(struct pbft_node *node, struct pbft_job *job);
@@ -464,6 +478,16 @@ enum pbft_verdict node_on_fetch(struct pbft_node *node, const struct pbft_peer *
                                 const struct pbft_fetch *fetch);
 void node_send_fetch(struct pbft_node *node, pbft_id to, const struct pbft_fetch *what);
 
+void node_bucket_refill(const struct pbft_node *node, struct bucket *bucket, int64_t most,
+                        int64_t per_second);
+/* A page of a kept snapshot, until the next call. */
+enum pbft_status node_page(struct pbft_node *node, const struct pbft_digest *digest,
+                           struct pbft_span *page);
+
+/* node_backup.c: the administrator's questions for a backup. */
+enum pbft_verdict node_on_backup(struct pbft_node *node, const struct pbft_peer *from,
+                                 const struct pbft_admin *admin);
+
 /* node_transfer.c */
 void node_transfer_begin(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root,
                          pbft_signers hint);
@@ -479,6 +503,10 @@ void node_transfer_free(struct pbft_node *node);
 
 /* node_evidence.c */
 void node_evidence(struct pbft_node *node, const struct pbft_effect *effect);
+void node_answer_admin(struct pbft_node *node, const struct pbft_peer *to, uint64_t id, bool ok,
+                       pbft_lsn needs_lsn, struct pbft_span body);
+void node_answer_text(struct pbft_node *node, const struct pbft_peer *to, uint64_t id, bool ok,
+                      const char *text);
 enum pbft_verdict node_on_admin(struct pbft_node *node, const struct pbft_peer *from,
                                 const struct pbft_admin *admin);
 void node_evidence_free(struct pbft_node *node);

@@ -72,6 +72,11 @@ static bool visit(void *context, const struct pbft_log_record *in)
 
 /* ---- the state ---- */
 
+static struct pbft_pages *pages_of(const struct pbft_node *node)
+{
+    return node->config.pages != NULL ? node->config.pages : node->config.genesis;
+}
+
 /* Nothing of it can be used: what a first start has, and a transfer brings the rest. */
 static enum pbft_status start_empty(struct pbft_node *node, const char *why)
 {
@@ -101,30 +106,13 @@ static bool checkpoint_certified(struct reading *r, const struct pbft_pages_chec
     return pbft_door_open(node->side.door, &self, pbft_frame_span(frame), &opened) == PBFT_OK;
 }
 
-/* The checkpoint on disk: its state, and its certificate as the first thing that the core learns.
- * NULL in *certificate: there is none, and the state is empty. */
-static enum pbft_status load_checkpoint(struct reading *r, struct pbft_frame **certificate,
-                                        struct pbft_pages_checkpoint *cp)
+static enum pbft_status load_state(struct pbft_node *node, struct pbft_pages *pages,
+                                   const struct pbft_pages_checkpoint *cp)
 {
-    struct pbft_node *node = r->node;
-    enum pbft_status status = pbft_pages_checkpoint(node->config.pages, cp);
-    if (status != PBFT_STATUS_OK) return start_empty(node, pbft_status_text(status));
-    if (cp->seq == 0) return PBFT_STATUS_OK;
-    struct pbft_span bytes = {cp->certificate, cp->certificate_size};
-    struct pbft_frame *frame = pbft_frame_copy(node->config.pool, bytes);
-    if (frame == NULL) return PBFT_STATUS_MEMORY;
-    struct pbft_msg msg;
-    struct pbft_record record = {PBFT_RECORD_STABLE, {&msg, NULL}, {frame, NULL}};
+    struct pbft_tree *tree = pbft_apply_tree(node->side.apply);
     pbft_seq seq = 0;
     uint64_t effective_ns, next_due_ns;
-    if (!checkpoint_certified(r, cp, frame, &msg) ||
-        pbft_core_restore(node->core, &record) != PBFT_OK) {
-        pbft_frame_release(frame);
-        return start_empty(node, "the certificate of the checkpoint on disk is none");
-    }
-    *certificate = frame;
-    struct pbft_tree *tree = pbft_apply_tree(node->side.apply);
-    status = pbft_pages_load(node->config.pages, tree, &cp->root);
+    enum pbft_status status = pbft_pages_load(pages, tree, &cp->root);
     if (status == PBFT_STATUS_OK)
         status = pbft_apply_reload(node->side.apply, &seq, &effective_ns, &next_due_ns);
     if (status == PBFT_STATUS_MEMORY) return status;
@@ -134,11 +122,43 @@ static enum pbft_status load_checkpoint(struct reading *r, struct pbft_frame **c
     return PBFT_STATUS_OK;
 }
 
+/* What a restored cluster begins with is certified by its id. */
+static bool is_genesis(const struct pbft_node *node, const struct pbft_pages_checkpoint *cp)
+{
+    return cp->seq == node->cluster->genesis_seq && cp->certificate_size == 0 &&
+           pbft_digest_equal(&cp->root, &node->cluster->genesis_root);
+}
+
+/* The checkpoint on disk: its state, and its certificate as the first thing that the core learns.
+ * NULL in *certificate: there is none, and the state is empty. */
+static enum pbft_status load_checkpoint(struct reading *r, struct pbft_frame **certificate,
+                                        struct pbft_pages_checkpoint *cp)
+{
+    struct pbft_node *node = r->node;
+    struct pbft_pages *pages = pages_of(node);
+    enum pbft_status status = pbft_pages_checkpoint(pages, cp);
+    if (status != PBFT_STATUS_OK) return start_empty(node, pbft_status_text(status));
+    if (cp->seq == 0) return PBFT_STATUS_OK;
+    if (is_genesis(node, cp)) return load_state(node, pages, cp);
+    struct pbft_span bytes = {cp->certificate, cp->certificate_size};
+    struct pbft_frame *frame = pbft_frame_copy(node->config.pool, bytes);
+    if (frame == NULL) return PBFT_STATUS_MEMORY;
+    struct pbft_msg msg;
+    struct pbft_record record = {PBFT_RECORD_STABLE, {&msg, NULL}, {frame, NULL}};
+    if (!checkpoint_certified(r, cp, frame, &msg) ||
+        pbft_core_restore(node->core, &record) != PBFT_OK) {
+        pbft_frame_release(frame);
+        return start_empty(node, "the certificate of the checkpoint on disk is none");
+    }
+    *certificate = frame;
+    return load_state(node, pages, cp);
+}
+
 /* From the loaded state to the stable checkpoint, and whether that is what q replicas have signed.
  */
 static enum pbft_status bring_up(struct pbft_node *node, const struct pbft_core_info *info)
 {
-    if (node->config.pages == NULL || node->applied > info->stable) return PBFT_STATUS_OK;
+    if (pages_of(node) == NULL || node->applied > info->stable) return PBFT_STATUS_OK;
     if (node->applied < info->stable && !node_replay(node, info->stable)) return PBFT_STATUS_OK;
     if (node->applied == 0) return PBFT_STATUS_OK;
     struct pbft_snapshot *snapshot = pbft_apply_snapshot(node->side.apply);
@@ -163,7 +183,7 @@ static enum pbft_status read_all(struct reading *r)
     struct pbft_pages_checkpoint *cp = node_alloc(sizeof *cp);
     struct pbft_frame *certificate = NULL;
     struct pbft_core_info info;
-    if (node->config.pages != NULL) r->status = load_checkpoint(r, &certificate, cp);
+    if (pages_of(node) != NULL) r->status = load_checkpoint(r, &certificate, cp);
     if (r->status == PBFT_STATUS_OK && !pbft_log_iterate(node->config.log, visit, r) &&
         r->status == PBFT_STATUS_OK)
         r->status = PBFT_STATUS_IO;

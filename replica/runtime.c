@@ -297,6 +297,7 @@ static bool new_node(struct pbft_runtime *r)
         .pool = pbft_pool_frames(c->pool),
         .log = r->data.log,
         .pages = r->data.pages,
+        .genesis = r->data.genesis,
         .flush_bytes = c->replica->flush_bytes,
         .mute = r->data.mute, /* PROTOCOL 29 */
         .body_max_bytes = c->replica->frames_max_bytes / BODY_DIVISOR,
@@ -319,6 +320,20 @@ static void drain_lines(struct pbft_runtime *r)
     }
 }
 
+/* At the first start of a restored cluster nobody else may have the state either. Later the others
+ * have it, or a newer one. */
+static bool begins_with_genesis(struct pbft_runtime *r)
+{
+    struct pbft_node_info info;
+    pbft_node_info(r->node, &info);
+    if (info.applied == r->cluster->genesis_seq || r->starts > 1) return true;
+    drain_lines(r);
+    r->exit_code = PBFT_EXIT_DATA;
+    return fail(r, "genesis",
+                "the state that the cluster was restored with is damaged: run "
+                "`pbftctl snapshot restore` for this node again");
+}
+
 static bool open_node(struct pbft_runtime *r)
 {
     const struct pbft_runtime_config *c = &r->config;
@@ -328,12 +343,15 @@ static bool open_node(struct pbft_runtime *r)
         .durability = c->replica->durability,
         .superblock = c->superblock,
         .log_bytes_max = log_bytes(c->replica),
+        .genesis_seq = r->cluster->genesis_seq,
     };
     char error[256];
     if (pbft_data_open(&r->data, &config, error) != PBFT_STATUS_OK) return fail(r, "data", error);
     if (!new_node(r)) return false;
-    if (!r->data.resumed) return true;
+    bool genesis = !r->data.resumed && !r->data.mute && r->cluster->genesis_seq > 0;
+    if (!r->data.resumed && !genesis) return true;
     enum pbft_status status = pbft_node_load(r->node);
+    if (status == PBFT_STATUS_OK && genesis && !begins_with_genesis(r)) return false;
     if (status == PBFT_STATUS_OK) {
         pbft_node_resume(r->node, runtime_time());
         return true;
@@ -451,8 +469,9 @@ int pbft_runtime_run(const struct pbft_runtime_config *config)
     }
     bool clean = opened && !r->failed;
     close_all(r, opened);
+    int exit_code = r->exit_code;
     free(r);
     pbft_logger_write(config->logger, PBFT_LOG_INFO, "stopped", "clean=%s",
                       clean ? "true" : "false");
-    return clean ? PBFT_EXIT_CLEAN : PBFT_EXIT_FAILURE;
+    return clean ? PBFT_EXIT_CLEAN : exit_code != 0 ? exit_code : PBFT_EXIT_FAILURE;
 }

@@ -113,6 +113,7 @@ struct pbft_runtime {
     struct pbft_strikes strikes;
     struct pbft_net_event events[EVENTS_PER_POLL];
     uint64_t started_ns;
+    int exit_code;   /* other than that of a failure; 0: none */
     uint64_t starts; /* of this data directory, this one included */
     uint64_t wakeups, frames, misbehaviour_closed;
     bool dirty; /* something happened since the last publish() */

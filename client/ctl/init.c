@@ -1,20 +1,17 @@
 /* pbftctl init: keys, genesis, and one configuration for each node and client (DESIGN 6). */
 #include "client/ctl/ctl.h"
 
+#include "client/ctl/folders.h"
 #include "crypto/keys.h"
 #include "replica/config.h"
 #include "replica/data.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define BASE_PORT      7000u
 #define PORTS_PER_NODE 3u
@@ -87,41 +84,6 @@ static int parse(struct plan *p, int argc, char **argv)
     return -1;
 }
 
-/* ---- folders ---- */
-
-static enum pbft_status make_folder(struct plan *p, const char *path)
-{
-    if (mkdir(path, 0755) == 0) return PBFT_STATUS_OK;
-    (void)snprintf(p->error, sizeof p->error, "cannot make the folder %.150s: %s", path,
-                   strerror(errno));
-    return PBFT_STATUS_IO;
-}
-
-/* Made, or there and empty: nothing is ever overwritten. */
-static enum pbft_status claim_folder(struct plan *p)
-{
-    if (mkdir(p->dir, 0755) == 0) return PBFT_STATUS_OK;
-    if (errno != EEXIST) {
-        (void)snprintf(p->error, sizeof p->error, "cannot make the folder %.150s: %s", p->dir,
-                       strerror(errno));
-        return PBFT_STATUS_IO;
-    }
-    DIR *dir = opendir(p->dir);
-    if (dir == NULL) {
-        (void)snprintf(p->error, sizeof p->error, "%.150s exists and is no folder of ours", p->dir);
-        return PBFT_STATUS_EXISTS;
-    }
-    bool empty = true;
-    for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir))
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) empty = false;
-    (void)closedir(dir);
-    if (empty) return PBFT_STATUS_OK;
-    (void)snprintf(p->error, sizeof p->error,
-                   "%.150s is not empty, and init overwrites nothing: choose another folder",
-                   p->dir);
-    return PBFT_STATUS_EXISTS;
-}
-
 /* ---- what is in them ---- */
 
 static enum pbft_status make_keys(struct plan *p)
@@ -184,10 +146,10 @@ static enum pbft_status make_node(struct plan *p, uint32_t id)
     char dir[PBFT_CONFIG_PATH_MAX];
     char path[PBFT_CONFIG_PATH_MAX + 32];
     (void)snprintf(dir, sizeof dir, "%s/node-%u", p->dir, id);
-    enum pbft_status status = make_folder(p, dir);
+    enum pbft_status status = ctl_folder_make(dir, p->error);
     if (status != PBFT_STATUS_OK) return status;
     (void)snprintf(path, sizeof path, "%s/data", dir);
-    status = make_folder(p, path);
+    status = ctl_folder_make(path, p->error);
     if (status == PBFT_STATUS_OK) status = make_data(p, id, path);
     if (status != PBFT_STATUS_OK) return status;
     (void)snprintf(path, sizeof path, "%s/key", dir);
@@ -217,7 +179,7 @@ static enum pbft_status make_client(struct plan *p, uint32_t index)
         (void)snprintf(dir, sizeof dir, "%s/client", p->dir);
     else
         (void)snprintf(dir, sizeof dir, "%s/client-%u", p->dir, index);
-    enum pbft_status status = make_folder(p, dir);
+    enum pbft_status status = ctl_folder_make(dir, p->error);
     if (status != PBFT_STATUS_OK) return status;
     (void)snprintf(path, sizeof path, "%s/key", dir);
     status = pbft_keypair_save(&p->client_keys[index], path, p->error);
@@ -231,7 +193,7 @@ static enum pbft_status make_client(struct plan *p, uint32_t index)
 
 static enum pbft_status make_all(struct plan *p)
 {
-    enum pbft_status status = claim_folder(p);
+    enum pbft_status status = ctl_folder_claim(p->dir, "init", p->error);
     if (status == PBFT_STATUS_OK) status = make_keys(p);
     if (status == PBFT_STATUS_OK) status = make_cluster(p);
     for (uint32_t i = 0; status == PBFT_STATUS_OK && i < p->nodes; i++)

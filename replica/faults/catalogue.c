@@ -12,6 +12,7 @@ const struct pbft_fault_strategy pbft_fault_strategies[] = {
     {"replay", NULL, "Sends old messages, its own and others', again and again."},
     {"forge-new-view", NULL, "As new primary, sends a NEW-VIEW whose O it made up."},
     {"wrong-checkpoint", NULL, "Signs checkpoints of a state that nobody has."},
+    {"wrong-page", NULL, "Serves pages, to laggards and to backups, with a byte changed."},
     {"witness", NULL, "Lies never: appends every signed statement it sees to $PBFT_WITNESS."},
     {NULL, NULL, NULL},
 };

@@ -24,6 +24,7 @@ enum strategy {
     REPLAY,
     FORGE_NEW_VIEW,
     WRONG_CHECKPOINT,
+    WRONG_PAGE,
     WITNESS,
 };
 
@@ -229,6 +230,26 @@ static bool signed_by_us(const struct pbft_frame *frame)
     }
 }
 
+/* The answer to a backup's question for pages, as opposed to other answers: a list of items. */
+static bool answers_pages(struct pbft_faults *f, struct pbft_frame *frame)
+{
+    struct pbft_msg msg;
+    struct pbft_span page;
+    size_t at = 0;
+    if (!decode(f, frame, &msg) || msg.admin_reply.ok == 0 || msg.admin_reply.body.size == 0)
+        return false;
+    while (pbft_wire_next_item(msg.admin_reply.body, &at, &page)) {
+    }
+    return at == msg.admin_reply.body.size;
+}
+
+static struct pbft_frame *forge_page(struct pbft_faults *f, const struct pbft_frame *frame)
+{
+    struct pbft_frame *forged = copy_frame(f, frame);
+    if (forged != NULL) forged->bytes[forged->size - 1] ^= 1u;
+    return forged;
+}
+
 static bool delay_frame(struct pbft_faults *f, const struct pbft_peer *to, struct pbft_frame *frame)
 {
     f->acts++;
@@ -277,6 +298,10 @@ static bool outbound(void *context, struct pbft_node *node, const struct pbft_pe
     case WRONG_CHECKPOINT:
         if (type != PBFT_CHECKPOINT) return true;
         return emit_instead(f, node, to, forge_vote(f, frame));
+    case WRONG_PAGE:
+        if (type != PBFT_PAGE && (type != PBFT_ADMIN_REPLY || !answers_pages(f, frame)))
+            return true;
+        return emit_instead(f, node, to, forge_page(f, frame));
     case BAD_SIGNATURE: {
         if (!replica || !signed_by_us(frame)) return true;
         struct pbft_frame *forged = copy_frame(f, frame);

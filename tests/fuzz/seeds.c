@@ -3,6 +3,7 @@
  * the product's own writers: `make fuzz-seeds`. What runs add is kept with `make fuzz-corpus`.
  */
 #include "crypto/door.h"
+#include "replica/backup.h"
 #include "replica/config.h"
 #include "replica/evidence.h"
 #include "service/kv.h"
@@ -387,6 +388,65 @@ static void client_seeds(void)
     save_with("client", "adversary", adversary, sizeof adversary, none);
 }
 
+/* ---- snapshots ---- */
+
+/* Its pages alone, as (u16 size, bytes). */
+static void snapshot_pages(const char *name, struct pbft_span file, size_t at)
+{
+    static uint8_t pages[65536];
+    uint8_t first = 1;
+    size_t size = 0;
+    while (at < file.size - PBFT_DIGEST_BYTES) {
+        size_t length = pbft_get_u32(file.data + at);
+        REQUIRE(size + 2 + length <= sizeof pages);
+        pbft_put_u16(pages + size, (uint16_t)length);
+        memcpy(pages + size + 2, file.data + at + 4, length);
+        size += 2 + length;
+        at += 4 + length;
+    }
+    save_with("snapshot", name, &first, 1, (struct pbft_span){pages, size});
+}
+
+static void snapshot_seed(const char *name, unsigned entries)
+{
+    uint8_t first = 0;
+    struct pbft_tree *tree;
+    REQUIRE(pbft_tree_create(&tree, NULL) == PBFT_STATUS_OK);
+    for (unsigned i = 0; i < entries; i++) {
+        uint8_t key[8];
+        pbft_put_u64(key, i * UINT64_C(0x9e3779b97f4a7c15));
+        struct pbft_span k = {key, sizeof key};
+        REQUIRE(pbft_tree_put(tree, k, k, i) == PBFT_STATUS_OK);
+    }
+    struct pbft_snapshot *state = pbft_tree_snapshot(tree);
+    static struct pbft_backup backup;
+    memset(&backup, 0, sizeof backup);
+    backup.cluster_id = cluster->cluster.id;
+    backup.epoch = cluster->cluster.epoch;
+    backup.checkpoint.seq = 16;
+    pbft_snapshot_root(state, &backup.checkpoint.root);
+    samples_reset(cluster);
+    struct pbft_msg m = samples_certificate(cluster, PBFT_CERT_CHECKPOINT, 16);
+    m.certificate.digest = backup.checkpoint.root;
+    m.certificate.signatures = samples_checkpoints(cluster, 16, &backup.checkpoint.root, 0x7);
+    struct pbft_span frame = samples_encode(cluster, &m, NULL);
+    backup.checkpoint.certificate_size = (uint32_t)frame.size;
+    memcpy(backup.checkpoint.certificate, frame.data, frame.size);
+    char *bytes = NULL, other[64];
+    size_t size = 0;
+    FILE *out = open_memstream(&bytes, &size);
+    REQUIRE(out != NULL);
+    REQUIRE(pbft_backup_write(out, &backup, state, NULL, NULL) == PBFT_STATUS_OK);
+    REQUIRE(fclose(out) == 0);
+    save_with("snapshot", name, &first, 1, (struct pbft_span){(uint8_t *)bytes, size});
+    (void)snprintf(other, sizeof other, "%s-pages", name);
+    snapshot_pages(other, (struct pbft_span){(uint8_t *)bytes, size},
+                   PBFT_BACKUP_HEAD_BYTES + frame.size + 12);
+    free(bytes);
+    pbft_snapshot_release(state);
+    pbft_tree_destroy(tree);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -404,6 +464,9 @@ int main(int argc, char **argv)
     config_seeds();
     connection_seeds();
     core_seeds();
+    snapshot_seed("empty", 0);
+    snapshot_seed("leaf", 3);
+    snapshot_seed("tree", 150);
     client_seeds();
     samples_free(cluster);
     return 0;

@@ -89,11 +89,11 @@ Test(protocol, r18_p_entries_lie_in_the_senders_own_proved_window)
                                  .prepared_count = 2,
                                  .prepared = two};
     const struct pbft_digest *genesis = &t->cluster.genesis_root;
-    cr_assert_eq(pbft_view_change_check(&t->params, genesis, &m), PBFT_DROP_WINDOW);
+    cr_assert_eq(pbft_view_change_check(&t->params, 0, genesis, &m), PBFT_DROP_WINDOW);
     two[1].seq = 1;
-    cr_assert_eq(pbft_view_change_check(&t->params, genesis, &m), PBFT_DROP_WINDOW);
+    cr_assert_eq(pbft_view_change_check(&t->params, 0, genesis, &m), PBFT_DROP_WINDOW);
     two[1].seq = 3;
-    cr_assert_eq(pbft_view_change_check(&t->params, genesis, &m), PBFT_OK);
+    cr_assert_eq(pbft_view_change_check(&t->params, 0, genesis, &m), PBFT_OK);
     net_free(t);
 }
 

@@ -340,7 +340,7 @@ static bool view_change_ok(struct check *c, struct view_change *out)
     if (!own_signature(c, out->sender, "view-change")) return false;
     if (out->stable % c->cluster->params.checkpoint_interval != 0)
         return no(c, "h is no checkpoint's number");
-    bool genesis = out->stable == 0; /* FAULTS 4.10 */
+    bool genesis = out->stable == c->cluster->genesis_seq; /* FAULTS 4.10 */
     if (genesis && !same(root, c->cluster->genesis_root.bytes, DIGEST))
         return no(c, "another root than that of genesis");
     struct statement s = {PBFT_CHECKPOINT, 0, out->stable, root};

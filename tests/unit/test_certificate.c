@@ -100,6 +100,7 @@ Test(certificate, prepared_is_q_minus_1_backups)
 
 struct view_change {
     struct pbft_params p;
+    pbft_seq genesis_seq;
     struct pbft_digest genesis;
     struct pbft_prepared entries[17];
     struct pbft_view_change vc;
@@ -125,7 +126,7 @@ static void fill(struct view_change *f, pbft_seq stable)
 
 static enum pbft_verdict check(const struct view_change *f)
 {
-    return pbft_view_change_check(&f->p, &f->genesis, &f->vc);
+    return pbft_view_change_check(&f->p, f->genesis_seq, &f->genesis, &f->vc);
 }
 
 /* FAULTS 4.10: only genesis needs no proof, and only with its own root. */
@@ -154,6 +155,28 @@ Test(certificate, view_change_proves_its_low_mark)
     cr_assert_eq(check(&f), PBFT_DROP_SENDER);
     fill(&f, 9);
     cr_assert_eq(check(&f), PBFT_DROP_CERTIFICATE, "no checkpoint is there");
+
+    /* A restored cluster: genesis is later, and nothing is before it. */
+    fill(&f, 64);
+    f.genesis_seq = 64;
+    cr_assert_eq(check(&f), PBFT_DROP_CERTIFICATE, "a proof of what needs none");
+    f.vc.stable_proof.signers = 0;
+    cr_assert_eq(check(&f), PBFT_DROP_CERTIFICATE, "another root");
+    f.vc.stable_root = f.genesis;
+    cr_assert_eq(check(&f), PBFT_OK);
+    fill(&f, 56);
+    f.genesis_seq = 64;
+    cr_assert_eq(check(&f), PBFT_DROP_CERTIFICATE, "before genesis, with a proof");
+    fill(&f, 0);
+    f.genesis_seq = 64;
+    cr_assert_eq(check(&f), PBFT_DROP_CERTIFICATE, "the genesis of another history");
+    fill(&f, 72);
+    f.genesis_seq = 64;
+    cr_assert_eq(check(&f), PBFT_OK);
+    f.vc.stable_proof.signers = 0;
+    f.vc.stable_root = f.genesis;
+    cr_assert_eq(check(&f), PBFT_DROP_CERTIFICATE, "no proof after genesis");
+
     fill(&f, UINT64_MAX - 7);
     f.vc.prepared_count = 0;
     cr_assert_eq(check(&f), PBFT_DROP_CERTIFICATE, "h+L would overflow");

@@ -194,3 +194,24 @@ Test(cluster, id_covers_service_parameters_keys_and_nonce)
     struct pbft_digest id = sealed_id(&f);
     cr_assert(pbft_digest_equal(&id, &ids[0]));
 }
+
+/* PROTOCOL 2: what a restored cluster begins with is in its id. */
+Test(cluster, a_restored_cluster_is_bound_to_its_genesis)
+{
+    struct fixture f;
+    fill(&f);
+    struct pbft_digest plain = sealed_id(&f);
+    f.c.genesis_seq = 64;
+    struct pbft_digest restored = sealed_id(&f);
+    cr_assert_not(pbft_digest_equal(&restored, &plain));
+    f.c.genesis_root.bytes[31] ^= 1;
+    struct pbft_digest other = sealed_id(&f);
+    cr_assert_not(pbft_digest_equal(&other, &restored));
+    f.c.genesis_seq = 96;
+    struct pbft_digest later = sealed_id(&f);
+    cr_assert_not(pbft_digest_equal(&later, &other));
+    f.c.genesis_seq = 65;
+    refused(&f, "genesis_seq");
+    f.c.genesis_seq = UINT64_MAX - UINT64_MAX % 32;
+    refused(&f, "genesis_seq");
+}

@@ -104,6 +104,29 @@ Test(config, cluster_is_read_back_as_written, .init = setup, .fini = teardown)
     free(written.addresses);
 }
 
+/* A restored cluster: genesis travels with it, and so does its id. */
+Test(config, genesis_is_read_back_as_written, .init = setup, .fini = teardown)
+{
+    struct pbft_cluster_config written, got;
+    struct pbft_public_key clients[2];
+    char error[256];
+    fill(&written, clients);
+    struct pbft_digest plain = written.cluster.id;
+    pbft_cluster_unseal(&written.cluster);
+    written.cluster.genesis_seq = 3u * written.cluster.params.checkpoint_interval;
+    memset(written.cluster.genesis_root.bytes, 0xcd, PBFT_DIGEST_BYTES);
+    cr_assert_eq(pbft_cluster_seal(&written.cluster, error), PBFT_STATUS_OK, "%s", error);
+    cr_assert_not(pbft_digest_equal(&written.cluster.id, &plain));
+    cr_assert_eq(pbft_cluster_config_save(&written, file, error), PBFT_STATUS_OK, "%s", error);
+    cr_assert_eq(pbft_cluster_config_load(&got, file, error), PBFT_STATUS_OK, "%s", error);
+    cr_assert(pbft_digest_equal(&written.cluster.id, &got.cluster.id));
+    cr_assert_eq(got.cluster.genesis_seq, written.cluster.genesis_seq);
+    cr_assert(pbft_digest_equal(&got.cluster.genesis_root, &written.cluster.genesis_root));
+    pbft_cluster_config_free(&got);
+    pbft_cluster_unseal(&written.cluster);
+    free(written.addresses);
+}
+
 struct spoil {
     const char *from, *to; /* first occurrence */
     const char *complaint;
@@ -122,6 +145,15 @@ Test(config, spoiled_clusters_are_refused_with_a_line, .init = setup, .fini = te
         {"[parameters]", "[empty]\n[parameters]", "unknown section [empty]", false},
         {"[cluster]", "x = 1\n[cluster]", "stands before any section", false},
         {"nonce = ab", "nonce = zz", "nonce must be 64", true},
+        {"service = kv", "service = kv\ngenesis_seq = 128", "stand together", true},
+        {"service = kv", "service = kv\ngenesis_seq = 0", "genesis_seq is outside", true},
+        {"service = kv", "service = kv\ngenesis_root = 00", "stand together", false},
+        {"service = kv", "service = kv\ngenesis_root = 00\ngenesis_seq = 128",
+         "genesis_root must be 64", false},
+        {"service = kv",
+         "service = kv\ngenesis_root = "
+         "0000000000000000000000000000000000000000000000000000000000000001\ngenesis_seq = 129",
+         "multiple of checkpoint_interval", true},
         {"\nwindow = 256", "\nwindow = 7", "window must be a multiple", true},
         {"view_timeout = 500ms", "view_timeout = 1us", "view_timeout must be between", true},
         {"n = 4", "n = 3", "n is outside 4 .. 64", true},

@@ -243,3 +243,97 @@ Test(replica_data, is_made_once)
     cr_assert_eq(pbft_data_create(dir, &owner), PBFT_STATUS_EXISTS);
     cr_assert_eq(pbft_data_create("/nonexistent/dir", &owner), PBFT_STATUS_NOT_FOUND);
 }
+
+/* ---- a cluster that was restored ---- */
+
+static struct pbft_cluster restored;
+
+static void restore_data(void)
+{
+    char error[PBFT_PAGES_ERROR_BYTES], path[300];
+    static const char *const made[] = {"superblock", "log-0000000000000001"};
+    for (size_t i = 0; i < sizeof made / sizeof made[0]; i++) {
+        path_of(path, sizeof path, made[i]);
+        cr_assert_eq(unlink(path), 0);
+    }
+    struct pbft_tree *tree;
+    cr_assert_eq(pbft_tree_create(&tree, NULL), PBFT_STATUS_OK);
+    struct pbft_span k = {(const uint8_t *)"k", 1};
+    cr_assert_eq(pbft_tree_put(tree, k, k, 1), PBFT_STATUS_OK);
+    struct pbft_snapshot *snapshot = pbft_tree_snapshot(tree);
+    pbft_snapshot_root(snapshot, &restored.genesis_root);
+    restored.genesis_seq = 256;
+    cr_assert_eq(pbft_data_create_with(dir, &owner, &restored, snapshot, error), PBFT_STATUS_OK,
+                 "%s", error);
+    cr_assert_eq(pbft_data_create_with(dir, &owner, &restored, snapshot, error), PBFT_STATUS_EXISTS,
+                 "it is there already");
+    pbft_snapshot_release(snapshot);
+    pbft_tree_destroy(tree);
+}
+
+static void start_restored(struct life *life, enum pbft_durability durability)
+{
+    char error[256];
+    cr_assert_eq(pbft_superblock_open(&life->superblock, dir, &owner, NULL), PBFT_STATUS_OK);
+    life->config = (struct pbft_data_config){.dir = dir,
+                                             .owner = owner,
+                                             .durability = durability,
+                                             .superblock = life->superblock,
+                                             .genesis_seq = restored.genesis_seq,
+                                             .log_bytes_max = 128u << 20};
+    cr_assert_eq(pbft_data_open(&life->data, &life->config, error), PBFT_STATUS_OK, "%s", error);
+}
+
+static bool holds(struct pbft_pages *pages)
+{
+    static struct pbft_pages_checkpoint cp;
+    cr_assert_not_null(pages);
+    cr_assert_eq(pbft_pages_checkpoint(pages, &cp), PBFT_STATUS_OK);
+    return cp.seq == restored.genesis_seq && cp.certificate_size == 0 &&
+           pbft_digest_equal(&cp.root, &restored.genesis_root);
+}
+
+/* A state under an empty log is the genesis here, and no reason to be mute; a later one is. */
+Test(replica_data, a_restored_state_is_where_votes_begin)
+{
+    char why[256];
+    restore_data();
+    cr_assert_eq(pbft_data_check_genesis(dir, &owner, &restored, why), PBFT_STATUS_OK, "%s", why);
+    struct life life;
+    start_restored(&life, PBFT_DURABILITY_MEMORY);
+    cr_assert_not(life.data.mute);
+    cr_assert_null(life.data.pages);
+    cr_assert(holds(life.data.genesis));
+    end(&life);
+    start_restored(&life, PBFT_DURABILITY_SYNC);
+    cr_assert_not(life.data.mute);
+    cr_assert_not(life.data.resumed);
+    cr_assert_null(life.data.genesis);
+    cr_assert(holds(life.data.pages));
+    end(&life);
+    restored.genesis_seq = 128; /* as if what is there were a checkpoint of this cluster */
+    start_restored(&life, PBFT_DURABILITY_SYNC);
+    cr_assert(life.data.mute);
+    cr_assert_not_null(strstr(life.data.why, "log was replaced"), "%s", life.data.why);
+    end(&life);
+}
+
+Test(replica_data, another_state_than_that_of_the_restore)
+{
+    char why[256];
+    restore_data();
+    restored.genesis_root.bytes[7] ^= 1;
+    cr_assert_eq(pbft_data_check_genesis(dir, &owner, &restored, why), PBFT_STATUS_CORRUPT);
+    cr_assert_gt(strlen(why), 0u);
+    restored.genesis_root.bytes[7] ^= 1;
+    restored.genesis_seq = 128;
+    cr_assert_eq(pbft_data_check_genesis(dir, &owner, &restored, why), PBFT_STATUS_CORRUPT);
+    struct pbft_superblock_owner other = owner;
+    other.cluster_id.bytes[0] ^= 1;
+    cr_assert_eq(pbft_data_check_genesis(dir, &other, &restored, why), PBFT_STATUS_CORRUPT);
+    char path[300];
+    path_of(path, sizeof path, "pages.mdb");
+    cr_assert_eq(unlink(path), 0);
+    cr_assert_eq(pbft_data_check_genesis(dir, &owner, &restored, why), PBFT_STATUS_NOT_FOUND);
+    cr_assert_gt(strlen(why), 0u);
+}

@@ -80,6 +80,14 @@ static struct pbft_frame *admin_frame(struct sim *sim, uint8_t kind, struct pbft
     return sim_message(sim, 0, &msg);
 }
 
+static struct pbft_frame *admin_frame_of(struct sim *sim, uint32_t client, uint8_t kind,
+                                         struct pbft_span argument)
+{
+    struct pbft_msg msg = {.type = PBFT_ADMIN};
+    msg.admin = (struct pbft_admin){1, kind, argument};
+    return sim_message(sim, client, &msg);
+}
+
 static struct sim *small_cluster(uint64_t seed, struct seen *seen)
 {
     struct sim_options o = sim_defaults(4, 1, seed);
@@ -277,6 +285,153 @@ Test(node, evidence_is_kept_and_served)
                       admin_frame(sim, PBFT_ADMIN_EVIDENCE_GET, (struct pbft_span){item, 4}));
     cr_assert(sim_run_for(sim, 50 * SIM_MS));
     cr_assert(strstr(seen.admin_body, "no such item") != NULL, "%s", seen.admin_body);
+    sim_free(sim);
+}
+
+/* ---- backups ---- */
+
+/* The answer's bytes, which `watch` keeps the beginning of, and their size. */
+struct backup_answer {
+    struct seen *seen;
+    unsigned count;
+    bool ok;
+    size_t size;
+    uint8_t bytes[1u << 20];
+};
+
+static bool watch_backup(struct sim *sim, const struct sim_packet *p, void *context)
+{
+    struct backup_answer *a = context;
+    if (!p->to_client) return true;
+    struct pbft_arena arena = {NULL, 0, 0};
+    struct pbft_msg msg;
+    if (pbft_frame_span(p->frame).data[0] != PBFT_ADMIN_REPLY) return true;
+    cr_assert_eq(pbft_wire_decode(pbft_frame_span(p->frame), &sim_cluster(sim)->params, &arena,
+                                  &msg),
+                 PBFT_OK);
+    a->count++;
+    a->ok = msg.admin_reply.ok == 1;
+    a->size = msg.admin_reply.body.size;
+    cr_assert_leq(a->size, sizeof a->bytes);
+    memcpy(a->bytes, msg.admin_reply.body.data, a->size);
+    return true;
+}
+
+static enum pbft_verdict ask_backup(struct sim *sim, struct backup_answer *a, uint32_t client,
+                                    uint8_t kind, struct pbft_span argument)
+{
+    a->count = 0;
+    a->size = 0;
+    enum pbft_verdict verdict =
+        sim_inject_client(sim, client, 1, admin_frame_of(sim, client, kind, argument));
+    cr_assert(sim_run_for(sim, 50 * SIM_MS), "%s", sim_failure(sim));
+    return verdict;
+}
+
+/* The newest certified checkpoint and its pages, to the administrator and nobody else. */
+Test(node, a_backup_is_served_to_the_administrator)
+{
+    struct sim_options o = sim_defaults(4, 2, 31);
+    struct sim *sim = sim_new(&o);
+    static struct backup_answer a;
+    sim_set_filter(sim, watch_backup, &a);
+    struct pbft_span none = {NULL, 0};
+    cr_assert_eq(ask_backup(sim, &a, 0, PBFT_ADMIN_CHECKPOINT, none), PBFT_OK);
+    cr_assert(a.ok && a.size == 8, "there is none yet");
+    sim_load(sim, 0, 60, SIM_WRITES);
+    cr_assert(sim_run_until(sim, sim_loads_done, NULL, SOON), "%s", sim_failure(sim));
+    cr_assert(sim_run_for(sim, 200 * SIM_MS), "%s", sim_failure(sim));
+    cr_assert_eq(ask_backup(sim, &a, 0, PBFT_ADMIN_CHECKPOINT, none), PBFT_OK);
+    struct pbft_node_info info = sim_info(sim, 1);
+    struct pbft_claim claim;
+    cr_assert_gt(info.core.stable, 0u);
+    cr_assert_eq(pbft_get_u64(a.bytes), info.applied);
+    cr_assert_eq(pbft_wire_peek((struct pbft_span){a.bytes + 8, a.size - 8}, &claim), PBFT_OK);
+    cr_assert_eq(claim.type, PBFT_CERTIFICATE);
+    cr_assert_eq(claim.seq, info.core.stable);
+
+    uint8_t asked[2 * PBFT_DIGEST_BYTES];
+    memcpy(asked, claim.digest.bytes, PBFT_DIGEST_BYTES);
+    memset(asked + PBFT_DIGEST_BYTES, 0x77, PBFT_DIGEST_BYTES); /* nobody has it */
+    struct pbft_span two = {asked, sizeof asked}, page;
+    cr_assert_eq(ask_backup(sim, &a, 0, PBFT_ADMIN_PAGES, two), PBFT_OK);
+    struct pbft_span body = {a.bytes, a.size};
+    size_t at = 0;
+    struct pbft_digest digest;
+    cr_assert(pbft_wire_next_item(body, &at, &page));
+    cr_assert(pbft_page_digest(page, &digest) && pbft_digest_equal(&digest, &claim.digest));
+    cr_assert(pbft_wire_next_item(body, &at, &page));
+    cr_assert(page.size == 0 && at == a.size);
+
+    cr_assert_eq(ask_backup(sim, &a, 1, PBFT_ADMIN_PAGES, two), PBFT_DROP_ROLE);
+    cr_assert(a.count == 1 && !a.ok);
+    a.bytes[a.size] = '\0';
+    cr_assert_not_null(strstr((const char *)a.bytes, "only the administrator"));
+    cr_assert_eq(ask_backup(sim, &a, 1, PBFT_ADMIN_CHECKPOINT, none), PBFT_DROP_ROLE);
+    cr_assert_not(a.ok);
+    sim_free(sim);
+}
+
+static enum pbft_status find_large(void *context, const struct pbft_digest *digest,
+                                   struct pbft_span page)
+{
+    if (page.size < 50000) return PBFT_STATUS_OK;
+    *(struct pbft_digest *)context = *digest;
+    return PBFT_STATUS_REFUSED;
+}
+
+/* Nonsense gets no answer; more than its share gets an empty one, and agreement goes on. */
+Test(node, a_backup_is_bounded)
+{
+    struct sim_options o = sim_defaults(4, 2, 32);
+    struct sim *sim = sim_new(&o);
+    static struct backup_answer a;
+    static uint8_t many[8 * PBFT_DIGEST_BYTES];
+    sim_set_filter(sim, watch_backup, &a);
+    static const size_t bad[] = {0, 1, 31, 33, 255};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        cr_assert_eq(ask_backup(sim, &a, 0, PBFT_ADMIN_PAGES, (struct pbft_span){many, bad[i]}),
+                     PBFT_DROP_MALFORMED);
+        cr_assert_eq(a.count, 0u);
+    }
+    /* A page of 60,000 bytes: no answer has room for eight. */
+    static uint8_t op[61000];
+    static uint8_t value[60000];
+    for (uint64_t t = 1; t <= 4; t++) {
+        uint8_t name = (uint8_t)t;
+        size_t size = pbft_kv_encode_put(op, sizeof op, (struct pbft_span){&name, 1},
+                                         (struct pbft_span){value, sizeof value});
+        cr_assert_eq(sim_inject_client(sim, 1, 0,
+                                       sim_request(sim, 1, 0, t, (struct pbft_span){op, size})),
+                     PBFT_OK);
+        struct sim_at_least goal = {.who = pbft_everyone(4), .executed = t};
+        cr_assert(sim_run_until(sim, sim_reached, &goal, SOON), "%s", sim_failure(sim));
+    }
+    sim_load(sim, 0, 40, SIM_WRITES);
+    cr_assert(sim_run_until(sim, sim_loads_done, NULL, SOON), "%s", sim_failure(sim));
+    cr_assert(sim_run_for(sim, 200 * SIM_MS), "%s", sim_failure(sim));
+    struct pbft_digest large = {{0}};
+    struct pbft_node *node = sim_node(sim, 1);
+    cr_assert_gt(node->snapshot_count, 0u);
+    const struct pbft_snapshot *state = node->snapshots[0].snapshot;
+    cr_assert_eq(pbft_snapshot_walk(state, NULL, find_large, &large), PBFT_STATUS_REFUSED);
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(many + i * PBFT_DIGEST_BYTES, large.bytes, PBFT_DIGEST_BYTES);
+    struct pbft_span eight = {many, 8 * PBFT_DIGEST_BYTES};
+    enum pbft_verdict verdict = PBFT_OK;
+    unsigned answers = 0;
+    a.count = 0;
+    for (; answers < 20 && verdict == PBFT_OK; answers++) {
+        struct pbft_frame *frame = admin_frame_of(sim, 0, PBFT_ADMIN_PAGES, eight);
+        verdict = sim_inject_client(sim, 0, 1, frame);
+    }
+    cr_assert_eq(verdict, PBFT_DROP_QUOTA, "no end to what is served");
+    cr_assert_leq(answers, 10u);
+    cr_assert(sim_run_for(sim, 50 * SIM_MS), "%s", sim_failure(sim));
+    cr_assert_eq(a.count, answers);
+    cr_assert(sim_run_for(sim, 500 * SIM_MS), "%s", sim_failure(sim));
+    cr_assert_eq(ask_backup(sim, &a, 0, PBFT_ADMIN_PAGES, eight), PBFT_OK, "served again later");
+    cr_assert(a.size > 4 * sizeof value && a.size < 6 * sizeof value, "%zu bytes", a.size);
     sim_free(sim);
 }
 

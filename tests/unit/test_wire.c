@@ -380,7 +380,7 @@ Test(wire, small_enumerations_are_closed)
     cr_assert_eq(pbft_wire_size(&m), 0);
     m = (struct pbft_msg){.type = PBFT_ADMIN};
     cr_assert_eq(pbft_wire_size(&m), 0);
-    m.admin.kind = PBFT_ADMIN_EVIDENCE_GET + 1;
+    m.admin.kind = PBFT_ADMIN_PAGES + 1;
     cr_assert_eq(pbft_wire_size(&m), 0);
     m.admin.kind = PBFT_ADMIN_STATUS;
     m.admin.argument = (struct pbft_span){text, 256};

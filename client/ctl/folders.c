@@ -1,0 +1,38 @@
+/* Folders that did not exist, or were empty. */
+#include "client/ctl/folders.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum pbft_status ctl_folder_make(const char *path, char error[256])
+{
+    if (mkdir(path, 0755) == 0) return PBFT_STATUS_OK;
+    (void)snprintf(error, 256, "cannot make the folder %.150s: %s", path, strerror(errno));
+    return PBFT_STATUS_IO;
+}
+
+enum pbft_status ctl_folder_claim(const char *path, const char *verb, char error[256])
+{
+    if (mkdir(path, 0755) == 0) return PBFT_STATUS_OK;
+    if (errno != EEXIST) {
+        (void)snprintf(error, 256, "cannot make the folder %.150s: %s", path, strerror(errno));
+        return PBFT_STATUS_IO;
+    }
+    DIR *dir = opendir(path);
+    if (dir == NULL) {
+        (void)snprintf(error, 256, "%.150s exists and is no folder of ours", path);
+        return PBFT_STATUS_EXISTS;
+    }
+    bool empty = true;
+    for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir))
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) empty = false;
+    (void)closedir(dir);
+    if (empty) return PBFT_STATUS_OK;
+    (void)snprintf(error, 256,
+                   "%.150s is not empty, and %s overwrites nothing: choose another folder", path,
+                   verb);
+    return PBFT_STATUS_EXISTS;
+}
