@@ -45,7 +45,7 @@ static enum pbft_verdict answer_pages(struct pbft_node *node, const struct pbft_
 {
     struct pbft_span digests = admin->argument;
     if (digests.size == 0 || digests.size % PBFT_DIGEST_BYTES != 0 ||
-        digests.size > PBFT_ADMIN_PAGES_MAX * PBFT_DIGEST_BYTES)
+        digests.size > (size_t)PBFT_ADMIN_PAGES_MAX * PBFT_DIGEST_BYTES)
         return PBFT_DROP_MALFORMED;
     node_bucket_refill(node, &node->backup, BACKUP_BUCKET_BYTES, BACKUP_PER_SECOND);
     uint8_t *body = NULL;

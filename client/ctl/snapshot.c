@@ -150,16 +150,17 @@ static int write_file(const char *path, struct ctl_snapshot_fetched *fetched)
     return code;
 }
 
-static int save_with(const struct ctl_options *options, struct ctl_snapshot_request *request,
+static int save_with(const struct ctl_options *options, const struct ctl_snapshot_request *from,
                      const char *path)
 {
     struct ctl_bar bar = {.what = "fetch"};
     struct ctl_snapshot_fetched fetched;
-    request->progress = ctl_bar_draw;
-    request->context = &bar;
-    request->patience_ns = options->timeout_ns > 0 ? options->timeout_ns : CTL_SNAPSHOT_PATIENCE_NS;
-    bool fresh = ctl_snapshot_fresh(request);
-    int code = ctl_snapshot_fetch(request, &fetched);
+    struct ctl_snapshot_request request = *from;
+    request.progress = ctl_bar_draw;
+    request.context = &bar;
+    request.patience_ns = options->timeout_ns > 0 ? options->timeout_ns : CTL_SNAPSHOT_PATIENCE_NS;
+    bool fresh = ctl_snapshot_fresh(&request);
+    int code = ctl_snapshot_fetch(&request, &fetched);
     ctl_bar_end(&bar);
     for (pbft_id id = 0; id < PBFT_REPLICAS_MAX; id++)
         if (pbft_signers_has(fetched.liars, id))
@@ -211,7 +212,7 @@ static int parse(const struct option *options, int argc, char **argv, const char
 static int run_save(const struct ctl_options *options, int argc, char **argv)
 {
     static const struct option known[] = {{"from", required_argument, NULL, 0}, {NULL, 0, NULL, 0}};
-    const char *path, *from = NULL;
+    const char *path = "", *from = NULL;
     int code = parse(known, argc, argv, &from, &path);
     if (code >= 0) return code;
     struct stat info;
@@ -253,16 +254,19 @@ static int run_verify(const struct ctl_options *options, int argc, char **argv)
 {
     static const struct option known[] = {{"genesis", required_argument, NULL, 0},
                                           {NULL, 0, NULL, 0}};
-    const char *path, *genesis = NULL;
+    const char *path = "", *genesis = NULL;
     int code = parse(known, argc, argv, &genesis, &path);
     if (code >= 0) return code;
     struct pbft_cluster_config config;
     code = load_genesis(options, genesis, &config);
     if (code != CTL_OK) return code;
     struct pbft_backup *backup = calloc(1, sizeof *backup);
-    code = backup == NULL ? ctl_fail(CTL_NO, "out of memory.")
-                          : ctl_snapshot_read(path, &config.cluster, backup, NULL);
-    if (code == CTL_OK) ctl_snapshot_print(options, path, "verified", backup);
+    if (backup == NULL) {
+        code = ctl_fail(CTL_NO, "out of memory.");
+    } else {
+        code = ctl_snapshot_read(path, &config.cluster, backup, NULL);
+        if (code == CTL_OK) ctl_snapshot_print(options, path, "verified", backup);
+    }
     free(backup);
     pbft_cluster_config_free(&config);
     return code;

@@ -201,7 +201,8 @@ static bool aim(struct fetch *f, const struct pbft_pages_checkpoint *cp)
     }
     if (f->install != NULL && f->abandoned_count == ABANDONED_MAX) {
         pbft_install_abort(f->abandoned[0]);
-        memmove(f->abandoned, f->abandoned + 1, (ABANDONED_MAX - 1) * sizeof f->abandoned[0]);
+        for (unsigned i = 1; i < ABANDONED_MAX; i++)
+            f->abandoned[i - 1] = f->abandoned[i];
         f->abandoned_count--;
     }
     if (f->install != NULL) {
