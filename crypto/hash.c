@@ -17,8 +17,9 @@
 
 static crypto_generichash_state *state_of(struct pbft_hasher *hasher)
 {
-    _Static_assert(sizeof hasher->state >= sizeof(crypto_generichash_state), "room for it");
-    return (crypto_generichash_state *)(void *)hasher->state;
+    _Static_assert(sizeof hasher->state >= sizeof(crypto_generichash_state) + 64u, "room for it");
+    uintptr_t past = (uintptr_t)hasher->state % 64u;
+    return (crypto_generichash_state *)(void *)(hasher->state + (past == 0 ? 0 : 64u - past));
 }
 
 void pbft_hasher_begin(struct pbft_hasher *hasher, const char *domain)

@@ -17,9 +17,10 @@
 void pbft_hash(struct pbft_digest *out, const char *domain, const struct pbft_span *parts,
                size_t count);
 
-/* The same in pieces, for what is not in memory at once. */
+/* The same in pieces, for what is not in memory at once. Not to be copied: where the state lies in
+ * it depends on its address. */
 struct pbft_hasher {
-    _Alignas(64) uint8_t state[384]; /* libsodium's */
+    uint8_t state[384 + 64]; /* libsodium's, at a multiple of 64 */
 };
 void pbft_hasher_begin(struct pbft_hasher *hasher, const char *domain);
 void pbft_hasher_add(struct pbft_hasher *hasher, struct pbft_span part);
