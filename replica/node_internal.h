@@ -239,7 +239,8 @@ struct transfer {
     struct pbft_digest root;
     pbft_signers hint;
     uint64_t retry_ns;
-    bool step_wanted; /* something changed: look for more pages to ask for */
+    uint64_t longer_ns; /* when late pages may double it again */
+    bool step_wanted;   /* something changed: look for more pages to ask for */
     bool step_queued;
     struct page_ask asks[PAGES_OUTSTANDING];
     size_t ask_count;

@@ -50,6 +50,7 @@ void node_transfer_begin(struct pbft_node *node, pbft_seq seq, const struct pbft
     t->active = true;
     t->again_ns = 0;
     t->retry_ns = PAGE_RETRY_NS;
+    t->longer_ns = 0;
     t->seq = seq;
     t->root = *root;
     t->hint = hint;
@@ -181,7 +182,11 @@ enum pbft_verdict node_on_page(struct pbft_node *node, const struct pbft_peer *f
 static void page_late(struct pbft_node *node, const struct pbft_digest *digest)
 {
     struct transfer *t = &node->transfer;
-    if (t->retry_ns < PAGE_RETRY_MAX_NS) t->retry_ns *= 2;
+    /* Many come late together: that is one reason to wait longer, not one for each. */
+    if (t->retry_ns < PAGE_RETRY_MAX_NS && node->now_ns >= t->longer_ns) {
+        t->retry_ns *= 2;
+        t->longer_ns = node->now_ns + t->retry_ns;
+    }
     for (size_t i = 0; i < t->ask_count; i++) {
         if (!pbft_digest_equal(&t->asks[i].digest, digest)) continue;
         node->peers[t->asks[i].peer].asks--;
@@ -275,6 +280,7 @@ static void step_failed(struct pbft_node *node, const char *why)
 {
     struct transfer *t = &node->transfer;
     t->active = false;
+    t->installed = 0; /* what was believed so far may be why: the next one hashes all again */
     t->again_ns = node->now_ns + TRANSFER_RETRY_NS; /* or when h has moved on */
     asks_clear(node);
     node_log_line(node, "transfer_failed", "seq=%llu why=\"%s\"", (unsigned long long)t->seq, why);

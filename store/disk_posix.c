@@ -78,7 +78,7 @@ static enum pbft_status file_new(struct pbft_disk *disk, const char *name, int f
     struct posix_file *file = malloc(sizeof *file);
     if (file == NULL) return PBFT_STATUS_MEMORY;
     do {
-        file->fd = openat(folder_of(disk), name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+        file->fd = openat(folder_of(disk), name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     } while (file->fd < 0 && errno == EINTR);
     if (file->fd < 0) {
         enum pbft_status status = status_of(errno);

@@ -106,8 +106,9 @@ void pbft_space_index(struct pbft_space *space, struct pbft_page *page)
     if (space->index_count >= space->bucket_count) buckets_grow(space);
     bucket_insert(space, page);
     space->index_count++;
-    unlock(&space->index_lock);
+    /* Inside: whoever finds it in the index sees that it is there, and adds it no second time. */
     atomic_store_explicit(&page->hashed, true, memory_order_release);
+    unlock(&space->index_lock);
 }
 
 void pbft_space_unindex(struct pbft_space *space, struct pbft_page *page)

@@ -1,5 +1,6 @@
 /* Who fell behind comes back while the others go on at full speed, although the primary is against
  * it (FAULTS 2.22, 2.26; PROTOCOL 33). */
+#include "replica/node_internal.h"
 #include "tests/sim/fixture.h"
 
 #include <criterion/criterion.h>
@@ -71,6 +72,41 @@ Test(laggard, reaches_a_target_that_moves)
         cr_assert(!sim_loads_done(sim, NULL), "the load ended: nothing moved any more");
         sim_free(sim);
     }
+}
+
+static bool is_fetching(struct sim *sim, void *context)
+{
+    (void)context;
+    return sim_node(sim, LAGGARD)->transfer.active &&
+           sim_node(sim, LAGGARD)->transfer.ask_count > 8;
+}
+
+/* One moment in which nothing came is one reason to wait longer for pages, however many were under
+ * way. Else: four of them make it 1.6 s, and so long waits each that a peer may not serve now. */
+Test(laggard, a_hiccup_is_one_reason_to_wait)
+{
+    struct sim_options o = sim_defaults(4, 8, 1);
+    o.params.checkpoint_interval = 32;
+    o.params.window = 128;
+    struct sim *sim = sim_new(&o);
+    sim_isolate(sim, LAGGARD, true);
+    fill(sim, 8);
+    sim_isolate(sim, LAGGARD, false);
+    sim_slow_links(sim, 0xff, pbft_signers_of(LAGGARD), 5 * SIM_MS);
+    must(sim, sim_run_until(sim, is_fetching, NULL, ENOUGH));
+    uint64_t asked = sim_now(sim);
+    sim_slow_links(sim, 0xff, pbft_signers_of(LAGGARD), 103 * SIM_MS);
+    must(sim, sim_run_for(sim, 20 * SIM_MS));
+    sim_slow_links(sim, 0xff, pbft_signers_of(LAGGARD), 0);
+    uint64_t longest = 0;
+    while (sim_now(sim) < asked + SIM_SECOND && sim_node(sim, LAGGARD)->transfer.active) {
+        must(sim, sim_step(sim));
+        if (sim_node(sim, LAGGARD)->transfer.retry_ns > longest)
+            longest = sim_node(sim, LAGGARD)->transfer.retry_ns;
+    }
+    cr_assert_gt(longest, PAGE_RETRY_NS, "nothing came late");
+    cr_assert_leq(longest, 2 * PAGE_RETRY_NS, "%lu ms", (unsigned long)(longest / SIM_MS));
+    sim_free(sim);
 }
 
 /* Then it lives on what the others push. Else: it gets less than they decide, and goes from one
