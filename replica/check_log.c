@@ -387,7 +387,10 @@ static void follow_checkpoint(struct reading *r)
 {
     const struct pbft_pages_checkpoint *cp = r->check->checkpoint;
     struct pbft_span parts[2] = {{cp->certificate, cp->certificate_size}, {NULL, 0}};
-    if (cp->seq != 0 && cp->certificate_size > 0) follow(r, PBFT_RECORD_STABLE, parts, 1);
+    struct pbft_msg m;
+    if (cp->seq == 0 || cp->certificate_size == 0) return;
+    (void)open_frame(r, parts[0], &m); /* our signature in it is a statement like any other */
+    follow(r, PBFT_RECORD_STABLE, parts, 1);
 }
 
 static bool visit(void *context, const struct pbft_log_record *record)

@@ -292,7 +292,7 @@ static int check_genesis(struct start *s)
     if (pbft_data_check_genesis(s->replica.data, &s->owner, c, why) == PBFT_STATUS_OK) return -1;
     return complain(&s->options, PBFT_EXIT_DATA,
                     "%s does not hold the state that this cluster was restored with: %s. Run "
-                    "`pbftctl snapshot restore` for this node again, into an empty folder.",
+                    "`pbftctl snapshot restore --with` its cluster.conf for this node again.",
                     s->replica.data, why);
 }
 
@@ -406,12 +406,13 @@ static void finish(struct start *s)
 int pbft_replica_main_with(int argc, char **argv, const struct pbft_service *service,
                            const struct pbft_replica_extension *extension)
 {
-    pbft_runtime_block_signals();
     struct start *s = calloc(1, sizeof *s);
     if (s == NULL) return PBFT_EXIT_FAILURE;
     s->service = service;
     s->extension = extension;
     int code = parse_options(s, argc, argv);
+    if (s->options.check_data == NULL)
+        pbft_runtime_block_signals(); /* a check can be interrupted */
     if (code < 0) code = check_and_serve(s);
     finish(s);
     return code;

@@ -122,6 +122,7 @@ struct pbft_node *pbft_node_new(const struct pbft_node_config *config)
     pbft_log_stats(config->log, &log);
     node->log_last = log.last;
     node->log_durable = log.durable;
+    node->read_floor = node->cluster->genesis_seq; /* a restored cluster has no state before it */
     if (!make_core(node) || !make_doors(node) || !make_parts(node)) {
         pbft_node_free(node);
         return NULL;

@@ -331,7 +331,7 @@ static bool begins_with_genesis(struct pbft_runtime *r)
     r->exit_code = PBFT_EXIT_DATA;
     return fail(r, "genesis",
                 "the state that the cluster was restored with is damaged: run "
-                "`pbftctl snapshot restore` for this node again");
+                "`pbftctl snapshot restore --with` its cluster.conf for this node again");
 }
 
 static bool open_node(struct pbft_runtime *r)

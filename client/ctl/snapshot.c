@@ -117,11 +117,12 @@ static int publish(const char *temporary, const char *path)
 
 static int write_to(const char *temporary, struct ctl_snapshot_fetched *fetched)
 {
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     FILE *file = fd < 0 ? NULL : fdopen(fd, "wb");
     if (file == NULL) {
         int saved = errno;
         if (fd >= 0) (void)close(fd);
+        if (fd >= 0) (void)unlink(temporary);
         return ctl_fail(CTL_NO, "cannot write %s: %s.", temporary, strerror(saved));
     }
     struct ctl_bar bar = {.what = "write"};
@@ -135,6 +136,7 @@ static int write_to(const char *temporary, struct ctl_snapshot_fetched *fetched)
         ok = false;
     }
     if (ok) return CTL_OK;
+    (void)unlink(temporary);
     bool io = status == PBFT_STATUS_OK || status == PBFT_STATUS_IO;
     return ctl_fail(CTL_NO, "cannot write %s: %s.", temporary,
                     io ? strerror(saved) : pbft_status_text(status));
@@ -145,7 +147,8 @@ static int write_file(const char *path, struct ctl_snapshot_fetched *fetched)
     char temporary[PBFT_CONFIG_PATH_MAX];
     (void)snprintf(temporary, sizeof temporary, "%s.%ld.new", path, (long)getpid());
     int code = write_to(temporary, fetched);
-    if (code == CTL_OK) code = publish(temporary, path);
+    if (code != CTL_OK) return code;
+    code = publish(temporary, path);
     if (code != CTL_OK) (void)unlink(temporary);
     return code;
 }
@@ -159,7 +162,7 @@ static int save_with(const struct ctl_options *options, const struct ctl_snapsho
     request.progress = ctl_bar_draw;
     request.context = &bar;
     request.patience_ns = options->timeout_ns > 0 ? options->timeout_ns : CTL_SNAPSHOT_PATIENCE_NS;
-    bool fresh = ctl_snapshot_fresh(&request);
+    uint64_t fresh = ctl_snapshot_fresh(&request);
     int code = ctl_snapshot_fetch(&request, &fetched);
     ctl_bar_end(&bar);
     for (pbft_id id = 0; id < PBFT_REPLICAS_MAX; id++)
@@ -171,7 +174,7 @@ static int save_with(const struct ctl_options *options, const struct ctl_snapsho
     if (code == CTL_OK) code = write_file(path, &fetched);
     if (code == CTL_OK) {
         ctl_snapshot_print(options, path, "saved", &fetched.backup);
-        if (!fresh)
+        if (fresh == 0 || fetched.backup.checkpoint.seq < fresh)
             (void)fprintf(stderr,
                           "pbftctl: what was ordered after checkpoint %" PRIu64 " is not in it.\n",
                           fetched.backup.checkpoint.seq);
@@ -297,7 +300,8 @@ const struct ctl_command ctl_snapshot_commands[] = {
      "restore verifies FILE against the cluster of --cluster DIR and makes a new cluster in the\n"
      "folder --to, with the replicas and clients whose keys are in DIR, and the state as its\n"
      "genesis. It has a new cluster id and the old addresses: end the old one first. Other hosts\n"
-     "restore the same FILE --with the cluster.conf that the first one made.\n"
+     "restore the same FILE --with the cluster.conf that the first one made; once for each node:\n"
+     "whoever has voted in a cluster must never begin in it again with an empty data folder.\n"
      "Example: pbftctl --cluster d snapshot save b.snap && pbftctl snapshot verify b.snap "
      "--genesis\n"
      "d/cluster.conf && pbftctl --cluster d snapshot restore b.snap --to e && pbftctl up e",

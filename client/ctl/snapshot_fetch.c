@@ -121,29 +121,33 @@ static int descending(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* How far f+1 replicas have come, so that one of them is correct. What was acknowledged was
- * executed by f+1 correct ones, so it is not behind that as soon as they all answer. */
+/* What was acknowledged was executed by f+1 correct replicas. When k of all n do not answer, one of
+ * these is among the first f+1-k of those that do, whoever lies; when more are silent, who knows.
+ * 0: it cannot be said. */
 static uint64_t executed_by_one(const struct words *words, uint32_t n)
 {
     uint64_t executed[PBFT_REPLICAS_MAX] = {0};
-    for (pbft_id id = 0; id < n; id++)
+    uint32_t silent = 0, faults = pbft_quorum_faults(n);
+    for (pbft_id id = 0; id < n; id++) {
         executed[id] = words->of[id].executed;
+        silent += !words->of[id].answered;
+    }
     qsort(executed, n, sizeof executed[0], descending);
-    return executed[pbft_quorum_faults(n)];
+    return silent > faults ? 0 : executed[faults - silent];
 }
 
-bool ctl_snapshot_fresh(const struct ctl_snapshot_request *request)
+uint64_t ctl_snapshot_fresh(const struct ctl_snapshot_request *request)
 {
     const struct pbft_cluster *cluster = pbft_client_cluster(request->client);
     struct ctl_snapshot_request all = *request;
     all.one = false;
     if (strcmp(cluster->service, pbft_kv_service.name) != 0 || !order_read(request->client))
-        return false;
+        return 0;
     uint32_t interval = cluster->params.checkpoint_interval;
     uint64_t target = 0, left = 0, deadline = now_ns() + request->patience_ns;
     for (;;) {
         struct words *words = ask_words(&all);
-        if (words == NULL) return false;
+        if (words == NULL) return 0;
         if (target == 0) {
             target = executed_by_one(words, cluster->params.n);
             left = (interval - target % interval) % interval;
@@ -151,10 +155,10 @@ bool ctl_snapshot_fresh(const struct ctl_snapshot_request *request)
         const struct pbft_pages_checkpoint *cp = newest(words);
         bool there = target > 0 && cp != NULL && cp->seq >= target;
         free(words);
-        if (there) return true;
-        if (target == 0 || now_ns() > deadline) return false;
+        if (there) return target;
+        if (target == 0 || now_ns() > deadline) return 0;
         for (left = left == 0 ? 1 : left; left > 0 && now_ns() < deadline; left--)
-            if (!order_read(request->client)) return false;
+            if (!order_read(request->client)) return 0;
         pause_for(PAUSE_NS);
     }
 }

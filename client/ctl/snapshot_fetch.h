@@ -36,10 +36,11 @@ struct ctl_snapshot_fetched {
 
 /**
  * Before a fetch: order reads until a checkpoint lies behind everything that was acknowledged
- * before (the kv service; for others a checkpoint is when it is). False: it could not be done, and
- * what follows gets the newest checkpoint that there is.
+ * before (the kv service; for others a checkpoint is when it is). Returns its lowest number, which
+ * the fetch may miss, for it may ask others; or 0: it could not be done, and what follows gets the
+ * newest checkpoint that there is.
  */
-bool ctl_snapshot_fresh(const struct ctl_snapshot_request *request);
+uint64_t ctl_snapshot_fresh(const struct ctl_snapshot_request *request);
 
 /* CTL_OK, or the exit code after saying why. */
 int ctl_snapshot_fetch(const struct ctl_snapshot_request *request,

@@ -33,6 +33,12 @@ struct plan {
 
 /* ---- genesis ---- */
 
+static bool exists(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
 static bool same_history(const struct pbft_cluster *a, const struct pbft_cluster *b)
 {
     return strcmp(a->service, b->service) == 0 &&
@@ -41,6 +47,23 @@ static bool same_history(const struct pbft_cluster *a, const struct pbft_cluster
            a->client_count == b->client_count &&
            (a->client_count == 0 ||
             memcmp(a->clients, b->clients, a->client_count * sizeof a->clients[0]) == 0);
+}
+
+/* Whoever began once has voted: the same key with an empty log in the same cluster is amnesia that
+ * nobody can see (PROTOCOL 29). What lies beside the genesis file is the least that we know of. */
+static bool began_already(const struct plan *p, uint32_t *id)
+{
+    char path[PBFT_CONFIG_PATH_MAX + 32];
+    const char *slash = strrchr(p->with, '/');
+    int folder = slash == NULL ? 1 : (int)(slash - p->with) + 1;
+    for (*id = 0; *id < p->made.cluster.params.n; ++*id) {
+        (void)snprintf(path, sizeof path, "%s/node-%u/node.conf", p->from, *id);
+        if (!exists(path)) continue;
+        (void)snprintf(path, sizeof path, "%.*s/node-%u", folder, slash == NULL ? "." : p->with,
+                       *id);
+        if (exists(path)) return true;
+    }
+    return false;
 }
 
 /* The genesis of a restore that another host began. */
@@ -55,10 +78,16 @@ static int load_with(struct plan *p)
                         "%s lists another service, other parameters or other keys "
                         "than %s/cluster.conf.",
                         p->with, p->from);
-    if (c->genesis_seq == p->backup.checkpoint.seq &&
-        pbft_digest_equal(&c->genesis_root, &p->backup.checkpoint.root))
-        return CTL_OK;
-    return ctl_fail(CTL_REFUSED, "%s does not begin with the checkpoint of %s.", p->with, p->file);
+    if (c->genesis_seq != p->backup.checkpoint.seq ||
+        !pbft_digest_equal(&c->genesis_root, &p->backup.checkpoint.root))
+        return ctl_fail(CTL_REFUSED, "%s does not begin with the checkpoint of %s.", p->with,
+                        p->file);
+    uint32_t id;
+    if (!began_already(p, &id)) return CTL_OK;
+    return ctl_fail(CTL_REFUSED,
+                    "node-%u of that cluster is there already: a replica that has voted must not "
+                    "begin again with the same key (PROTOCOL 29). Restore without --with.",
+                    id);
 }
 
 static int draw(struct plan *p)
@@ -79,12 +108,6 @@ static int draw(struct plan *p)
 }
 
 /* ---- nodes and clients ---- */
-
-static bool exists(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0;
-}
 
 /* Key files are private wherever they come to lie: written anew, never linked or copied. */
 static enum pbft_status copy_key(struct plan *p, const char *from, const char *to,

@@ -425,6 +425,10 @@ Test(live_snapshot, restored_on_several_hosts)
               l.dir, a, l.dir, l.dir),
            0, out, "2 nodes, 0 client");
     expect(sh(out, sizeof out, "mv %s/../n/node-* %s/../m", l.dir, l.dir), 0, out, NULL);
+    expect(sh(out, sizeof out,
+              "@ --cluster %s/../h snapshot restore %s --to %s/../o --with %s/../m/cluster.conf",
+              l.dir, a, l.dir, l.dir),
+           4, out, "there already"); /* a key begins once in a cluster (PROTOCOL 29) */
 
     expect(sh(out, sizeof out, "%s --check-data %s/../m/node-3/data", live_bin("pbftd"), l.dir), 0,
            out, "genesis");
