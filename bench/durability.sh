@@ -15,16 +15,16 @@ BUNDLE=${BUNDLE:-1}
 load=
 lib_begin durability
 
-# Of all replicas: batches, log commits, bytes given to the disk.
+# Of all replicas: batches, log commits, bytes given to the disk (0: it is none that counts them).
 totals() {
     local id
-    batches=0 commits=0 sync_ns=0 written=0 pages_written=0
+    batches=0 commits=0 pages_written=0
+    written=$(device_bytes)
     for id in 0 1 2 3; do
         metrics "$id" || die "replica $id does not answer"
         batches=$((batches + m[pbft_batches_executed_total]))
         commits=$((commits + m[pbft_log_commits_total]))
         pages_written=$((pages_written + m[pbft_pages_written_bytes_total]))
-        written=$((written + $(io_bytes "${pids[$id]}" write_bytes)))
     done
 }
 

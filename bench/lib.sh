@@ -120,6 +120,15 @@ load_now() { cut -d ' ' -f 1-3 /proc/loadavg; }
 memory_kb() { awk -v f="$2:" '$1 == f { print $2 }' "/proc/$1/status" 2>/dev/null; } # PID VmRSS|VmHWM
 io_bytes() { awk -v f="$2:" '$1 == f { print $2 }' "/proc/$1/io" 2>/dev/null; }      # PID write_bytes
 
+# What the disk below $dir was given since it started, by anybody. Not /proc/PID/io: where the page
+# cache holds large folios, that counts the whole folio for each byte that is changed in it.
+device_bytes() {
+    local device
+    device=$(df --output=source "$dir" | tail -1)
+    sync -f "$dir"
+    awk '{ printf "%.0f\n", $7 * 512 }' "/sys/class/block/${device##*/}/stat" 2>/dev/null || echo 0
+}
+
 json_number() { # json_number FILE KEY: of pbft-bench --json
     awk -v k="\"$2\":" '$1 == k { sub(/,$/, "", $2); print $2; exit }' "$1"
 }
