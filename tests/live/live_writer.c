@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #define KEYS_MAX    20000u
 #define TIMEOUT_NS  10000000000u
 #define OP_MAX      128u
+#define READS       32u /* outstanding */
 
 struct worker {
     struct live_writer *writer;
@@ -23,6 +25,8 @@ struct worker {
     struct pbft_client *client;
     unsigned written; /* keys tried */
     bool acknowledged[KEYS_MAX];
+    sem_t reads;
+    atomic_uint lost, wrong;
     double longest_ms;
 };
 
@@ -95,28 +99,52 @@ struct live_writer *live_writer_start(const struct live *l, unsigned threads)
     return writer;
 }
 
-/* 0: reads back; 1: lost; 2: another value, or written twice. */
-static int read_back(struct worker *w, unsigned i, bool ordered)
+struct reading {
+    struct worker *worker;
+    unsigned i;
+    bool ordered;
+};
+
+static void was_read(void *context, const struct pbft_answer *answer)
+{
+    struct reading *r = context;
+    struct worker *w = r->worker;
+    char key[32], value[32];
+    struct pbft_kv_result result;
+    struct pbft_span bytes = {answer->bytes, answer->size};
+    size_t cursor = 0;
+    name(w, r->i, key, value);
+    if (answer->status != PBFT_STATUS_OK ||
+        (r->ordered && !pbft_answer_next(answer, &cursor, &bytes)) ||
+        !pbft_kv_decode_result(bytes, &result) || result.status != PBFT_KV_OK)
+        atomic_fetch_add(&w->lost, 1);
+    else if (result.meta.version != 1 || result.value.size != strlen(value) ||
+             memcmp(result.value.data, value, result.value.size) != 0)
+        atomic_fetch_add(&w->wrong, 1);
+    free(r);
+    (void)sem_post(&w->reads);
+}
+
+static void wait_for_a_read(struct worker *w)
+{
+    while (sem_wait(&w->reads) != 0) {
+    }
+}
+
+static void read_back(struct worker *w, unsigned i, bool ordered)
 {
     char key[32], value[32];
     uint8_t op[OP_MAX];
     name(w, i, key, value);
-    size_t size = pbft_kv_encode_get(op, sizeof op, text(key));
-    struct pbft_span span = {op, size};
-    struct pbft_answer answer;
-    enum pbft_status status = ordered ? pbft_client_call(w->client, span, TIMEOUT_NS, &answer)
-                                      : pbft_client_read(w->client, span, TIMEOUT_NS, &answer);
-    struct pbft_kv_result result;
-    int verdict = 1;
-    if (status == PBFT_STATUS_OK &&
-        pbft_kv_decode_result((struct pbft_span){answer.bytes, answer.size}, &result) &&
-        result.status == PBFT_KV_OK)
-        verdict = result.meta.version == 1 && result.value.size == strlen(value) &&
-                          memcmp(result.value.data, value, result.value.size) == 0
-                      ? 0
-                      : 2;
-    pbft_answer_free(&answer);
-    return verdict;
+    struct pbft_span span = {op, pbft_kv_encode_get(op, sizeof op, text(key))};
+    struct reading *r = malloc(sizeof *r);
+    cr_assert_not_null(r);
+    *r = (struct reading){w, i, ordered};
+    wait_for_a_read(w);
+    enum pbft_status status =
+        ordered ? pbft_client_submit(w->client, &span, 1, TIMEOUT_NS, was_read, r)
+                : pbft_client_submit_read(w->client, span, TIMEOUT_NS, was_read, r);
+    cr_assert_eq(status, PBFT_STATUS_OK, "%s", pbft_status_text(status));
 }
 
 unsigned live_writer_failed(const struct live_writer *w)
@@ -135,14 +163,18 @@ unsigned live_writer_finish(struct live_writer *writer, unsigned *lost, double *
         struct worker *w = &writer->workers[k];
         pthread_join(w->thread, NULL);
         if (w->longest_ms > *longest_ms) *longest_ms = w->longest_ms;
+        cr_assert_eq(sem_init(&w->reads, 0, READS), 0);
         for (unsigned i = 0; i < w->written; i++) {
             if (!w->acknowledged[i]) continue;
             acknowledged++;
-            int verdict = read_back(w, i, i % 8 == 0);
-            *lost += verdict == 1;
-            *wrong += verdict == 2;
+            read_back(w, i, i % 8 == 0);
         }
+        for (unsigned i = 0; i < READS; i++)
+            wait_for_a_read(w);
         pbft_client_close(w->client);
+        (void)sem_destroy(&w->reads);
+        *lost += atomic_load(&w->lost);
+        *wrong += atomic_load(&w->wrong);
     }
     free(writer);
     return acknowledged;
