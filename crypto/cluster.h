@@ -20,11 +20,13 @@ struct pbft_cluster {
                                                          * whoever filled the structure */
     uint32_t client_count;
     uint8_t nonce[32];
-    /* The state before the first proposal, and its number. 0: it follows from service and
-     * parameters, and the root is not hashed into the id. Else the cluster was restored from the
-     * checkpoint of that number, which is a multiple of the interval: both are. */
+    /* The state before the first proposal of this epoch, and its number, a multiple of the
+     * interval. In the first epoch 0: it follows from service and parameters, and the root is not
+     * hashed into the id; else the cluster was restored from the checkpoint of that number, and
+     * both are. Later epochs begin with the last checkpoint of the one before. */
     pbft_seq genesis_seq;
     struct pbft_digest genesis_root;
+    uint8_t *history; /* the proofs that led here (crypto/epoch.h); NULL in the first epoch */
     /* Filled by pbft_cluster_seal(): */
     struct pbft_digest id;
     uint32_t *client_order; /* indices sorted by key, for look-up; malloc'ed */

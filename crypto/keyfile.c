@@ -115,6 +115,12 @@ enum pbft_status pbft_keypair_save(const struct pbft_keypair *keypair, const cha
     return fail_errno(number, error, path, "cannot be written");
 }
 
+enum pbft_status pbft_keypair_adopt(const char *from, const char *path, char error[256])
+{
+    if (rename(from, path) == 0 && sync_directory_of(path)) return PBFT_STATUS_OK;
+    return fail_errno(errno, error, path, "cannot be replaced by its successor");
+}
+
 /* The rest of the next line that is no comment, if it begins with `word`; NULL otherwise. Ends the
  * line with a zero. */
 static char *next_line(char **cursor, const char *word)

@@ -47,6 +47,10 @@ bool pbft_hex_decode(const char *text, uint8_t *bytes, size_t size);
  */
 PBFT_MUST_USE enum pbft_status pbft_keypair_save(const struct pbft_keypair *keypair,
                                                  const char *path, char error[256]);
+/* The file at `from` takes the place of the one at `path`, in the same directory, durably: a name
+ * that came back after a power failure would look like a key that nobody has used yet. */
+PBFT_MUST_USE enum pbft_status pbft_keypair_adopt(const char *from, const char *path,
+                                                  char error[256]);
 PBFT_MUST_USE enum pbft_status pbft_keypair_load(struct pbft_keypair *out, const char *path,
                                                  char error[256]);
 
