@@ -85,31 +85,19 @@ static enum pbft_status set_options(struct pbft_client *c,
 
 static enum pbft_status start(struct pbft_client *c, char error[256])
 {
-    const char *addresses[PBFT_REPLICAS_MAX];
-    for (pbft_id i = 0; i < c->config.cluster.params.n; i++)
-        addresses[i] = c->config.addresses[i].client;
-    struct pbft_door_config door = {.cluster = &c->config.cluster,
-                                    .signer = &pbft_signer_ed25519,
-                                    .cache_entries = 1};
+    c->cluster = &c->config.cluster;
+    atomic_store(&c->epoch, c->cluster->epoch);
     c->pool = pbft_pool_new(POOL_BYTES);
-    c->door = pbft_door_new(&door);
-    (void)snprintf(error, 256, "out of memory or threads");
     c->sessions = calloc(c->options.sessions, sizeof *c->sessions);
-    if (c->pool == NULL || c->door == NULL || c->sessions == NULL) return PBFT_STATUS_MEMORY;
+    (void)snprintf(error, 256, "out of memory or threads");
+    if (c->pool == NULL || c->sessions == NULL) return PBFT_STATUS_MEMORY;
     for (uint32_t i = 0; i < c->options.sessions; i++)
         if (!client_new_session(c, &c->sessions[i])) return PBFT_STATUS_MEMORY;
-    struct pbft_net_config net = {
-        .cluster = &c->config.cluster,
-        .self = &c->keypair,
-        .pool = pbft_pool_frames(c->pool),
-        .addresses = addresses,
-    };
-    enum pbft_status status = pbft_net_open(&c->net, &net, error);
-    if (status != PBFT_STATUS_OK) {
-        c->net = NULL;
-        return status;
-    }
+    enum pbft_status status = client_connect(c, c->cluster, &c->door, &c->net, error);
+    if (status != PBFT_STATUS_OK) return status;
+    (void)snprintf(error, 256, "out of memory or threads");
     c->started = pthread_create(&c->thread, NULL, client_run, c) == 0;
+    if (c->started) error[0] = '\0';
     return c->started ? PBFT_STATUS_OK : PBFT_STATUS_MEMORY;
 }
 
@@ -124,6 +112,7 @@ enum pbft_status pbft_client_open(struct pbft_client **out, const char *path,
         return PBFT_STATUS_MEMORY;
     }
     (void)pthread_mutex_init(&c->lock, NULL);
+    (void)pthread_mutex_init(&c->epoch_lock, NULL);
     enum pbft_status status = load(c, path, error);
     if (status == PBFT_STATUS_OK) status = set_options(c, options, error);
     if (status == PBFT_STATUS_OK) status = start(c, error);
@@ -134,6 +123,13 @@ enum pbft_status pbft_client_open(struct pbft_client **out, const char *path,
     return status;
 }
 
+static void wake(struct pbft_client *c)
+{
+    (void)pthread_mutex_lock(&c->epoch_lock);
+    pbft_net_wake(c->net);
+    (void)pthread_mutex_unlock(&c->epoch_lock);
+}
+
 void pbft_client_close(struct pbft_client *c)
 {
     if (c == NULL) return;
@@ -141,7 +137,7 @@ void pbft_client_close(struct pbft_client *c)
     c->closing = true;
     (void)pthread_mutex_unlock(&c->lock);
     if (c->started) {
-        pbft_net_wake(c->net);
+        wake(c);
         (void)pthread_join(c->thread, NULL);
     }
     if (c->net != NULL) pbft_net_close(c->net);
@@ -149,10 +145,12 @@ void pbft_client_close(struct pbft_client *c)
         client_session_free(&c->sessions[i]);
     free(c->sessions);
     pbft_door_free(c->door);
+    client_epoch_free(c);
     if (c->pool != NULL) pbft_pool_free(c->pool);
     pbft_keypair_wipe(&c->keypair);
     pbft_cluster_config_free(&c->config);
     (void)pthread_mutex_destroy(&c->lock);
+    (void)pthread_mutex_destroy(&c->epoch_lock);
     free(c);
 }
 
@@ -186,7 +184,7 @@ static enum pbft_status enqueue(struct pbft_client *c, struct job *job, uint32_t
         status = PBFT_STATUS_CLOSED;
     else if (count != NULL && *count >= max)
         status = PBFT_STATUS_FULL;
-    bool wake = status == PBFT_STATUS_OK && c->sleeping;
+    bool sleeps = status == PBFT_STATUS_OK && c->sleeping;
     if (status == PBFT_STATUS_OK) {
         if (count != NULL) (*count)++;
         job_push(&c->submitted, job);
@@ -195,8 +193,8 @@ static enum pbft_status enqueue(struct pbft_client *c, struct job *job, uint32_t
     (void)pthread_mutex_unlock(&c->lock);
     if (status != PBFT_STATUS_OK)
         free(job);
-    else if (wake)
-        pbft_net_wake(c->net);
+    else if (sleeps)
+        wake(c);
     return status;
 }
 
@@ -416,15 +414,18 @@ static bool handshake_text(const char *text)
 
 bool pbft_client_refused(struct pbft_client *c, pbft_id *replica, char text[96])
 {
+    bool refused = false;
     text[0] = '\0';
-    for (pbft_id i = 0; i < c->config.cluster.params.n; i++) {
+    (void)pthread_mutex_lock(&c->epoch_lock);
+    for (pbft_id i = 0; i < c->config.cluster.params.n && !refused; i++) {
         struct pbft_net_peer_stats peer;
-        if (!pbft_net_peer(c->net, i, &peer) || !handshake_text(peer.last_failure)) continue;
+        refused = pbft_net_peer(c->net, i, &peer) && handshake_text(peer.last_failure);
+        if (!refused) continue;
         *replica = i;
         (void)snprintf(text, 96, "%s", peer.last_failure);
-        return true;
     }
-    return false;
+    (void)pthread_mutex_unlock(&c->epoch_lock);
+    return refused;
 }
 
 void pbft_answer_free(struct pbft_answer *answer)
@@ -442,4 +443,17 @@ bool pbft_answer_next(const struct pbft_answer *answer, size_t *cursor, struct p
 const struct pbft_cluster *pbft_client_cluster(const struct pbft_client *c)
 {
     return &c->config.cluster;
+}
+
+uint32_t pbft_client_epoch(const struct pbft_client *c)
+{
+    return atomic_load(&c->epoch);
+}
+
+enum pbft_status pbft_client_configuration(struct pbft_client *c, struct pbft_cluster *out)
+{
+    (void)pthread_mutex_lock(&c->epoch_lock);
+    bool copied = pbft_epoch_copy(c->cluster, out);
+    (void)pthread_mutex_unlock(&c->epoch_lock);
+    return copied ? PBFT_STATUS_OK : PBFT_STATUS_MEMORY;
 }

@@ -1,5 +1,5 @@
-/* Shared by client.c (the public functions), client_session.c (sessions and their windows) and
- * client_loop.c (the library's thread). */
+/* Shared by client.c (the public functions), client_session.c (sessions and their windows),
+ * client_epoch.c (from one configuration to the next) and client_loop.c (the library's thread). */
 #ifndef PBFT_CLIENT_CLIENT_INTERNAL_H
 #define PBFT_CLIENT_CLIENT_INTERNAL_H
 
@@ -10,6 +10,7 @@
 #include "replica/pool.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 enum job_kind { JOB_CALL, JOB_READ, JOB_ADMIN, JOB_STATS, JOB_WAIT };
 
@@ -56,7 +57,11 @@ struct pbft_client {
     uint32_t client_index;
     struct pbft_pool *pool;
     struct pbft_door *door;
+    const struct pbft_cluster *cluster; /* config.cluster, or what followed it, which is ours */
     struct pbft_net *net;
+    /* The thread alone replaces `cluster` and `net`, under this lock; others use them under it. */
+    pthread_mutex_t epoch_lock;
+    _Atomic uint32_t epoch; /* of `cluster` */
     pthread_t thread;
     bool started;
 
@@ -78,6 +83,15 @@ struct pbft_client {
     uint64_t connections[PBFT_REPLICAS_MAX]; /* 0: not connected */
     struct pbft_client_stats stats;          /* of sessions that were replaced, and of frames */
 };
+
+/* client_epoch.c */
+/* What a configuration is used with. Addresses are those of the file. */
+enum pbft_status client_connect(const struct pbft_client *c, const struct pbft_cluster *cluster,
+                                struct pbft_door **door, struct pbft_net **net, char error[256]);
+/* Under the configuration that the proof leads to from ours, if it does and there is memory for it;
+ * else everything stays as it is, and whoever has moved on tells us again. */
+void client_follow(struct pbft_client *c, struct pbft_span proof);
+void client_epoch_free(struct pbft_client *c);
 
 uint64_t client_now(void);
 void job_push(struct job_list *list, struct job *job);

@@ -99,7 +99,7 @@ static void admin_send(struct pbft_client *c, const struct job *job)
     struct pbft_msg msg;
     memset(&msg, 0, sizeof msg);
     msg.type = PBFT_ADMIN;
-    msg.epoch = c->config.cluster.epoch;
+    msg.epoch = c->cluster->epoch;
     msg.admin = (struct pbft_admin){job->id, job->admin_kind, {job->bytes, job->size}};
     size_t size = pbft_wire_size(&msg);
     struct pbft_frame *frame = pbft_frame_new(pbft_pool_frames(c->pool), (uint32_t)size);
@@ -190,7 +190,7 @@ static void on_frame(struct pbft_client *c, const struct pbft_peer *from, struct
 static void on_event(struct pbft_client *c, const struct pbft_net_event *event)
 {
     /* We dial replicas only, and listen to nobody. */
-    PBFT_ASSERT(event->peer.kind == PBFT_PEER_REPLICA);
+    PBFT_ASSERT(event->kind == PBFT_NET_EPOCH || event->peer.kind == PBFT_PEER_REPLICA);
     PBFT_ASSERT(event->peer.index < c->config.cluster.params.n);
     switch (event->kind) {
     case PBFT_NET_UP: on_up(c, &event->peer); break;
@@ -199,7 +199,23 @@ static void on_event(struct pbft_client *c, const struct pbft_net_event *event)
         on_frame(c, &event->peer, event->frame);
         pbft_frame_release(event->frame);
         break;
+    case PBFT_NET_EPOCH: break; /* on_events() */
     }
+}
+
+/* A change of epoch ends the net that all of these are of: it comes last. */
+static void on_events(struct pbft_client *c, const struct pbft_net_event *events, size_t count)
+{
+    struct pbft_frame *proof = NULL;
+    for (size_t i = 0; i < count; i++) {
+        on_event(c, &events[i]);
+        if (events[i].kind != PBFT_NET_EPOCH) continue;
+        pbft_frame_release(proof);
+        proof = events[i].frame;
+    }
+    if (proof == NULL) return;
+    client_follow(c, pbft_frame_span(proof));
+    pbft_frame_release(proof);
 }
 
 static void on_stats(struct pbft_client *c, struct job *job)
@@ -328,8 +344,7 @@ void *client_run(void *client)
             if (next == UINT64_MAX) wait = UINT64_MAX;
         }
         size_t count = pbft_net_poll(c->net, wait, events, EVENTS_MAX);
-        for (size_t i = 0; i < count; i++)
-            on_event(c, &events[i]);
+        on_events(c, events, count);
     }
     finish_all(c, &jobs, PBFT_STATUS_CLOSED);
     shut_down(c);

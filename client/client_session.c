@@ -47,7 +47,7 @@ bool client_new_session(struct pbft_client *c, struct client_session *s)
     s->number = session_number();
     s->query_base = c->next_generation++ << GENERATION_SHIFT;
     struct pbft_match_config config = {
-        .cluster = &c->config.cluster,
+        .cluster = c->cluster,
         .signer = &pbft_signer_ed25519,
         .keypair = &c->keypair,
         .client_index = c->client_index,

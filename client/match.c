@@ -537,9 +537,60 @@ static uint64_t request_deadline(const struct match_exchange *e)
     return e->state == EXCHANGE_ACTIVE && e->deadline_ns < next ? e->deadline_ns : next;
 }
 
+bool match_renew(struct pbft_match *m, struct pbft_frame **frame)
+{
+    const struct pbft_cluster *cluster = m->config.cluster;
+    struct pbft_frame *old = *frame;
+    if (old == NULL || pbft_get_u32(old->bytes + 4) == cluster->epoch) return true;
+    struct pbft_frame *fresh = pbft_frame_new(m->config.pool, old->size);
+    if (fresh == NULL) return false;
+    memcpy(fresh->bytes, old->bytes, old->size); /* others may be sending the old one */
+    fresh->size = old->size;
+    pbft_put_u32(fresh->bytes + 4, cluster->epoch);
+    if (fresh->bytes[0] == PBFT_REQUEST)
+        pbft_frame_sign(cluster, m->config.signer, &m->config.keypair->secret, fresh->bytes,
+                        fresh->size);
+    pbft_frame_release(old);
+    *frame = fresh;
+    return true;
+}
+
+static void renew_all(struct pbft_match *m)
+{
+    bool all = match_queries_renew(m);
+    for (uint32_t i = 0; m->held > 0 && i < m->ring; i++) {
+        struct match_exchange *e = &m->requests[i];
+        if (e->state != EXCHANGE_ACTIVE && e->state != EXCHANGE_ABANDONED) continue;
+        all = match_renew(m, &e->frame) && all;
+    }
+    m->stale = !all;
+}
+
+/* Half a quorum of one configuration and half of the next are none. */
+static void forget_votes(struct pbft_match *m, struct match_exchange *e)
+{
+    votes_clear(m, e);
+    e->busy = e->counted = 0;
+}
+
+void pbft_match_epoch(struct pbft_match *m, const struct pbft_cluster *cluster)
+{
+    PBFT_ASSERT(cluster->params.n == m->n);
+    m->config.cluster = cluster;
+    m->connected = m->introduced = 0;
+    memset(m->views, 0, sizeof m->views);
+    m->view = 0;
+    for (uint32_t i = 0; i < m->ring; i++)
+        if (!m->requests[i].agreed) forget_votes(m, &m->requests[i]);
+    for (uint32_t i = 0; i < m->config.window; i++)
+        if (!m->queries[i].agreed) forget_votes(m, &m->queries[i]);
+    renew_all(m);
+}
+
 void pbft_match_tick(struct pbft_match *m, uint64_t now_ns, struct pbft_match_out *out)
 {
     begin(m);
+    if (m->stale) renew_all(m);
     for (uint32_t i = 0; m->held > 0 && i < m->ring; i++)
         request_tick(m, &m->requests[i], now_ns);
     match_queries_tick(m, now_ns);

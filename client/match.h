@@ -80,6 +80,10 @@ void pbft_match_connected(struct pbft_match *m, uint64_t now_ns, pbft_id replica
 /* Its connection ended: nothing waits for it (a primary that is down is not the only one asked).
  * Replicas count as connected until then; who knows better says so once after init. */
 void pbft_match_disconnected(struct pbft_match *m, pbft_id replica);
+/* The configuration has changed (crypto/epoch.h); `cluster` outlives the client core. What waits is
+ * signed again, and answers of the old one count no more. Replicas are connected to anew:
+ * pbft_match_connected() sends it. */
+void pbft_match_epoch(struct pbft_match *m, const struct pbft_cluster *cluster);
 void pbft_match_tick(struct pbft_match *m, uint64_t now_ns, struct pbft_match_out *out);
 uint64_t pbft_match_deadline(const struct pbft_match *m); /* next tick; UINT64_MAX = none */
 

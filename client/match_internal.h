@@ -63,6 +63,7 @@ struct pbft_match {
     uint32_t queries_live;
     pbft_seq floor;
     bool opened;
+    bool stale; /* frames of the epoch before are left: there was no memory for new ones */
     pbft_view views[PBFT_REPLICAS_MAX]; /* newest hint of each */
     pbft_view view;                     /* the (f+1)-th highest of them */
     pbft_signers connected;
@@ -99,6 +100,9 @@ uint64_t match_fetch_interval(const struct pbft_match *m);
 bool match_request_start(struct pbft_match *m, uint64_t now_ns, struct pbft_span ops,
                          uint32_t op_count, struct match_exchange **out);
 
+/* The frame as it has to be in this epoch, in place of *frame. False: no memory, it stays. */
+bool match_renew(struct pbft_match *m, struct pbft_frame **frame);
+
 /* match_read.c */
 enum pbft_verdict match_on_query_reply(struct pbft_match *m, uint64_t now_ns, pbft_id from,
                                        const struct pbft_query_reply *reply,
@@ -106,6 +110,7 @@ enum pbft_verdict match_on_query_reply(struct pbft_match *m, uint64_t now_ns, pb
 void match_queries_tick(struct pbft_match *m, uint64_t now_ns);
 uint64_t match_queries_deadline(const struct pbft_match *m);
 void match_queries_connected(struct pbft_match *m, pbft_id replica);
+bool match_queries_renew(struct pbft_match *m); /* after a change of epoch; false: not all */
 void match_queries_pump(struct pbft_match *m, uint64_t now_ns); /* starts waiting fallbacks */
 
 #endif

@@ -252,6 +252,17 @@ uint64_t match_queries_deadline(const struct pbft_match *m)
     return next;
 }
 
+bool match_queries_renew(struct pbft_match *m)
+{
+    bool all = true;
+    for (uint32_t i = 0; m->queries_live > 0 && i < m->config.window; i++) {
+        struct match_exchange *e = &m->queries[i];
+        if (e->state != EXCHANGE_ACTIVE) continue;
+        all = match_renew(m, &e->frame) && match_renew(m, &e->brief_frame) && all;
+    }
+    return all;
+}
+
 void match_queries_connected(struct pbft_match *m, pbft_id replica)
 {
     for (uint32_t i = 0; m->queries_live > 0 && i < m->config.window; i++) {

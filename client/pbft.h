@@ -14,6 +14,8 @@
  *
  * Exactly once: an operation that is answered was executed once. One that timed out was executed
  * once or not at all, perhaps later.
+ *
+ * When a replica's key is replaced, a client follows by itself and callers notice a pause.
  */
 #ifndef PBFT_CLIENT_PBFT_H
 #define PBFT_CLIENT_PBFT_H
@@ -142,7 +144,15 @@ PBFT_MUST_USE enum pbft_status pbft_client_wait(struct pbft_client *client, uint
 /* Whether a replica and we refused each other in a handshake (another cluster, a key that is not in
  * genesis ...) rather than missed each other; `text` says how it went last with that replica. */
 bool pbft_client_refused(struct pbft_client *client, pbft_id *replica, char text[96]);
-/* Immutable; lives as long as the client. */
+/* As the configuration file has it: parameters, clients and id are for ever, epoch and replicas'
+ * keys may have changed since (below). Immutable; lives as long as the client. */
 const struct pbft_cluster *pbft_client_cluster(const struct pbft_client *client);
+/* Which epoch the client is in. It follows as soon as a replica proves the next one (PROTOCOL 29);
+ * what is outstanding goes with it. The file is left as it is. Any thread, callbacks too. */
+uint32_t pbft_client_epoch(const struct pbft_client *client);
+/* The configuration of that epoch, with the proofs that led to it: a copy (pbft_epoch_free()), but
+ * the lists of clients in it live as long as the client. MEMORY. Any thread, callbacks too. */
+PBFT_MUST_USE enum pbft_status pbft_client_configuration(struct pbft_client *client,
+                                                         struct pbft_cluster *out);
 
 #endif

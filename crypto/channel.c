@@ -9,17 +9,21 @@
  *   WELCOME  magic 8, verdicts u64, responder's key 32, ephemeral key 32, nonce 32, signature 64
  *   FINISH   magic 8, signature 64
  *   REFUSAL  magic 8, enum pbft_channel_failure u32; not signed, a hint
+ *   EPOCH    magic 8, the sender's epoch u32, length u32, proof (crypto/epoch.h) or nothing; not
+ *            signed: q replicas of the receiver's epoch have signed what matters
  *
  * Each signature is over a tag that names the signer's side, cluster id, epoch, and the hash of
  * everything said before it. Each direction has its own key, from the DH secret and the hash of all
  * three messages.
  *
  * What a stranger can make a responder do: look up a key, then one ephemeral key and one signature;
- * the DH itself waits for a FINISH whose signature verifies.
+ * the DH itself waits for a FINISH whose signature verifies. Or send a proof: it costs one
+ * signature check for each good signature in it and one more, q at most.
  */
 #include "crypto/channel.h"
 
 #include "crypto/hash.h"
+#include "pbft/quorum.h"
 #include "pbft/wire.h"
 
 #include <sodium.h>
@@ -32,6 +36,7 @@ static const uint8_t magic_hello[MAGIC_BYTES] = {'p', 'b', 'f', 't', 'h', 'i', '
 static const uint8_t magic_welcome[MAGIC_BYTES] = {'p', 'b', 'f', 't', 'w', 'e', '0', '1'};
 static const uint8_t magic_finish[MAGIC_BYTES] = {'p', 'b', 'f', 't', 'f', 'i', '0', '1'};
 static const uint8_t magic_refusal[MAGIC_BYTES] = {'p', 'b', 'f', 't', 'n', 'o', '0', '1'};
+static const uint8_t magic_epoch[MAGIC_BYTES] = {'p', 'b', 'f', 't', 'e', 'p', '0', '1'};
 
 enum hello_layout {
     HELLO_KIND = 8,
@@ -55,7 +60,9 @@ enum welcome_layout {
 };
 enum finish_layout { FINISH_SIGNATURE = 8, FINISH_BYTES = 72 };
 enum refusal_layout { REFUSAL_CODE = 8, REFUSAL_BYTES = 12 };
-_Static_assert(HELLO_BYTES <= PBFT_HANDSHAKE_MAX_BYTES, "cap before authentication");
+enum epoch_layout { EPOCH_NUMBER = 8, EPOCH_SIZE = 12, EPOCH_PROOF = 16 };
+_Static_assert(HELLO_BYTES <= PBFT_HANDSHAKE_FIRST_BYTES, "cap before authentication");
+_Static_assert(EPOCH_PROOF + PBFT_EPOCH_PROOF_MAX == PBFT_HANDSHAKE_MAX_BYTES, "the longest");
 _Static_assert(PBFT_CHANNEL_OVERHEAD == crypto_secretstream_xchacha20poly1305_ABYTES, "overhead");
 
 /* Never the tag of a wire message: those begin otherwise (PROTOCOL 1). */
@@ -64,7 +71,7 @@ static const char tag_responder[SIGNED_TAG_BYTES + 1] = "channel-1 answer";
 static const char tag_initiator[SIGNED_TAG_BYTES + 1] = "channel-1 caller";
 #define SIGNED_BYTES (SIGNED_TAG_BYTES + PBFT_DIGEST_BYTES + 4u + PBFT_DIGEST_BYTES)
 
-enum state { AT_START, WAIT_HELLO, WAIT_WELCOME, WAIT_FINISH, OPEN, FAILED };
+enum state { AT_START, WAIT_HELLO, WAIT_WELCOME, WAIT_FINISH, WAIT_PROOF, OPEN, FAILED };
 
 struct pbft_channel {
     const struct pbft_cluster *cluster;
@@ -82,7 +89,9 @@ struct pbft_channel {
     uint8_t finish[FINISH_BYTES];
     crypto_secretstream_xchacha20poly1305_state sealing;
     crypto_secretstream_xchacha20poly1305_state opening;
-    bool broken; /* a record did not open */
+    bool broken;   /* a record did not open */
+    uint8_t *news; /* a proof that leads on from our epoch */
+    size_t news_size;
 };
 
 static const char *failure_text(enum pbft_channel_failure failure)
@@ -114,6 +123,7 @@ struct pbft_channel *pbft_channel_new(const struct pbft_cluster *cluster,
 void pbft_channel_free(struct pbft_channel *channel)
 {
     if (channel == NULL) return;
+    free(channel->news);
     sodium_memzero(channel, sizeof(*channel));
     free(channel);
 }
@@ -260,6 +270,77 @@ static bool verdicts_agree(struct pbft_channel *c, uint64_t theirs)
     return false;
 }
 
+/* ---- another epoch ---- */
+
+static void note_epoch(struct pbft_channel *c, pbft_epoch theirs)
+{
+    c->failure = PBFT_CHANNEL_EPOCH;
+    (void)snprintf(c->reason, sizeof(c->reason), "%s (ours %u, theirs %u)",
+                   failure_text(PBFT_CHANNEL_EPOCH), (unsigned)c->cluster->epoch, (unsigned)theirs);
+}
+
+/* Our epoch; and to whom is behind, what leads on from his. */
+static size_t epoch_message(const struct pbft_channel *c, pbft_epoch theirs, uint8_t *out)
+{
+    struct pbft_span proof = {NULL, 0};
+    if (theirs < c->cluster->epoch) proof = pbft_epoch_history(c->cluster, theirs + 1);
+    memcpy(out, magic_epoch, MAGIC_BYTES);
+    pbft_put_u32(out + EPOCH_NUMBER, c->cluster->epoch);
+    pbft_put_u32(out + EPOCH_SIZE, (uint32_t)proof.size);
+    if (proof.size > 0) memcpy(out + EPOCH_PROOF, proof.data, proof.size);
+    return EPOCH_PROOF + proof.size;
+}
+
+/* A responder's answer to a HELLO of another epoch. One that is behind waits for the proof. */
+static enum pbft_channel_step answer_epoch(struct pbft_channel *c, pbft_epoch theirs, uint8_t *out,
+                                           size_t *out_size)
+{
+    *out_size = epoch_message(c, theirs, out);
+    note_epoch(c, theirs);
+    if (theirs < c->cluster->epoch) return fail(c, PBFT_CHANNEL_EPOCH);
+    c->state = WAIT_PROOF;
+    return PBFT_CHANNEL_MORE;
+}
+
+static enum pbft_channel_step on_proof(struct pbft_channel *c, pbft_epoch theirs,
+                                       struct pbft_span proof)
+{
+    struct pbft_epoch_change change;
+    enum pbft_verdict verdict = pbft_epoch_check(c->cluster, &pbft_signer_ed25519, proof, &change);
+    if (verdict == PBFT_DROP_MALFORMED) return fail(c, PBFT_CHANNEL_MALFORMED);
+    if (verdict != PBFT_OK) return fail(c, PBFT_CHANNEL_PROOF);
+    c->news = malloc(proof.size);
+    if (c->news != NULL) { /* else the next handshake brings it again */
+        memcpy(c->news, proof.data, proof.size);
+        c->news_size = proof.size;
+    }
+    note_epoch(c, theirs);
+    return fail(c, PBFT_CHANNEL_EPOCH);
+}
+
+static enum pbft_channel_step on_epoch(struct pbft_channel *c, struct pbft_span in, uint8_t *out,
+                                       size_t *out_size)
+{
+    c->failure = PBFT_CHANNEL_NO_FAILURE; /* a responder only feared that it would be this */
+    if (in.size < EPOCH_PROOF || memcmp(in.data, magic_epoch, MAGIC_BYTES) != 0)
+        return fail(c, PBFT_CHANNEL_MALFORMED);
+    pbft_epoch theirs = pbft_get_u32(in.data + EPOCH_NUMBER);
+    struct pbft_span proof = {in.data + EPOCH_PROOF, in.size - EPOCH_PROOF};
+    if (pbft_get_u32(in.data + EPOCH_SIZE) != proof.size) return fail(c, PBFT_CHANNEL_MALFORMED);
+    if (theirs > c->cluster->epoch) return on_proof(c, theirs, proof);
+    if (!c->initiator || theirs == c->cluster->epoch || proof.size != 0)
+        return fail(c, PBFT_CHANNEL_MALFORMED);
+    *out_size = epoch_message(c, theirs, out);
+    note_epoch(c, theirs);
+    return fail(c, PBFT_CHANNEL_EPOCH);
+}
+
+bool pbft_channel_news(const struct pbft_channel *channel, struct pbft_span *proof)
+{
+    *proof = (struct pbft_span){channel->news, channel->news_size};
+    return channel->news != NULL;
+}
+
 /* ---- the three messages ---- */
 
 size_t pbft_channel_hello(struct pbft_channel *c, uint8_t *out)
@@ -336,6 +417,8 @@ static enum pbft_channel_step on_hello(struct pbft_channel *c, struct pbft_span 
 {
     if (!is_message(in, magic_hello, HELLO_BYTES)) return fail(c, PBFT_CHANNEL_MALFORMED);
     enum pbft_channel_failure failure = check_hello(c, in.data, &c->peer);
+    if (failure == PBFT_CHANNEL_EPOCH)
+        return answer_epoch(c, pbft_get_u32(in.data + HELLO_EPOCH), out, out_size);
     if (failure != PBFT_CHANNEL_NO_FAILURE) return refuse(c, failure, out, out_size);
 
     /* Another verdict vector is answered all the same: the initiator then has ours with our
@@ -360,7 +443,7 @@ static enum pbft_channel_step on_welcome(struct pbft_channel *c, struct pbft_spa
                                          size_t *out_size)
 {
     if (is_message(in, magic_refusal, REFUSAL_BYTES)) return refused(c, in);
-    if (!is_message(in, magic_welcome, WELCOME_BYTES)) return fail(c, PBFT_CHANNEL_MALFORMED);
+    if (!is_message(in, magic_welcome, WELCOME_BYTES)) return on_epoch(c, in, out, out_size);
     if (memcmp(in.data + WELCOME_RESPONDER, c->expected.bytes, PBFT_PUBLIC_KEY_BYTES) != 0)
         return fail(c, PBFT_CHANNEL_IDENTITY);
     memcpy(c->welcome, in.data, WELCOME_BYTES);
@@ -403,11 +486,33 @@ enum pbft_channel_step pbft_channel_step(struct pbft_channel *c, struct pbft_spa
     case WAIT_HELLO: return on_hello(c, in, out, out_size);
     case WAIT_WELCOME: return on_welcome(c, in, out, out_size);
     case WAIT_FINISH: return on_finish(c, in, out, out_size);
+    case WAIT_PROOF:
+        if (is_message(in, magic_refusal, REFUSAL_BYTES)) return refused(c, in);
+        return on_epoch(c, in, out, out_size);
     case AT_START:
     case OPEN:
     case FAILED: break;
     }
     return fail(c, PBFT_CHANNEL_MALFORMED);
+}
+
+static uint32_t quorum(const struct pbft_channel *c)
+{
+    return pbft_quorum(c->cluster->params.n);
+}
+
+size_t pbft_channel_next_max(const struct pbft_channel *c)
+{
+    size_t proof = PBFT_EPOCH_CHANGE_BYTES + 8u + (size_t)quorum(c) * PBFT_SIGNATURE_BYTES;
+    size_t epoch = EPOCH_PROOF + proof;
+    bool waits = c->state == WAIT_WELCOME || c->state == WAIT_PROOF;
+    return waits && epoch > PBFT_HANDSHAKE_FIRST_BYTES ? epoch : PBFT_HANDSHAKE_FIRST_BYTES;
+}
+
+uint32_t pbft_channel_next_cost(const struct pbft_channel *c)
+{
+    if (c->state == WAIT_PROOF) return quorum(c);
+    return c->state == WAIT_HELLO ? 1 : 0;
 }
 
 struct pbft_peer pbft_channel_peer(const struct pbft_channel *channel)

@@ -12,19 +12,32 @@
  *                                <-     WELCOME (signed, 176)
  *   FINISH   (signed, 72)        ->
  *
- * Sizes are fixed and small (<= PBFT_HANDSHAKE_MAX_BYTES), so that the length cap before
- * authentication is tight. The responder makes one ephemeral key and one signature for each HELLO
- * (net/ limits their rate); its DH waits for a FINISH that verifies.
+ * Two ends of different epochs (PROTOCOL 29) get no channel, but whoever is behind gets the proof
+ * of the epoch after its own, which speaks for itself (crypto/epoch.h):
+ *
+ *   HELLO                        ->          responder ahead
+ *                                <-     EPOCH    (its epoch, proof)
+ *
+ *   HELLO                        ->          responder behind
+ *                                <-     EPOCH    (its epoch)
+ *   EPOCH    (its epoch, proof)  ->
+ *
+ * All sizes but that of a proof are fixed and small (PBFT_HANDSHAKE_FIRST_BYTES), and only who
+ * waits for a proof takes one, so that the length cap before authentication is tight. The responder
+ * makes one ephemeral key and one signature for each HELLO, and verifies at most q for a proof
+ * (net/ limits the rate of both); its DH waits for a FINISH that verifies.
  */
 #ifndef PBFT_CRYPTO_CHANNEL_H
 #define PBFT_CRYPTO_CHANNEL_H
 
 #include "crypto/cluster.h"
 #include "crypto/door.h"
+#include "crypto/epoch.h"
 #include "crypto/keys.h"
 
-#define PBFT_HANDSHAKE_MAX_BYTES 512u
-#define PBFT_CHANNEL_OVERHEAD    17u /* bytes that sealing adds to a record */
+#define PBFT_HANDSHAKE_FIRST_BYTES 512u /* of all but an EPOCH */
+#define PBFT_HANDSHAKE_MAX_BYTES   (16u + PBFT_EPOCH_PROOF_MAX)
+#define PBFT_CHANNEL_OVERHEAD      17u /* bytes that sealing adds to a record */
 
 enum pbft_channel_step {
     PBFT_CHANNEL_MORE, /* send `out` if it is not empty, then wait for the next message */
@@ -46,7 +59,8 @@ enum pbft_channel_step {
     X(PBFT_CHANNEL_SIGNATURE, "handshake signature does not verify")                               \
     X(PBFT_CHANNEL_EXCHANGE, "key exchange with a weak key")                                       \
     X(PBFT_CHANNEL_VERDICTS, "verdict vectors differ: another build of the crypto library")        \
-    X(PBFT_CHANNEL_BUSY, "too many handshakes from this address")
+    X(PBFT_CHANNEL_BUSY, "too many handshakes from this address")                                  \
+    X(PBFT_CHANNEL_PROOF, "a proof of the next epoch that does not hold")
 
 enum pbft_channel_failure {
 #define X(name, text) name,
@@ -72,6 +86,9 @@ size_t pbft_channel_hello(struct pbft_channel *channel, uint8_t *out);
 /* Feed one handshake message; may produce the next one. */
 enum pbft_channel_step pbft_channel_step(struct pbft_channel *channel, struct pbft_span in,
                                          uint8_t *out, size_t *out_size);
+/* What it takes next: the greatest size of the message, and what that may cost us, in HELLOs. */
+size_t pbft_channel_next_max(const struct pbft_channel *channel);
+uint32_t pbft_channel_next_cost(const struct pbft_channel *channel);
 /* A message that tells the initiator why it is refused (PBFT_HANDSHAKE_MAX_BYTES); a hint only: it
  * is not signed. With FAIL, `out` may hold one already: send it as far as that costs nothing. */
 size_t pbft_channel_refusal(enum pbft_channel_failure failure, uint8_t *out);
@@ -81,6 +98,9 @@ struct pbft_peer pbft_channel_peer(const struct pbft_channel *channel);
  * NO_FAILURE and "" otherwise. The text lives as long as the channel. */
 enum pbft_channel_failure pbft_channel_failure(const struct pbft_channel *channel);
 const char *pbft_channel_reason(const struct pbft_channel *channel);
+/* After FAIL: true if the other side has proven that the epoch after ours has begun. The proof has
+ * been checked; it lives as long as the channel. */
+bool pbft_channel_news(const struct pbft_channel *channel, struct pbft_span *proof);
 
 /* After DONE: seal `plain` into `out` (plain.size + PBFT_CHANNEL_OVERHEAD bytes); open the other
  * direction. Opening fails for good on the first bad record: close the connection. Sealing and

@@ -94,6 +94,7 @@ static void free_connection(struct connection *c)
     pbft_channel_free(c->channel);
     free(c->in);
     free(c->out);
+    free(c->tell);
     (void)pthread_mutex_destroy(&c->io_lock);
     free(c);
 }

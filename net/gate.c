@@ -124,7 +124,7 @@ void gate_admit(struct pbft_net *net, const struct connection *newcomer)
     connection_kill(oldest, pbft_net_refusal_text(PBFT_NET_REFUSED_SLOTS));
 }
 
-bool gate_hello(struct pbft_net *net, const struct address *address)
+bool gate_hello(struct pbft_net *net, const struct address *address, uint32_t hellos)
 {
     uint64_t now = net_now();
     uint64_t rate = net->limits.hellos_per_second;
@@ -147,7 +147,9 @@ bool gate_hello(struct pbft_net *net, const struct address *address)
         if (bucket->tokens_milli > 2000 * rate) bucket->tokens_milli = 2000 * rate;
     }
     bucket->last_ns = now;
-    if (bucket->tokens_milli < 1000) return false;
-    bucket->tokens_milli -= 1000;
+    uint64_t cost = 1000 * (uint64_t)hellos;
+    if (cost > 2000 * rate - 1000) cost = 2000 * rate - 1000; /* the hello before it counts */
+    if (bucket->tokens_milli < cost) return false;
+    bucket->tokens_milli -= cost;
     return true;
 }

@@ -6,6 +6,7 @@
  */
 #include "net/net_internal.h"
 
+#include <string.h>
 #include <time.h>
 
 #define PAUSE_LOOK (2 * MILLISECOND)
@@ -32,6 +33,25 @@ void pbft_net_wake(struct pbft_net *net)
     net->woken = true;
     owner_poke(net);
     (void)pthread_mutex_unlock(&net->lock);
+}
+
+/* One is as good as another; what finds no place is proven again at the next redial. */
+void owner_news(struct pbft_net *net, struct pbft_span proof)
+{
+    struct pbft_frame *frame = pbft_frame_new(net->pool, (uint32_t)proof.size);
+    if (frame != NULL) {
+        memcpy(frame->bytes, proof.data, proof.size);
+        frame->size = (uint32_t)proof.size;
+    }
+    (void)pthread_mutex_lock(&net->lock);
+    if (frame == NULL) net->stats.refused[PBFT_NET_REFUSED_MEMORY]++;
+    if (net->news == NULL) {
+        net->news = frame;
+        frame = NULL;
+    }
+    if (net->news != NULL) owner_poke(net);
+    (void)pthread_mutex_unlock(&net->lock);
+    pbft_frame_release(frame);
 }
 
 static struct connection *ring_take(struct pbft_net *net, bool clients_too)
@@ -89,6 +109,10 @@ static size_t gather(struct pbft_net *net, struct pbft_net_event *events, size_t
 {
     size_t count = 0;
     uint64_t client_bytes = 0;
+    if (net->news != NULL && max > 0) {
+        events[count++] = (struct pbft_net_event){.kind = PBFT_NET_EPOCH, .frame = net->news};
+        net->news = NULL;
+    }
     while (count < max) {
         struct connection *c = ring_take(net, client_bytes < CLIENT_BYTES_PER_POLL);
         if (c == NULL) break;

@@ -122,6 +122,7 @@ static void dismantle(struct pbft_net *net)
         PBFT_ASSERT(c->reaped && !c->done);
         connection_done(c);
     }
+    pbft_frame_release(net->news);
     (void)pthread_cond_destroy(&net->owner_wake);
     (void)pthread_cond_destroy(&net->service_wake);
     (void)pthread_mutex_destroy(&net->lock);

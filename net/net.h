@@ -33,13 +33,17 @@ enum pbft_net_event_kind {
     PBFT_NET_UP = 1, /* peer.connection is open; for replicas it is now the current one */
     PBFT_NET_DOWN,   /* it ended; `reason` says why; no more events of this connection */
     PBFT_NET_FRAME,  /* one frame from it; the receiver owns one reference: release it */
+    PBFT_NET_EPOCH,  /* somebody has proven that the epoch after the net's own has begun (PROTOCOL
+                      * 29): `frame`, to be released too, holds the proof (crypto/epoch.h), checked.
+                      * The owner closes the net and opens one of that epoch; until then nobody who
+                      * has moved on can be reached, and the event may come again */
 };
 
 struct pbft_net_event {
     enum pbft_net_event_kind kind;
-    struct pbft_peer peer;    /* connection is never 0 */
+    struct pbft_peer peer;    /* connection is never 0; EPOCH: all zero, for nobody vouches */
     const char *reason;       /* DOWN: short static text, else NULL */
-    struct pbft_frame *frame; /* FRAME, else NULL */
+    struct pbft_frame *frame; /* FRAME, EPOCH, else NULL */
 };
 
 /**
@@ -71,7 +75,8 @@ struct pbft_net_limits {
     uint32_t connections_per_client; /* of one client key; the oldest gives way [64] */
     uint32_t handshakes_max;         /* unfinished, per listener [64] */
     uint32_t handshakes_per_address; /* unfinished, per listener; 0 = [half of handshakes_max] */
-    uint32_t hellos_per_second;      /* per address; the burst is twice this [500] */
+    uint32_t hellos_per_second;      /* per address; the burst is twice this; a proof of
+                                      * another epoch counts as q [500] */
     uint64_t handshake_timeout_ns;   /* [2 s] */
     uint64_t ping_ns;                /* a record at least this often [1 s] */
     uint64_t dead_ns;                /* silence after which a peer counts as dead [5 s] */
@@ -147,7 +152,7 @@ struct pbft_transport pbft_net_transport(struct pbft_net *net);
     X(PBFT_NET_REFUSED_SLOTS, "slots")     /* had to give way to a newer one */                    \
     X(PBFT_NET_REFUSED_RATE, "rate")       /* its address says hello too often */                  \
     X(PBFT_NET_REFUSED_CLIENTS, "clients") /* connections_max is reached */                        \
-    X(PBFT_NET_REFUSED_MEMORY, "memory")   /* ours ran out */
+    X(PBFT_NET_REFUSED_MEMORY, "memory")   /* ours ran out; or the pool, for an EPOCH */
 
 enum pbft_net_refusal {
 #define X(name, text) name,

@@ -27,7 +27,7 @@
 #define LENGTH_BYTES      4u
 #define RECORD_PLAIN_MAX  65536u /* coalesced plaintext */
 #define RECORD_FRAMES_MAX 512u
-#define BUFFER_HANDSHAKE  (LENGTH_BYTES + PBFT_HANDSHAKE_MAX_BYTES)
+#define BUFFER_HANDSHAKE  (LENGTH_BYTES + PBFT_HANDSHAKE_FIRST_BYTES)
 #define BUFFER_SMALL      4096u
 #define BUFFER_LARGE      (LENGTH_BYTES + RECORD_PLAIN_MAX + PBFT_CHANNEL_OVERHEAD)
 #define FRAME_COST        64u /* what a queued frame counts beyond its bytes */
@@ -91,7 +91,6 @@ struct connection {
     bool paused;    /* reading stopped: inbound queue full or pool empty */
     bool dirty;     /* on the net's flush list */
     bool ping_due;
-    bool hello_seen;    /* rx token */
     bool noted;         /* last_failure says why already */
     bool in_large;      /* rx token: the last read filled the buffer */
     uint64_t resume_ns; /* paused for want of pool: not before */
@@ -119,7 +118,7 @@ struct connection {
     uint32_t out_capacity;
     uint32_t out_size;
     uint32_t out_sent;
-    uint8_t tell[BUFFER_HANDSHAKE]; /* handshake message that waits for tx */
+    uint8_t *tell; /* handshake message that waits for tx, length included; NULL: none does */
     uint32_t tell_size;
     struct frames inbox;
     struct frames outbox;
@@ -156,7 +155,7 @@ struct replica_slot {
     char last_failure[96];
 };
 
-struct bucket { /* hellos of one address */
+struct bucket { /* hellos of one address, or what costs as much */
     struct address address;
     uint64_t tokens_milli;
     uint64_t last_ns; /* 0 = free */
@@ -193,6 +192,7 @@ struct pbft_net {
     struct connection **hash;
     uint32_t hash_mask;
     uint64_t last_number;
+    struct pbft_frame *news; /* EPOCH not told yet */
     uint32_t paused_count;
     uint32_t clients_open; /* authenticated and not done */
     struct bucket buckets[BUCKETS];
@@ -252,7 +252,9 @@ bool gate_parse(const char *url, struct address *out);      /* no lock; numeric 
 bool gate_listed(const struct pbft_net *net, const struct address *address);
 /* Make room for one more unfinished handshake; the oldest gives way. */
 void gate_admit(struct pbft_net *net, const struct connection *newcomer);
-bool gate_hello(struct pbft_net *net, const struct address *address);
+/* What costs us as much as so many hellos. What exceeds the burst takes all that is
+ * left after one hello. */
+bool gate_hello(struct pbft_net *net, const struct address *address, uint32_t hellos);
 
 /* listen.c, dial.c */
 enum pbft_status listener_open(struct pbft_net *net, unsigned which, const char *url,
@@ -268,7 +270,8 @@ void dialer_close(struct dialer *d);
 void *service_run(void *argument);
 void service_poke(struct pbft_net *net); /* with the lock */
 
-/* inbox.c: with the lock */
-void owner_poke(struct pbft_net *net);
+/* inbox.c */
+void owner_poke(struct pbft_net *net);                         /* with the lock */
+void owner_news(struct pbft_net *net, struct pbft_span proof); /* no lock */
 
 #endif

@@ -60,12 +60,12 @@ static enum progress refuse(struct connection *c, const uint8_t *no, size_t size
     return STOPPED;
 }
 
-/* Before any signature is made for it: may this address say hello, is there room? */
-static bool hello_allowed(struct connection *c)
+/* Before any signature is made or checked for it: may this address have that, is there room? */
+static bool allowed(struct connection *c, uint32_t hellos)
 {
     struct pbft_net *net = c->net;
     (void)pthread_mutex_lock(&net->lock);
-    bool allowed = gate_hello(net, &c->address);
+    bool allowed = gate_hello(net, &c->address, hellos);
     if (!allowed) {
         net->stats.refused[PBFT_NET_REFUSED_RATE]++;
     } else if (c->listener == LISTENER_CLIENTS &&
@@ -81,17 +81,17 @@ static enum progress on_handshake(struct connection *c, struct pbft_span message
 {
     uint8_t out[PBFT_HANDSHAKE_MAX_BYTES];
     size_t out_size = 0;
-    if (c->dialer == NULL && !c->hello_seen) {
-        c->hello_seen = true;
-        if (!hello_allowed(c))
-            return refuse(c, out, pbft_channel_refusal(PBFT_CHANNEL_BUSY, out), "busy");
-    }
+    uint32_t cost = c->dialer == NULL ? pbft_channel_next_cost(c->channel) : 0;
+    if (cost > 0 && !allowed(c, cost))
+        return refuse(c, out, pbft_channel_refusal(PBFT_CHANNEL_BUSY, out), "busy");
     enum pbft_channel_step step = pbft_channel_step(c->channel, message, out, &out_size);
     if (step == PBFT_CHANNEL_FAIL) {
+        struct pbft_span news;
         (void)pthread_mutex_lock(&c->net->lock);
         c->net->stats.handshakes_failed[pbft_channel_failure(c->channel)]++;
         connection_note_failure(c, pbft_channel_reason(c->channel));
         (void)pthread_mutex_unlock(&c->net->lock);
+        if (pbft_channel_news(c->channel, &news)) owner_news(c->net, news);
         return refuse(c, out, out_size, "handshake failed");
     }
     /* FINISH must be on its way before anybody can send a record. */
@@ -224,7 +224,7 @@ static enum progress consume(struct connection *c)
     if (have < LENGTH_BYTES) return NEED_MORE;
     uint32_t length = pbft_get_u32(c->in + c->in_start);
     uint32_t least = c->open ? PBFT_CHANNEL_OVERHEAD : 1;
-    uint32_t most = c->open ? record_max(c) : PBFT_HANDSHAKE_MAX_BYTES;
+    uint32_t most = c->open ? record_max(c) : (uint32_t)pbft_channel_next_max(c->channel);
     if (length < least || length > most) return bad_length(c);
     if (have - LENGTH_BYTES < length) return NEED_MORE;
     if (c->open) return on_record(c, length);

@@ -77,15 +77,15 @@ static bool fill(struct connection *c)
 {
     struct pbft_net *net = c->net;
     struct pbft_frame *batch[RECORD_FRAMES_MAX];
-    uint8_t tell[BUFFER_HANDSHAKE];
     size_t count = 0;
     uint32_t plain = 0;
 
     (void)pthread_mutex_lock(&net->lock);
     bool dead = c->dead;
+    uint8_t *tell = c->tell;
     uint32_t tell_size = c->tell_size;
     if (tell_size > 0) {
-        memcpy(tell, c->tell, tell_size);
+        c->tell = NULL;
         c->tell_size = 0;
     } else if (!dead) {
         plain = take(c, batch, &count);
@@ -106,6 +106,7 @@ static bool fill(struct connection *c)
     }
     for (size_t i = 0; i < count; i++)
         pbft_frame_release(batch[i]);
+    free(tell);
     c->out_sent = 0;
     if (!built) give_up_token(c, dead ? NULL : "out of memory");
     return built;
@@ -162,13 +163,18 @@ void transmit_callback(void *argument)
 void transmit_tell(struct connection *c, const uint8_t *bytes, size_t size, bool ending)
 {
     PBFT_ASSERT(size > 0 && size <= PBFT_HANDSHAKE_MAX_BYTES);
+    uint8_t *tell = malloc(LENGTH_BYTES + size);
+    if (tell != NULL) {
+        pbft_put_u32(tell, (uint32_t)size);
+        memcpy(tell + LENGTH_BYTES, bytes, size);
+    }
     (void)pthread_mutex_lock(&c->net->lock);
     /* A handshake alternates; at most one message waits for the write before it. */
-    PBFT_ASSERT(c->tell_size == 0);
-    pbft_put_u32(c->tell, (uint32_t)size);
-    memcpy(c->tell + LENGTH_BYTES, bytes, size);
-    c->tell_size = LENGTH_BYTES + (uint32_t)size;
+    PBFT_ASSERT(c->tell == NULL);
+    c->tell = tell;
+    c->tell_size = tell == NULL ? 0 : LENGTH_BYTES + (uint32_t)size;
     c->ending = ending;
+    if (tell == NULL) connection_kill(c, "out of memory");
     bool claimed = transmit_claim(c);
     (void)pthread_mutex_unlock(&c->net->lock);
     if (claimed) transmit_run(c);

@@ -83,7 +83,19 @@ void collect_garbage(struct pbft_core *c)
     for (uint32_t i = 0; i < c->slot_count; i++)
         if (c->slots[i].seq != 0 && !in_slots(c, c->slots[i].seq)) slot_reset(c, &c->slots[i]);
     for (uint32_t i = 0; i < c->checkpoint_count; i++)
-        if (c->checkpoints[i].seq <= c->h) c->checkpoints[i].seq = 0;
+        if (!in_window(c, c->checkpoints[i].seq)) c->checkpoints[i].seq = 0;
+}
+
+void epoch_ends(struct pbft_core *c, pbft_seq last)
+{
+    if (last < c->h || last <= c->last) return;
+    /* Far enough behind the operation that nothing above it is decided: whoever knows a stable
+     * checkpoint that lets it into the window is one of q, of which f+1 correct ones have executed
+     * the operation and refuse it. */
+    PBFT_ASSERT(last % c->p.checkpoint_interval == 0);
+    c->last = last;
+    if (c->next_seq > last + 1) c->next_seq = last + 1;
+    collect_garbage(c);
 }
 
 bool stable_logged(struct pbft_core *c)
@@ -172,12 +184,14 @@ enum pbft_verdict on_checkpoint(struct pbft_core *c, const struct pbft_event *ev
     if (m->seq <= c->config.genesis_seq || m->seq % c->p.checkpoint_interval != 0)
         return PBFT_DROP_MALFORMED; /* genesis has no CHECKPOINTs */
     if (m->seq <= c->h) {
-        if (m->seq < c->h || pbft_digest_equal(&m->root, &c->stable_root))
+        if (m->seq < c->h || m->seq == c->config.genesis_seq ||
+            pbft_digest_equal(&m->root, &c->stable_root))
             return PBFT_DROP_DUPLICATE;
         evidence_frames(c, PBFT_CHECKPOINT, m->sender, PBFT_EVIDENCE_CHECKPOINT,
                         event->message.frame, c->stable_certificate);
         return PBFT_DROP_CONFLICT;
     }
+    if (c->last != 0 && m->seq > c->last) return PBFT_DROP_WINDOW;
     if (!in_window(c, m->seq)) return on_high_checkpoint(c, m);
 
     struct checkpoint *cp = checkpoint_at(c, m->seq);
@@ -199,6 +213,7 @@ enum pbft_verdict on_checkpoint_certificate(struct pbft_core *c, const struct pb
     const struct pbft_certificate *m = &event->message.msg->certificate;
     if (m->seq == 0 || m->seq % c->p.checkpoint_interval != 0) return PBFT_DROP_CERTIFICATE;
     if (m->seq <= c->h) return PBFT_DROP_DUPLICATE;
+    if (c->last != 0 && m->seq > c->last) return PBFT_DROP_WINDOW;
     make_stable(c, m->seq, &m->digest, m->signatures.signers, m->signatures.bytes);
     propose_ready(c);
     return PBFT_OK;
@@ -274,6 +289,7 @@ enum pbft_verdict on_state_ready(struct pbft_core *c, const struct pbft_event *e
     c->committed = c->executed = event->state_ready.seq;
     c->effective_ns = event->state_ready.effective_ns;
     c->next_due_ns = event->state_ready.next_due_ns;
+    epoch_ends(c, event->state_ready.last);
     if (c->timed_seq <= c->executed) c->timed_seq = 0;
     /* Which of the waiting requests the transferred batches held, nobody told us: their clients,
      * who ask all replicas by now, will (PROTOCOL 21). */

@@ -277,8 +277,9 @@ static bool somebody_left(const struct pbft_core *c)
 static void on_request_timer(struct pbft_core *c)
 {
     c->request_timer_ns = NEVER;
-    /* PROTOCOL 21: the whole window is ordered and waits for a checkpoint: no primary's fault. */
-    if (c->committed + 1 > c->h + c->p.window) {
+    /* PROTOCOL 21: the whole window is ordered and waits for a checkpoint, or the epoch for its
+     * successor: no primary's fault. */
+    if (c->committed + 1 > window_end(c)) {
         request_timer_update(c, true);
         return;
     }
@@ -300,7 +301,7 @@ static void on_request_timer(struct pbft_core *c)
 static enum pbft_verdict on_tick(struct pbft_core *c)
 {
     /* Anything that a pool without budget held up is tried again here. */
-    for (pbft_seq seq = c->h + 1; seq <= c->h + c->p.window; seq++) {
+    for (pbft_seq seq = c->h + 1; seq <= window_end(c); seq++) {
         struct slot *s = slot_find(c, seq);
         if (s == NULL) continue;
         if (s->held.frame != NULL) recheck_held(c, s);
@@ -402,6 +403,8 @@ void pbft_core_info(const struct pbft_core *c, struct pbft_core_info *out)
     out->stable_root = c->stable_root;
     out->executed = c->executed;
     out->committed = c->committed;
+    out->last = c->last;
+    out->own_checkpoint = c->own_checkpoint;
     out->proposed = c->proposed;
     out->pending = c->pending.count;
     out->view_timeout_ns = view_timeout(c);
@@ -410,6 +413,11 @@ void pbft_core_info(const struct pbft_core *c, struct pbft_core_info *out)
     for (unsigned type = 0; type <= PBFT_NEW_VIEW; type++)
         out->accused |= c->evidence_given[type];
     out->retransmissions = c->retransmissions;
+}
+
+void pbft_core_stable_proof(const struct pbft_core *c, struct pbft_signatures *out)
+{
+    *out = (struct pbft_signatures){c->stable_signers, c->stable_signatures};
 }
 
 bool pbft_core_oldest_request(const struct pbft_core *c, uint32_t *client_index, uint64_t *session,

@@ -38,8 +38,9 @@ struct pbft_core_config {
     pbft_epoch epoch;
     pbft_id id;
     uint32_t client_count;
-    /* Where this history begins: 0, or the checkpoint that the cluster was restored from. Then a
-     * core knows no state until PBFT_EVENT_RESTORED: without that it fetches one. */
+    /* Where this history begins: 0, or a checkpoint, of the epoch before or that the cluster was
+     * restored from. Then a core knows no state until PBFT_EVENT_RESTORED: without that it fetches
+     * one. */
     pbft_seq genesis_seq;
     struct pbft_digest genesis_root;
     struct pbft_core_functions functions;
@@ -139,6 +140,7 @@ struct pbft_event {
             pbft_seq seq;
             uint64_t effective_ns;
             uint64_t next_due_ns; /* 0 = none */
+            pbft_seq last;        /* of this epoch, a checkpoint; 0: not known to end */
             const struct pbft_done_request *done;
             uint32_t done_count;
         } executed;
@@ -151,6 +153,7 @@ struct pbft_event {
             struct pbft_digest root; /* equals the one asked for */
             uint64_t effective_ns;
             uint64_t next_due_ns;
+            pbft_seq last;
         } state_ready;
         struct {
             pbft_id id;
@@ -160,6 +163,7 @@ struct pbft_event {
             struct pbft_digest root;
             uint64_t effective_ns;
             uint64_t next_due_ns;
+            pbft_seq last;
         } restored;
     };
 };
@@ -274,6 +278,8 @@ struct pbft_core_info {
     struct pbft_digest stable_root;
     pbft_seq executed;        /* last EXECUTED (or STATE_READY) */
     pbft_seq committed;       /* last EXECUTE handed out */
+    pbft_seq last;            /* of this epoch; 0: not known to end */
+    pbft_seq own_checkpoint;  /* highest that we have signed */
     pbft_seq proposed;        /* highest seq with an accepted PRE-PREPARE */
     uint32_t pending;         /* requests waiting for execution */
     uint64_t view_timeout_ns; /* current, with back-off */
@@ -283,6 +289,9 @@ struct pbft_core_info {
     uint64_t retransmissions; /* messages resent because of a STATUS */
 };
 void pbft_core_info(const struct pbft_core *c, struct pbft_core_info *out);
+
+/* The CHECKPOINTs that certify h; none at genesis. Lives until the next step. */
+void pbft_core_stable_proof(const struct pbft_core *c, struct pbft_signatures *out);
 
 /**
  * PROTOCOL 16: can a frame that claims this still matter? Asked before any signature is verified.

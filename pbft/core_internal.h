@@ -186,6 +186,10 @@ struct pbft_core {
     struct pending_new_view *new_views; /* by sender */
     struct future *future;              /* by sender */
 
+    pbft_seq last; /* of this epoch: nothing above it is proposed or voted for; 0: none known */
+    /* What we have signed or seen certified before this start. While our state is behind it, lost
+     * by our disk, we may have forgotten where the epoch ends (may_vote()). */
+    pbft_seq relearn;
     pbft_seq h;
     struct pbft_digest stable_root;
     pbft_signers stable_signers;
@@ -255,8 +259,10 @@ uint64_t view_timeout(const struct pbft_core *c);
 uint64_t status_interval(const struct pbft_core *c);
 
 /* slot.c */
-bool in_window(const struct pbft_core *c, pbft_seq seq);         /* (h, h+L] */
-bool in_slots(const struct pbft_core *c, pbft_seq seq);          /* (h-archive, h+L] */
+pbft_seq window_end(const struct pbft_core *c);                  /* h+L, or the epoch's last */
+bool in_window(const struct pbft_core *c, pbft_seq seq);         /* (h, window_end] */
+bool in_slots(const struct pbft_core *c, pbft_seq seq);          /* (h-archive, window_end] */
+bool may_vote(const struct pbft_core *c, pbft_seq seq);          /* it is in the epoch */
 struct slot *slot_find(const struct pbft_core *c, pbft_seq seq); /* NULL: nothing is held */
 struct slot *slot_at(struct pbft_core *c, pbft_seq seq);         /* in_slots() holds; made if new */
 void slot_reset(struct pbft_core *c, struct slot *s);
@@ -328,7 +334,9 @@ void lag_check(struct pbft_core *c);
 struct checkpoint *checkpoint_find(const struct pbft_core *c, pbft_seq seq);
 struct checkpoint *checkpoint_at(struct pbft_core *c,
                                  pbft_seq seq); /* in the window; made if new */
-void collect_garbage(struct pbft_core *c);      /* h has moved */
+void collect_garbage(struct pbft_core *c);      /* h has moved, or the window ends earlier */
+/* The state says with which sequence number this epoch ends. */
+void epoch_ends(struct pbft_core *c, pbft_seq last);
 
 /* view_change.c */
 enum pbft_verdict on_view_change(struct pbft_core *c, const struct pbft_event *event);

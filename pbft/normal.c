@@ -38,6 +38,7 @@ enum pbft_verdict on_executed(struct pbft_core *c, const struct pbft_event *even
     c->executed = event->executed.seq;
     c->effective_ns = event->executed.effective_ns;
     c->next_due_ns = event->executed.next_due_ns;
+    epoch_ends(c, event->executed.last);
     c->view_fruitful = true;
     if (c->timed_seq != 0 && c->executed >= c->timed_seq) c->timed_seq = 0;
     bool oldest = false;
@@ -70,6 +71,7 @@ void send_prepare(struct pbft_core *c, struct slot *s)
         return;
     if (!slot_has_body(c, s, &s->header.digest)) return; /* FAULTS 2.6 */
     if (pbft_signers_has(s->prepares.have, c->id) || !stable_logged(c)) return;
+    if (!may_vote(c, s->seq)) return; /* on_tick() comes back */
     struct pbft_msg m = {.type = PBFT_PREPARE};
     m.vote.view = s->header.view;
     m.vote.seq = s->seq;

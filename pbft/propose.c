@@ -136,6 +136,7 @@ static bool must_pad(const struct pbft_core *c, size_t room)
 
 static bool propose_one(struct pbft_core *c)
 {
+    if (!may_vote(c, c->next_seq)) return false;
     size_t bytes;
     size_t room = body_room(c);
     bool deep = c->next_seq > c->committed + c->p.pipeline_depth; /* empty ones only */
@@ -179,7 +180,7 @@ static bool propose_one(struct pbft_core *c)
  * step. */
 static bool pipeline_open(struct pbft_core *c)
 {
-    if (c->next_seq > c->h + c->p.window || !stable_logged(c)) return false;
+    if (c->next_seq > window_end(c) || !stable_logged(c)) return false;
     return c->next_seq <= c->committed + c->p.pipeline_depth ||
            (c->padding && c->next_seq <= c->committed + PADDING_DEPTH && must_pad(c, body_room(c)));
 }

@@ -283,11 +283,14 @@ enum pbft_verdict on_restored(struct pbft_core *c, const struct pbft_event *even
     c->committed = c->executed = event->restored.seq;
     c->effective_ns = event->restored.effective_ns;
     c->next_due_ns = event->restored.next_due_ns;
-    c->body_bytes = UINT64_MAX; /* counted anew before it matters */
+    epoch_ends(c, event->restored.last);
+    c->relearn = c->own_checkpoint > c->h ? c->own_checkpoint : c->h;
+    if (c->relearn == c->config.genesis_seq) c->relearn = 0; /* nobody has signed it */
+    c->body_bytes = UINT64_MAX;                              /* counted anew before it matters */
     forget_bodiless(c);
     c->next_seq = (c->proposed > c->committed ? c->proposed : c->committed) + 1;
     if (c->next_seq <= c->h) c->next_seq = c->h + 1;
-    for (pbft_seq seq = c->h + 1; c->active && seq <= c->h + c->p.window; seq++) {
+    for (pbft_seq seq = c->h + 1; c->active && seq <= window_end(c); seq++) {
         struct slot *s = slot_find(c, seq);
         if (s == NULL) continue;
         if (s->header.valid) slot_want_body(c, s, &s->header.digest, everyone_else(c));

@@ -5,14 +5,29 @@
 
 /* ---- where slots live: a ring over (h-archive, h+L] ---- */
 
+pbft_seq window_end(const struct pbft_core *c)
+{
+    pbft_seq end = c->h + c->p.window;
+    return c->last != 0 && c->last < end ? c->last : end;
+}
+
 bool in_window(const struct pbft_core *c, pbft_seq seq)
 {
-    return seq > c->h && seq - c->h <= c->p.window;
+    return seq > c->h && seq <= window_end(c);
+}
+
+/* An operation that ends the epoch does so a window behind itself: up to executed + L none that we
+ * do not know of matters. Beyond, one of the q whose CHECKPOINT let the number into the window has
+ * to know it (epoch_ends()), also after its disk has lost the state. */
+bool may_vote(const struct pbft_core *c, pbft_seq seq)
+{
+    return c->executed >= c->relearn || seq <= c->executed + c->p.window;
 }
 
 bool in_slots(const struct pbft_core *c, pbft_seq seq)
 {
-    pbft_seq low = c->h > c->archive ? c->h - c->archive : 0;
+    pbft_seq low =
+        c->h - c->config.genesis_seq > c->archive ? c->h - c->archive : c->config.genesis_seq;
     return seq > low && (seq <= c->h || in_window(c, seq));
 }
 
@@ -320,7 +335,7 @@ void slot_advance(struct pbft_core *c, struct slot *s)
 {
     if (!c->active) return; /* FAULTS 4.18: nothing of the old view is counted */
     if (s->header.valid && s->own_prepare == NULL) send_prepare(c, s);
-    advance_prepared(c, s);
+    if (may_vote(c, s->seq)) advance_prepared(c, s); /* no COMMIT without a PREPARE */
     send_commit(c, s);
     advance_committed(c, s);
 }

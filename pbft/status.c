@@ -231,7 +231,7 @@ enum pbft_verdict on_status(struct pbft_core *c, const struct pbft_event *event)
 static void report_newest(struct pbft_core *c, pbft_id to)
 {
     resend(c, to, c->vcs[to].frame);
-    for (pbft_seq seq = c->h + c->p.window; seq > c->h; seq--) {
+    for (pbft_seq seq = window_end(c); seq > c->h; seq--) {
         const struct slot *s = slot_find(c, seq);
         if (s == NULL) continue;
         bool commit = pbft_signers_has(s->commits.have, to);

@@ -85,7 +85,7 @@ static void check_view_quorum(struct pbft_core *c)
 static uint32_t collect_prepared(struct pbft_core *c)
 {
     uint32_t count = 0;
-    for (pbft_seq seq = c->h + 1; seq <= c->h + c->p.window; seq++) {
+    for (pbft_seq seq = c->h + 1; seq <= window_end(c); seq++) {
         const struct slot *s = slot_find(c, seq);
         if (s == NULL || !s->prepared.valid) continue;
         struct pbft_prepared *e = &c->scratch_prepared[count++];

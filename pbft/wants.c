@@ -42,7 +42,7 @@ static bool wants_pre_prepare(const struct pbft_core *c, const struct pbft_claim
 static bool wants_checkpoint(const struct pbft_core *c, const struct pbft_claim *m)
 {
     if (m->sender >= c->n) return false;
-    if (m->seq < c->h) return false;
+    if (m->seq < c->h || (c->last != 0 && m->seq > c->last)) return false;
     if (m->seq == c->h)
         return c->h != c->config.genesis_seq && !pbft_digest_equal(&m->digest, &c->stable_root) &&
                evidence_wanted(c, PBFT_CHECKPOINT, m->sender);

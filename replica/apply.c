@@ -1,6 +1,8 @@
 /* Execution: what a batch does to the state, and what each of its requests gets for an answer. */
 #include "replica/apply_internal.h"
 
+#include "crypto/replace.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,14 +83,40 @@ uint64_t pbft_apply_bytes(const struct pbft_apply *apply)
     return pbft_tree_bytes(apply->tree);
 }
 
+static pbft_seq last_of(const struct pbft_apply *a)
+{
+    struct pbft_epoch_change change;
+    return pbft_apply_change(a, &change) ? change.seq : 0;
+}
+
+/* An epoch that ends goes on to its last number without a pause (PROTOCOL 12). */
+static uint64_t next_due(const struct pbft_apply *a)
+{
+    uint64_t due = pbft_apply_next_due(a);
+    if (a->last == 0 || a->seq >= a->last || (due != 0 && due < a->effective_ns)) return due;
+    return a->effective_ns != 0 ? a->effective_ns : 1;
+}
+
 enum pbft_status pbft_apply_reload(struct pbft_apply *apply, pbft_seq *seq, uint64_t *effective_ns,
                                    uint64_t *next_due_ns)
 {
     if (!pbft_apply_meta_load(apply)) return PBFT_STATUS_CORRUPT;
+    apply->last = last_of(apply);
     *seq = apply->seq;
     *effective_ns = apply->effective_ns;
-    *next_due_ns = pbft_apply_next_due(apply);
+    *next_due_ns = next_due(apply);
     return PBFT_STATUS_OK;
+}
+
+void pbft_apply_cluster(struct pbft_apply *apply, const struct pbft_cluster *cluster)
+{
+    apply->cluster = cluster;
+    apply->last = 0;
+}
+
+pbft_seq pbft_apply_last(const struct pbft_apply *apply)
+{
+    return apply->last;
 }
 
 /* ---- judging a request -------------------------------------------------------------------- */
@@ -190,7 +218,10 @@ static void run(struct pbft_apply *a, const struct pbft_request *request,
         struct pbft_result result = {.bytes = body + size + ITEM_BYTES,
                                      .capacity = result_capacity(left, later)};
         call.op_index = done;
-        a->service->execute(a->service->context, &a->txn, &call, op, &result);
+        if (pbft_replace_is(op))
+            pbft_apply_replace(a, &call, op, &result);
+        else
+            a->service->execute(a->service->context, &a->txn, &call, op, &result);
         fits = !result.overflow;
         if (!fits) break;
         PBFT_ASSERT(result.size <= result.capacity && done < request->op_count);
@@ -246,7 +277,8 @@ void pbft_apply_execute(struct pbft_apply *apply, pbft_seq seq,
     *done = (struct pbft_apply_done){
         .seq = seq,
         .effective_ns = a->effective_ns,
-        .next_due_ns = pbft_apply_next_due(a),
+        .next_due_ns = next_due(a),
+        .last = a->last,
         .applied = a->applied,
         .applied_count = count,
     };

@@ -10,7 +10,7 @@
 #ifndef PBFT_REPLICA_APPLY_H
 #define PBFT_REPLICA_APPLY_H
 
-#include "crypto/cluster.h"
+#include "crypto/epoch.h"
 #include "pbft/frame.h"
 #include "pbft/wire.h"
 #include "service/service.h"
@@ -48,6 +48,7 @@ struct pbft_apply_done {
     uint64_t effective_ns;
     uint64_t
         next_due_ns; /* agreed time at which a timed effect falls due; 0 = none (PROTOCOL 12) */
+    pbft_seq last;   /* of this epoch; 0: not known to end */
     struct pbft_applied *applied; /* one for each request of the batch, in order; valid until the
                                    * next call */
     uint32_t applied_count;
@@ -82,6 +83,12 @@ struct pbft_frame *pbft_apply_query(struct pbft_apply *apply, const struct pbft_
 
 pbft_seq pbft_apply_seq(const struct pbft_apply *apply);
 uint64_t pbft_apply_effective_ns(const struct pbft_apply *apply);
+/* What ends this epoch, at change.seq; its root is left zero. False: nothing that has executed. */
+bool pbft_apply_change(const struct pbft_apply *apply, struct pbft_epoch_change *out);
+/* Of this epoch, as far as it has executed; 0: not known to end. */
+pbft_seq pbft_apply_last(const struct pbft_apply *apply);
+/* The state goes on in the next epoch. */
+void pbft_apply_cluster(struct pbft_apply *apply, const struct pbft_cluster *cluster);
 
 /* O(1): the committed state exactly after the last executed seq. Caller releases. Its root comes
  * from pbft_snapshot_root(), on any thread. */

@@ -13,6 +13,9 @@
  *     0x40 last active u64, client u32, session u64     (empty): sessions by age
  *     0x50                                              u64 seq, u64 effective time,
  *                                                       u32 sessions open
+ *     0x60                                              the newest replacement of a key: u32 epoch
+ *                                                       that it begins, u32 replica, key 32, u64
+ * last sequence number of the epoch before
  *
  * A client's keys (0x20) hardly ever change; they stand between the service's pages and those that
  * every batch changes.
@@ -71,6 +74,7 @@ struct pbft_apply {
     pbft_seq seq;
     uint64_t effective_ns;
     uint32_t sessions;
+    pbft_seq last; /* of this epoch, 0x60; 0: not known to end */
 };
 
 static inline const struct pbft_params *apply_params(const struct pbft_apply *a)
@@ -111,6 +115,10 @@ void pbft_apply_record_store(struct pbft_apply *a, const struct apply_session *s
 void pbft_apply_retire(struct pbft_apply *a);
 /* When the oldest session may be retired; 0 = never. */
 uint64_t pbft_apply_next_due(const struct pbft_apply *a);
+
+/* apply_epoch.c. An operation of the engine (crypto/replace.h). */
+void pbft_apply_replace(struct pbft_apply *a, const struct pbft_call *call, struct pbft_span op,
+                        struct pbft_result *result);
 
 /* apply_reply.c. NULL: the pool is out of budget. */
 struct pbft_frame *pbft_apply_reply(struct pbft_apply *a, uint64_t session, uint64_t t,

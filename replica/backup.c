@@ -47,6 +47,7 @@ struct writer {
 
 static enum pbft_status put(struct writer *w, const uint8_t *bytes, size_t size)
 {
+    if (size == 0) return PBFT_STATUS_OK;
     pbft_hasher_add(&w->hasher, (struct pbft_span){bytes, size});
     return fwrite(bytes, 1, size, w->file) == size ? PBFT_STATUS_OK : PBFT_STATUS_IO;
 }
@@ -100,7 +101,7 @@ static enum pbft_status count_page(void *context, const struct pbft_digest *dige
 
 static enum pbft_status put_head(struct writer *w, const struct pbft_backup *b)
 {
-    uint8_t head[PBFT_BACKUP_HEAD_BYTES], counts[12];
+    uint8_t head[PBFT_BACKUP_HEAD_BYTES], count[4], pages[8];
     memcpy(head, MAGIC, MAGIC_BYTES);
     pbft_put_u32(head + 8, VERSION);
     memcpy(head + 12, b->cluster_id.bytes, PBFT_DIGEST_BYTES);
@@ -108,12 +109,14 @@ static enum pbft_status put_head(struct writer *w, const struct pbft_backup *b)
     pbft_put_u64(head + 48, b->checkpoint.seq);
     memcpy(head + 56, b->checkpoint.root.bytes, PBFT_DIGEST_BYTES);
     pbft_put_u32(head + 88, b->checkpoint.certificate_size);
-    pbft_put_u32(counts, 0);
-    pbft_put_u64(counts + 4, b->pages);
+    pbft_put_u32(count, b->epoch);
+    pbft_put_u64(pages, b->pages);
     enum pbft_status status = put(w, head, sizeof head);
     if (status == PBFT_STATUS_OK)
         status = put(w, b->checkpoint.certificate, b->checkpoint.certificate_size);
-    return status == PBFT_STATUS_OK ? put(w, counts, sizeof counts) : status;
+    if (status == PBFT_STATUS_OK) status = put(w, count, sizeof count);
+    if (status == PBFT_STATUS_OK) status = put(w, b->proofs, b->proofs_size);
+    return status == PBFT_STATUS_OK ? put(w, pages, sizeof pages) : status;
 }
 
 enum pbft_status pbft_backup_write(FILE *file, struct pbft_backup *backup,
@@ -123,7 +126,8 @@ enum pbft_status pbft_backup_write(FILE *file, struct pbft_backup *backup,
     struct pbft_digest root;
     pbft_snapshot_root(snapshot, &root);
     if (!pbft_digest_equal(&root, &backup->checkpoint.root) ||
-        backup->checkpoint.certificate_size > PBFT_PAGES_CERTIFICATE_MAX)
+        backup->checkpoint.certificate_size > PBFT_PAGES_CERTIFICATE_MAX ||
+        (backup->epoch == 0) != (backup->proofs_size == 0))
         return PBFT_STATUS_ARGUMENT;
     backup->pages = backup->page_bytes = 0;
     enum pbft_status status = pbft_snapshot_walk(snapshot, NULL, count_page, backup);
@@ -150,11 +154,18 @@ enum pbft_status pbft_backup_write(FILE *file, struct pbft_backup *backup,
     return status;
 }
 
+void pbft_backup_free(struct pbft_backup *backup)
+{
+    free(backup->proofs);
+    backup->proofs = NULL;
+    backup->proofs_size = 0;
+}
+
 /* ---- reading ---- */
 
 struct reader {
     FILE *file;
-    const struct pbft_cluster *cluster;
+    struct pbft_cluster cluster; /* genesis, then what the proofs lead to */
     const struct pbft_signer *signer;
     struct pbft_hasher hasher;
     struct pbft_backup *backup;
@@ -200,11 +211,47 @@ static enum pbft_status take_head(struct reader *r)
     b->checkpoint.seq = pbft_get_u64(head + 48);
     memcpy(b->checkpoint.root.bytes, head + 56, PBFT_DIGEST_BYTES);
     b->checkpoint.certificate_size = pbft_get_u32(head + 88);
-    if (!pbft_digest_equal(&b->cluster_id, &r->cluster->id))
+    if (!pbft_digest_equal(&b->cluster_id, &r->cluster.id))
         return refuse(r, "it is of another cluster");
-    if (b->epoch != r->cluster->epoch) return refuse(r, "it is of another epoch");
     if (b->checkpoint.certificate_size > PBFT_PAGES_CERTIFICATE_MAX)
         return refuse(r, "its certificate is too long");
+    return PBFT_STATUS_OK;
+}
+
+/* One epoch further. */
+static enum pbft_status take_proof(struct reader *r, uint32_t number)
+{
+    uint8_t bytes[PBFT_EPOCH_PROOF_MAX];
+    struct pbft_cluster next;
+    size_t size = pbft_epoch_proof_size(&r->cluster);
+    enum pbft_status status = take(r, bytes, size);
+    if (status != PBFT_STATUS_OK) return status;
+    enum pbft_verdict verdict =
+        pbft_epoch_next(&r->cluster, r->signer, (struct pbft_span){bytes, size}, &next);
+    if (verdict == PBFT_DROP_BUSY) return PBFT_STATUS_MEMORY;
+    if (verdict != PBFT_OK)
+        return refuse(r, "its proof of epoch %u is none: %s", (unsigned)number,
+                      pbft_verdict_text(verdict));
+    pbft_epoch_free(&r->cluster);
+    r->cluster = next;
+    return PBFT_STATUS_OK;
+}
+
+/* How the cluster came to the epoch whose replicas have signed. */
+static enum pbft_status take_proofs(struct reader *r)
+{
+    uint8_t count[4];
+    struct pbft_backup *b = r->backup;
+    enum pbft_status status = take(r, count, sizeof count);
+    if (status != PBFT_STATUS_OK) return status;
+    if (pbft_get_u32(count) != b->epoch) return refuse(r, "it has not one proof for each epoch");
+    for (uint32_t i = 1; status == PBFT_STATUS_OK && i <= b->epoch; i++)
+        status = take_proof(r, i);
+    if (status != PBFT_STATUS_OK) return status;
+    memcpy(b->replicas, r->cluster.replicas, sizeof b->replicas);
+    b->proofs_size = b->epoch * pbft_epoch_proof_size(&r->cluster);
+    b->proofs = r->cluster.history; /* the caller's now */
+    r->cluster.history = NULL;
     return PBFT_STATUS_OK;
 }
 
@@ -212,21 +259,20 @@ static enum pbft_status take_certificate(struct reader *r)
 {
     struct pbft_pages_checkpoint *cp = &r->backup->checkpoint;
     enum pbft_status status = take(r, cp->certificate, cp->certificate_size);
+    if (status == PBFT_STATUS_OK) status = take_proofs(r);
     if (status != PBFT_STATUS_OK) return status;
     pbft_seq seq;
     struct pbft_digest root;
-    if (!pbft_backup_certified(r->cluster, r->signer,
+    if (!pbft_backup_certified(&r->cluster, r->signer,
                                (struct pbft_span){cp->certificate, cp->certificate_size}, &seq,
                                &root))
         return refuse(r, "its certificate is not signed by a quorum of this cluster");
     if (seq != cp->seq || !pbft_digest_equal(&root, &cp->root))
         return refuse(r, "its certificate is of another checkpoint than it says");
-    uint8_t counts[12];
-    status = take(r, counts, sizeof counts);
-    if (status != PBFT_STATUS_OK) return status;
-    if (pbft_get_u32(counts) != 0) return refuse(r, "it holds epoch proofs, of a later version");
-    r->backup->pages = pbft_get_u64(counts + 4);
-    return PBFT_STATUS_OK;
+    uint8_t pages[8];
+    status = take(r, pages, sizeof pages);
+    r->backup->pages = pbft_get_u64(pages);
+    return status;
 }
 
 static enum pbft_status take_page(struct reader *r, struct pbft_install *install, uint64_t number)
@@ -302,7 +348,6 @@ enum pbft_status pbft_backup_read(FILE *file, const struct pbft_cluster *cluster
     memset(backup, 0, sizeof *backup);
     error[0] = '\0';
     struct reader r = {.file = file,
-                       .cluster = cluster,
                        .signer = signer,
                        .backup = backup,
                        .scratch = malloc(PBFT_PAGE_BYTES_MAX),
@@ -311,6 +356,8 @@ enum pbft_status pbft_backup_read(FILE *file, const struct pbft_cluster *cluster
                        .error = error};
     struct pbft_tree *tree = NULL;
     struct pbft_snapshot *state = NULL;
+    r.cluster = *cluster;
+    r.cluster.history = NULL; /* genesis has none */
     pbft_hasher_begin(&r.hasher, DOMAIN_FILE);
     enum pbft_status status =
         r.scratch == NULL ? PBFT_STATUS_MEMORY : pbft_tree_create(&tree, NULL);
@@ -322,6 +369,8 @@ enum pbft_status pbft_backup_read(FILE *file, const struct pbft_cluster *cluster
     if (status == PBFT_STATUS_MEMORY) (void)snprintf(error, 256, "out of memory");
     if (tree != NULL) pbft_tree_destroy(tree);
     free(r.scratch);
+    pbft_epoch_free(&r.cluster);
+    if (status != PBFT_STATUS_OK) pbft_backup_free(backup);
     if (snapshot != NULL)
         *snapshot = state;
     else

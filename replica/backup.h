@@ -7,7 +7,7 @@
  *     magic "PBFTSNAP", u32 version 1
  *     cluster id[32], u32 epoch, u64 sequence number, root[32]
  *     u32 size of the certificate, a CERTIFICATE frame
- *     u32 count of epoch proofs: 0 in this version
+ *     u32 count of epoch proofs: as many as the epoch's number; the proofs (crypto/epoch.h)
  *     u64 count of pages, then each as (u32 size, canonical bytes): the root first, each page
  *     followed by all below it, child 0 first
  *     pbft_hash("pbft-snapshot", all of that)[32]
@@ -18,7 +18,7 @@
 #ifndef PBFT_REPLICA_BACKUP_H
 #define PBFT_REPLICA_BACKUP_H
 
-#include "crypto/cluster.h"
+#include "crypto/epoch.h"
 #include "crypto/signer.h"
 #include "store/pages.h"
 
@@ -31,7 +31,13 @@ struct pbft_backup {
     pbft_epoch epoch;
     struct pbft_pages_checkpoint checkpoint; /* seq, root, certificate */
     uint64_t pages, page_bytes;
+    /* How the cluster came from genesis to that epoch. Written: borrowed. Read: the caller's,
+     * pbft_backup_free(). NULL in the first epoch. */
+    uint8_t *proofs;
+    size_t proofs_size;
+    struct pbft_public_key replicas[PBFT_REPLICAS_MAX]; /* read: in that epoch */
 };
+void pbft_backup_free(struct pbft_backup *backup); /* what was read */
 
 /**
  * Whether a frame is the certificate of a checkpoint, by q replicas of this cluster: the checks of
@@ -59,7 +65,7 @@ enum pbft_status pbft_backup_write(FILE *file, struct pbft_backup *backup,
  * Read a file from anywhere, and believe nothing of it: memory grows only with pages that the
  * certificate leads to.
  *
- * cluster   whose replicas must have signed it
+ * cluster   genesis: the replicas that it leads to must have signed it
  * snapshot  takes the state, which the caller releases; may be NULL
  * error     one sentence without its full stop, 256 bytes
  * Returns   PBFT_STATUS_OK: certified, every page there and none too many;

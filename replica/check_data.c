@@ -160,8 +160,7 @@ static void load_state(struct check *c, struct pbft_pages *pages)
 /* What a restored cluster begins with has no certificate but the cluster id. */
 static bool is_genesis(const struct pbft_cluster *cluster, const struct pbft_pages_checkpoint *cp)
 {
-    return cp->seq == cluster->genesis_seq && cp->certificate_size == 0 &&
-           pbft_digest_equal(&cp->root, &cluster->genesis_root);
+    return cp->seq == cluster->genesis_seq && pbft_digest_equal(&cp->root, &cluster->genesis_root);
 }
 
 static void check_pages(struct check *c, struct pbft_pages *pages)
@@ -185,7 +184,9 @@ static void check_pages(struct check *c, struct pbft_pages *pages)
         check_say(c, "its certificate is signed by %u replicas",
                   pbft_signers_count(msg.certificate.signatures.signers));
     else if (genesis)
-        check_say(c, "it is the genesis that the cluster was restored with");
+        check_say(c, c->config->cluster->epoch > 0
+                         ? "it is what the epoch began with"
+                         : "it is the genesis that the cluster was restored with");
     else if (has)
         check_found(c, "the certificate of checkpoint %" PRIu64 " is none", cp->seq);
     status = pbft_pages_audit(pages, NULL, has ? &cp->root : NULL, page_wrong, c, &audit);

@@ -85,6 +85,9 @@ PBFT_MUST_USE enum pbft_status pbft_replica_config_save(const struct pbft_replic
                                                         const char *path, char error[256]);
 struct pbft_replica_config pbft_replica_config_default(void);
 
+/* Beside a replica's key: the one that replaces it, until its epoch begins (PROTOCOL 29). */
+#define PBFT_KEY_NEXT ".next"
+
 /* client.conf. */
 struct pbft_client_config {
     char cluster[PBFT_CONFIG_PATH_MAX];

@@ -213,7 +213,7 @@ enum pbft_status pbft_data_open(struct pbft_data *out, const struct pbft_data_co
     if (!forgotten(out, config) && files) status = open_log(out, config, error);
     if (status == PBFT_STATUS_OK && !out->mute && config->durability == PBFT_DURABILITY_SYNC)
         status = open_pages(out, config, error);
-    else if (status == PBFT_STATUS_OK && !out->mute && config->genesis_seq > 0)
+    else if (status == PBFT_STATUS_OK && !out->mute && config->restored)
         status = open_lmdb(&out->genesis, config->dir, &config->owner, true, error);
     if (status == PBFT_STATUS_OK && out->mute) status = pbft_data_refuse(out, config);
     if (status == PBFT_STATUS_OK && out->log == NULL) status = open_memory(out, config);

@@ -7,6 +7,8 @@
  *     log-*         the vote log (store/log_file.h); `init` makes the first segment
  *     pages.mdb     the last flushed checkpoint (store/pages.h); pages.mdb.damaged: one that could
  *                   not be read, and was fetched from the others
+ *
+ * One for each epoch: replica/epochs.h says where.
  */
 #ifndef PBFT_REPLICA_DATA_H
 #define PBFT_REPLICA_DATA_H
@@ -21,7 +23,8 @@ struct pbft_data_config {
     enum pbft_durability durability;
     struct pbft_superblock *superblock; /* open */
     uint64_t log_bytes_max;             /* of a log in memory; one on disk has a cap of its own */
-    pbft_seq genesis_seq;               /* of the cluster: a checkpoint that no log precedes */
+    pbft_seq genesis_seq;               /* of the epoch: a checkpoint that no log precedes */
+    bool restored;                      /* ... that the cluster was restored with, and lies here */
 };
 
 struct pbft_data {

@@ -67,7 +67,8 @@ enum pbft_status pbft_evidence_encode(const struct pbft_cluster *cluster,
         frames[0] = frames[1];
         frames[1] = swap;
     }
-    size_t bytes = HEAD_BYTES + 4 + frames[0].size + 4 + frames[1].size;
+    size_t proofs = cluster->epoch * pbft_epoch_proof_size(cluster);
+    size_t bytes = HEAD_BYTES + 4 + frames[0].size + 4 + frames[1].size + proofs;
     uint8_t *file = malloc(bytes);
     if (file == NULL) return PBFT_STATUS_MEMORY;
     memcpy(file, MAGIC, MAGIC_BYTES);
@@ -77,7 +78,8 @@ enum pbft_status pbft_evidence_encode(const struct pbft_cluster *cluster,
     pbft_put_u32(file + 12, culprit);
     pbft_put_u32(file + 16, cluster->epoch);
     memcpy(file + 20, cluster->id.bytes, PBFT_DIGEST_BYTES);
-    put_frame(put_frame(file + HEAD_BYTES, frames[0]), frames[1]);
+    uint8_t *end = put_frame(put_frame(file + HEAD_BYTES, frames[0]), frames[1]);
+    if (proofs > 0) memcpy(end, cluster->history, proofs);
     *out = file;
     *size = bytes;
     return PBFT_STATUS_OK;
@@ -92,7 +94,8 @@ static enum pbft_verdict take_frame(struct pbft_span file, size_t *at, struct pb
 }
 
 static enum pbft_verdict split(const struct pbft_cluster *cluster, struct pbft_span file,
-                               struct pbft_evidence *e, struct pbft_span frames[2])
+                               struct pbft_evidence *e, struct pbft_span frames[2],
+                               struct pbft_span *proofs)
 {
     if (file.size < HEAD_BYTES || memcmp(file.data, MAGIC, MAGIC_BYTES) != 0)
         return PBFT_DROP_MALFORMED;
@@ -104,13 +107,38 @@ static enum pbft_verdict split(const struct pbft_cluster *cluster, struct pbft_s
     if (e->kind != PBFT_EVIDENCE_CONFLICT && e->kind != PBFT_EVIDENCE_CHECKPOINT)
         return PBFT_DROP_TYPE;
     if (e->culprit >= cluster->params.n) return PBFT_DROP_SENDER;
-    if (e->epoch != cluster->epoch ||
-        memcmp(file.data + 20, cluster->id.bytes, PBFT_DIGEST_BYTES) != 0)
-        return PBFT_DROP_EPOCH;
+    if (memcmp(file.data + 20, cluster->id.bytes, PBFT_DIGEST_BYTES) != 0) return PBFT_DROP_EPOCH;
     size_t at = HEAD_BYTES;
     enum pbft_verdict verdict = take_frame(file, &at, &frames[0]);
     if (verdict == PBFT_OK) verdict = take_frame(file, &at, &frames[1]);
-    if (verdict == PBFT_OK && at != file.size) verdict = PBFT_DROP_MALFORMED;
+    if (verdict != PBFT_OK) return verdict;
+    *proofs = (struct pbft_span){file.data + at, file.size - at};
+    size_t each = pbft_epoch_proof_size(cluster);
+    return proofs->size % each == 0 && proofs->size / each == e->epoch ? PBFT_OK
+                                                                       : PBFT_DROP_MALFORMED;
+}
+
+/* The configuration of that epoch; its history is the caller's. */
+static enum pbft_verdict follow(const struct pbft_cluster *cluster,
+                                const struct pbft_signer *signer, struct pbft_span proofs,
+                                pbft_epoch epoch, struct pbft_cluster *out)
+{
+    if (cluster->epoch == epoch && epoch > 0 &&
+        memcmp(cluster->history, proofs.data, proofs.size) != 0)
+        return PBFT_DROP_EPOCH;
+    if (cluster->epoch != epoch && cluster->epoch != 0) return PBFT_DROP_EPOCH;
+    if (!pbft_epoch_copy(cluster, out)) return PBFT_DROP_BUSY;
+    size_t each = pbft_epoch_proof_size(cluster);
+    enum pbft_verdict verdict = PBFT_OK;
+    for (pbft_epoch at = out->epoch; verdict == PBFT_OK && at < epoch; at++) {
+        struct pbft_cluster next;
+        struct pbft_span proof = {proofs.data + (size_t)at * each, each};
+        verdict = pbft_epoch_next(out, signer, proof, &next);
+        if (verdict != PBFT_OK) break;
+        pbft_epoch_free(out);
+        *out = next;
+    }
+    if (verdict != PBFT_OK) pbft_epoch_free(out);
     return verdict;
 }
 
@@ -243,16 +271,17 @@ enum pbft_verdict pbft_evidence_verify(const struct pbft_cluster *cluster,
                                        char text[PBFT_EVIDENCE_TEXT_BYTES])
 {
     struct pbft_evidence e = {0};
-    struct pbft_span frames[2];
+    struct pbft_span frames[2], proofs;
     struct statement s[2];
-    enum pbft_verdict verdict = split(cluster, file, &e, frames);
+    struct pbft_cluster at = {.history = NULL};
+    enum pbft_verdict verdict = split(cluster, file, &e, frames, &proofs);
+    if (verdict == PBFT_OK) verdict = follow(cluster, signer, proofs, e.epoch, &at);
     if (verdict == PBFT_OK) {
-        struct pbft_door_config config = {.cluster = cluster,
-                                          .signer = signer,
-                                          .cache_entries = 64};
+        struct pbft_door_config config = {.cluster = &at, .signer = signer, .cache_entries = 64};
         struct pbft_door *door = pbft_door_new(&config);
-        verdict = door == NULL ? PBFT_DROP_BUSY : open_both(cluster, door, &e, frames, s);
+        verdict = door == NULL ? PBFT_DROP_BUSY : open_both(&at, door, &e, frames, s);
         pbft_door_free(door);
+        pbft_epoch_free(&at);
     }
     if (verdict == PBFT_OK) verdict = accusable(&e, frames, s);
     if (verdict != PBFT_OK) {

@@ -5,22 +5,23 @@
  * File, little-endian, canonical (one byte string for an item):
  *
  *     "PBFTEVID" | version u8 (1) | kind u8 | u16 0 | culprit u32 | epoch u32 | cluster id 32
- *     | length u32, frame | length u32, frame
+ *     | length u32, frame | length u32, frame | the proofs of all epochs up to that one
  *
  * The frames are signed wire messages. A PRE-PREPARE stands as its HEADER, without the proposal.
  * Two frames of a conflict stand in ascending byte order. For kind CHECKPOINT the first is the
- * culprit's CHECKPOINT and the second the CERTIFICATE of q others over another root.
+ * culprit's CHECKPOINT and the second the CERTIFICATE of q others over another root. With the
+ * proofs (crypto/epoch.h; none in the first epoch) genesis is enough to know whose keys these are.
  */
 #ifndef PBFT_REPLICA_EVIDENCE_H
 #define PBFT_REPLICA_EVIDENCE_H
 
-#include "crypto/cluster.h"
+#include "crypto/epoch.h"
 #include "crypto/signer.h"
 #include "pbft/core.h"
 
 #define PBFT_EVIDENCE_TEXT_BYTES 256u
 /* Two VIEW-CHANGEs are the largest pair. */
-#define PBFT_EVIDENCE_MAX_BYTES (64u + 2u * (4u + PBFT_FRAME_MAX_BYTES))
+#define PBFT_EVIDENCE_MAX_BYTES (64u + 2u * (4u + PBFT_FRAME_MAX_BYTES) + (1u << 20))
 
 /* What a verified item says. */
 struct pbft_evidence {
@@ -47,6 +48,7 @@ PBFT_MUST_USE enum pbft_status pbft_evidence_encode(const struct pbft_cluster *c
  * Check an item from anywhere: canonical, of this cluster, an accusable pair, every signature
  * valid.
  *
+ * cluster  genesis, or the configuration of the item's epoch
  * out   filled on PBFT_OK; may be NULL
  * text  one line for people: what was proved, or why not; may be NULL
  * Returns PBFT_OK, PBFT_DROP_MALFORMED, _SIZE, _VERSION, _EPOCH, _SENDER (another culprit),

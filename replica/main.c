@@ -2,6 +2,7 @@
 #include "replica/apply.h"
 #include "replica/check_data.h"
 #include "replica/data.h"
+#include "replica/epochs.h"
 #include "replica/pbft_replica.h"
 #include "replica/pool.h"
 #include "replica/runtime.h"
@@ -38,6 +39,8 @@ struct start {
     struct pbft_superblock *superblock;
     struct pbft_superblock_owner owner;
     struct pbft_node_hooks hooks;
+    char dir[PBFT_CONFIG_PATH_MAX + 32]; /* where this epoch's files lie */
+    struct pbft_runtime_epoch epoch;     /* what is handed from one to the next */
 };
 
 /* ---- options ---- */
@@ -190,16 +193,57 @@ static int load_cluster(struct start *s)
     return -1;
 }
 
+static int load_epochs(struct start *s)
+{
+    char error[256];
+    enum pbft_status status =
+        pbft_epochs_load(s->options.check_data != NULL ? s->options.check_data : s->replica.data,
+                         &s->cluster.cluster, error);
+    if (status == PBFT_STATUS_OK) return -1;
+    return complain(&s->options, status == PBFT_STATUS_CORRUPT ? PBFT_EXIT_DATA : PBFT_EXIT_FAILURE,
+                    "%s", error);
+}
+
+static bool key_fits(const struct start *s, const struct pbft_keypair *keypair)
+{
+    return pbft_public_key_equal(&keypair->public, &s->cluster.cluster.replicas[s->replica.id]);
+}
+
+/* The key that `pbftctl replica replace` has made, if this epoch is the one that it is for. From
+ * now on there is no other. */
+static bool adopt_next_key(struct start *s)
+{
+    char path[PBFT_CONFIG_PATH_MAX + 8], error[256];
+    struct pbft_keypair next;
+    (void)snprintf(path, sizeof path, "%s" PBFT_KEY_NEXT, s->replica.key);
+    if (pbft_keypair_load(&next, path, error) != PBFT_STATUS_OK) return false;
+    bool fits =
+        key_fits(s, &next) &&
+        (s->options.check || pbft_keypair_adopt(path, s->replica.key, error) == PBFT_STATUS_OK);
+    if (fits) s->keypair = next;
+    pbft_keypair_wipe(&next);
+    return fits;
+}
+
 static int load_key(struct start *s)
 {
     char error[256];
-    if (pbft_keypair_load(&s->keypair, s->replica.key, error) != PBFT_STATUS_OK)
-        return complain(&s->options, PBFT_EXIT_CONFIG, "%s", error);
-    if (!pbft_public_key_equal(&s->keypair.public, &s->cluster.cluster.replicas[s->replica.id]))
+    enum pbft_status status = pbft_keypair_load(&s->keypair, s->replica.key, error);
+    if (status == PBFT_STATUS_OK && key_fits(s, &s->keypair)) return -1;
+    if ((status == PBFT_STATUS_OK || status == PBFT_STATUS_NOT_FOUND) && adopt_next_key(s))
+        return -1;
+    if (status != PBFT_STATUS_OK) return complain(&s->options, PBFT_EXIT_CONFIG, "%s", error);
+    if (s->cluster.cluster.epoch > 0)
         return complain(&s->options, PBFT_EXIT_CONFIG,
-                        "the key in %s is not the one that %s lists for replica %u.",
-                        s->replica.key, s->replica.cluster, (unsigned)s->replica.id);
-    return -1;
+                        "replica %u has another key than that in %s since epoch %u: it was made "
+                        "elsewhere. `pbftctl replica replace %u` makes one here.",
+                        (unsigned)s->replica.id, s->replica.key, (unsigned)s->cluster.cluster.epoch,
+                        (unsigned)s->replica.id);
+    return complain(&s->options, PBFT_EXIT_CONFIG,
+                    "the key in %s is not the one that %s lists for replica %u. If it has replaced "
+                    "that one and `data` was lost since: `pbftctl replica replace %u`.",
+                    s->replica.key, s->replica.cluster, (unsigned)s->replica.id,
+                    (unsigned)s->replica.id);
 }
 
 /* ---- parts ---- */
@@ -221,7 +265,8 @@ static int compute_genesis(struct start *s)
     struct pbft_apply_config config = {&s->cluster.cluster, s->service, pbft_pool_frames(s->pool)};
     struct pbft_apply *apply = pbft_apply_new(&config);
     struct pbft_snapshot *snapshot = apply == NULL ? NULL : pbft_apply_snapshot(apply);
-    if (snapshot != NULL) pbft_snapshot_root(snapshot, &s->cluster.cluster.genesis_root);
+    if (snapshot != NULL && s->cluster.cluster.epoch == 0)
+        pbft_snapshot_root(snapshot, &s->cluster.cluster.genesis_root);
     int result = snapshot != NULL ? -1 : complain(&s->options, PBFT_EXIT_FAILURE, "out of memory.");
     pbft_snapshot_release(snapshot);
     pbft_apply_free(apply);
@@ -260,14 +305,14 @@ static int start_extension(struct start *s)
 
 static int superblock_problem(const struct start *s, enum pbft_status status)
 {
-    const char *dir = s->replica.data;
+    const char *dir = s->dir;
     switch ((int)status) {
     case PBFT_STATUS_NOT_FOUND:
         return complain(&s->options, PBFT_EXIT_DATA,
                         "%s has no superblock: it was never initialised, or wiped. A replica that "
-                        "lost its data must not vote again under its key; `pbftctl init` makes a "
-                        "new cluster.",
-                        dir);
+                        "lost its data must not vote again under its key: `pbftctl replica "
+                        "replace %u` gives it a new one.",
+                        dir, (unsigned)s->replica.id);
     case PBFT_STATUS_CORRUPT:
         return complain(&s->options, PBFT_EXIT_DATA,
                         "%s/superblock is damaged, or of another cluster, replica or key: check "
@@ -287,7 +332,7 @@ static int superblock_problem(const struct start *s, enum pbft_status status)
 static int check_genesis(struct start *s)
 {
     const struct pbft_cluster *c = &s->cluster.cluster;
-    if (c->genesis_seq == 0 || pbft_superblock_starts(s->superblock) > 0) return -1;
+    if (c->genesis_seq == 0 || c->epoch > 0 || pbft_superblock_starts(s->superblock) > 0) return -1;
     char why[256];
     if (pbft_data_check_genesis(s->replica.data, &s->owner, c, why) == PBFT_STATUS_OK) return -1;
     return complain(&s->options, PBFT_EXIT_DATA,
@@ -299,8 +344,10 @@ static int check_genesis(struct start *s)
 static int open_data(struct start *s)
 {
     pbft_config_owner(&s->cluster.cluster, s->replica.id, &s->owner);
-    enum pbft_status status =
-        pbft_superblock_open(&s->superblock, s->replica.data, &s->owner, NULL);
+    pbft_epochs_path(s->replica.data, s->cluster.cluster.epoch, s->dir);
+    if (s->superblock != NULL) return -1; /* of an epoch that has begun just now */
+    enum pbft_status status = pbft_superblock_open(&s->superblock, s->dir, &s->owner, NULL);
+    if (status == PBFT_STATUS_OK) pbft_epochs_tidy(s->replica.data, s->cluster.cluster.epoch);
     if (status == PBFT_STATUS_OK) return check_genesis(s);
     s->superblock = NULL;
     return superblock_problem(s, status);
@@ -330,6 +377,8 @@ static int serve(struct start *s)
     struct pbft_runtime_config config = {
         .replica = &s->replica,
         .cluster = &s->cluster,
+        .dir = s->dir,
+        .epoch = &s->epoch,
         .config_path = s->options.config,
         .keypair = &s->keypair,
         .service = s->service,
@@ -344,15 +393,65 @@ static int serve(struct start *s)
     return pbft_runtime_run(&config);
 }
 
+/* PROTOCOL 29. The vote log of the old epoch is of no use any more, nor is a key that was replaced.
+ */
+static int next_epoch(struct start *s)
+{
+    struct pbft_cluster *now = &s->cluster.cluster, next;
+    struct pbft_span proof = {s->epoch.proof, s->epoch.proof_size};
+    char error[256];
+    enum pbft_verdict verdict = pbft_epoch_next(now, &pbft_signer_ed25519, proof, &next);
+    if (verdict != PBFT_OK)
+        return complain(&s->options, PBFT_EXIT_FAILURE, "the next epoch cannot begin: %s.",
+                        pbft_verdict_text(verdict));
+    pbft_id id = s->replica.id;
+    bool same = pbft_public_key_equal(&now->replicas[id], &next.replicas[id]);
+    struct pbft_epochs_begin begin = {.dir = s->replica.data,
+                                      .next = &next,
+                                      .id = id,
+                                      .keep_pages = same,
+                                      .forgets = same && s->epoch.mute};
+    struct pbft_superblock *superblock;
+    enum pbft_status status = pbft_epochs_begin(&begin, &superblock, error);
+    if (status != PBFT_STATUS_OK) {
+        pbft_epoch_free(&next);
+        return complain(&s->options, PBFT_EXIT_FAILURE, "%s", error);
+    }
+    pbft_superblock_close(s->superblock);
+    s->superblock = superblock;
+    pbft_epoch_free(now);
+    *now = next;
+    if (!same) s->epoch.flushed = 0;
+    s->epoch.over = false;
+    return load_key(s);
+}
+
+static int serve_epochs(struct start *s)
+{
+    int code = -1;
+    while (code < 0) {
+        code = start_extension(s);
+        if (code < 0) code = open_data(s);
+        if (code < 0 && !s->has_pid_file) code = write_pid_file(s);
+        if (code < 0) code = serve(s);
+        if (s->extended && s->extension->stop != NULL) s->extension->stop(s->extension->context);
+        s->extended = false;
+        if (code == PBFT_EXIT_CLEAN && s->epoch.over) code = next_epoch(s);
+    }
+    return code;
+}
+
 /* Public keys are enough: whoever checks a copy needs no secret. */
 static int check_data(struct start *s)
 {
-    int (*const before[])(struct start *) = {load_cluster, make_pools, compute_genesis};
+    int (*const before[])(struct start *) = {load_cluster, load_epochs, make_pools,
+                                             compute_genesis};
     int code = -1;
     for (size_t i = 0; code < 0 && i < sizeof before / sizeof before[0]; i++)
         code = before[i](s);
     if (code >= 0) return code;
-    struct pbft_check_config config = {.dir = s->options.check_data,
+    pbft_epochs_path(s->options.check_data, s->cluster.cluster.epoch, s->dir);
+    struct pbft_check_config config = {.dir = s->dir,
                                        .cluster = &s->cluster.cluster,
                                        .id = s->replica.id,
                                        .service = s->service,
@@ -371,9 +470,8 @@ static int check_and_serve(struct start *s)
         return complain(&s->options, PBFT_EXIT_FAILURE,
                         "the cryptographic self-test failed: this libsodium cannot be trusted.");
     if (s->options.check_data != NULL) return check_data(s);
-    int (*const before_check[])(struct start *) = {load_cluster, load_key};
-    int (*const after_check[])(struct start *) = {make_pools,      compute_genesis, make_logger,
-                                                  start_extension, open_data,       write_pid_file};
+    int (*const before_check[])(struct start *) = {load_cluster, load_epochs, load_key};
+    int (*const after_check[])(struct start *) = {make_pools, compute_genesis, make_logger};
     int code = -1;
     for (size_t i = 0; code < 0 && i < sizeof before_check / sizeof before_check[0]; i++)
         code = before_check[i](s);
@@ -387,16 +485,17 @@ static int check_and_serve(struct start *s)
     }
     for (size_t i = 0; code < 0 && i < sizeof after_check / sizeof after_check[0]; i++)
         code = after_check[i](s);
-    return code < 0 ? serve(s) : code;
+    return code < 0 ? serve_epochs(s) : code;
 }
 
 static void finish(struct start *s)
 {
-    if (s->extended && s->extension->stop != NULL) s->extension->stop(s->extension->context);
     if (s->has_pid_file) (void)unlink(s->replica.pid_file);
     pbft_superblock_close(s->superblock);
+    pbft_apply_free(s->epoch.state);
     pbft_pool_free(s->pool);
     pbft_pool_free(s->client_pool);
+    if (s->has_cluster) pbft_epoch_free(&s->cluster.cluster);
     if (s->has_cluster) pbft_cluster_config_free(&s->cluster);
     pbft_keypair_wipe(&s->keypair);
     pbft_logger_free(s->logger);

@@ -97,7 +97,10 @@ static bool make_doors(struct pbft_node *node)
 static bool make_parts(struct pbft_node *node)
 {
     struct pbft_apply_config apply = {node->cluster, node->config.service, node->config.pool};
-    node->side.apply = pbft_apply_new(&apply);
+    if (node->side.apply == NULL)
+        node->side.apply = pbft_apply_new(&apply);
+    else
+        pbft_apply_cluster(node->side.apply, node->cluster);
     if (node->side.apply != NULL) pbft_apply_brief(node->side.apply, node->id);
     uint32_t clients = node->cluster->client_count;
     node->clients = calloc(clients == 0 ? 1 : clients, sizeof(struct client *));
@@ -110,7 +113,10 @@ static bool make_parts(struct pbft_node *node)
 struct pbft_node *pbft_node_new(const struct pbft_node_config *config)
 {
     struct pbft_node *node = calloc(1, sizeof *node);
-    if (node == NULL) return NULL;
+    if (node == NULL) {
+        pbft_apply_free(config->state);
+        return NULL;
+    }
     PBFT_ASSERT(config->id < config->cluster->params.n);
     node->config = *config;
     node->cluster = config->cluster;
@@ -118,6 +124,7 @@ struct pbft_node *pbft_node_new(const struct pbft_node_config *config)
     node->id = config->id;
     node->n = node->p->n;
     node->mute = config->mute;
+    node->side.apply = config->state;
     struct pbft_log_stats log;
     pbft_log_stats(config->log, &log);
     node->log_last = log.last;
@@ -143,6 +150,7 @@ void pbft_node_free(struct pbft_node *node)
     node_transfer_free(node);
     node_apply_free(node);
     node_evidence_free(node);
+    node_epoch_free(node);
     if (node->core != NULL) pbft_core_release(node->core);
     free(node->core_memory);
     free(node->effects.items);
@@ -274,6 +282,7 @@ void node_settle(struct pbft_node *node)
             node_output_job(node, job);
         }
     }
+    node_epoch_check(node);
 }
 
 void pbft_node_peer_up(struct pbft_node *node, struct pbft_time time, const struct pbft_peer *peer)

@@ -45,6 +45,9 @@ struct pbft_node_config {
     struct pbft_pages *pages; /* checkpoints on disk; NULL: a restart finds no state */
     /* Of a cluster that was restored: where its genesis is read, once, if not in `pages`. */
     struct pbft_pages *genesis;
+    struct pbft_apply *state;  /* of the epoch before, from pbft_node_take_state(): the node's now,
+                                * even if pbft_node_new() fails; NULL: none in memory */
+    pbft_seq state_flushed;    /* the newest checkpoint of it in `pages` */
     uint64_t flush_bytes;      /* flush a checkpoint once the log has grown by so much */
     bool mute;                 /* PROTOCOL 29 */
     uint64_t body_max_bytes;   /* proposals that the core keeps (pbft/core.h); 0: no bound */
@@ -63,9 +66,9 @@ struct pbft_time {
 };
 
 /**
- * Once, before anything else, if the log is not empty: go on as the replica that wrote it; and at
- * the first start of a cluster that was restored, which begins with a state. Its votes are sent
- * again as they were, fast reads wait until it has executed what it may have answered about.
+ * Once, before anything else, if the log is not empty, or the cluster or the epoch begins with a
+ * state: go on as the replica that wrote the log, with that state or a later one. Its votes are
+ * sent again as they were, fast reads wait until it has executed what it may have answered about.
  *
  * Returns PBFT_STATUS_OK; PBFT_STATUS_MEMORY; or PBFT_STATUS_CORRUPT: these are not the records of
  *         this replica. Then free the node: a mute one may take its place (PROTOCOL 29).
@@ -97,9 +100,12 @@ enum pbft_job_kind {
 struct pbft_job; /* opaque */
 
 enum pbft_output_kind {
-    PBFT_OUTPUT_SEND, /* give `frame` to the transport for `to`; release it afterwards */
-    PBFT_OUTPUT_JOB,  /* run pbft_job_run() on any thread, then hand it to pbft_node_job_done() */
-    PBFT_OUTPUT_LOG,  /* a line for the operator */
+    PBFT_OUTPUT_SEND,  /* give `frame` to the transport for `to`; release it afterwards */
+    PBFT_OUTPUT_JOB,   /* run pbft_job_run() on any thread, then hand it to pbft_node_job_done() */
+    PBFT_OUTPUT_LOG,   /* a line for the operator */
+    PBFT_OUTPUT_EPOCH, /* the epoch is over, once: `frame` holds the proof that leads to the next
+                        * one (crypto/epoch.h). What the node has on disk allows to begin it. The
+                        * owner ends the node, in its own time, and makes one for that epoch */
 };
 
 struct pbft_output {
@@ -117,6 +123,12 @@ bool pbft_node_next(struct pbft_node *node, struct pbft_output *out);
 /* Any thread; touches only what the job owns. */
 void pbft_job_run(struct pbft_job *job);
 void pbft_node_job_done(struct pbft_node *node, struct pbft_time time, struct pbft_job *job);
+/* Somebody says that this epoch is over: `proof` is from anywhere (crypto/epoch.h). When a good one
+ * has been taken in, PBFT_OUTPUT_EPOCH follows, at once or as soon as what this replica has signed
+ * is on its disk. */
+void pbft_node_told(struct pbft_node *node, struct pbft_time time, struct pbft_span proof);
+/* The state, for a node of the next epoch; no job may be out. The node can only be freed then. */
+struct pbft_apply *pbft_node_take_state(struct pbft_node *node);
 /* Jobs that are out. */
 unsigned pbft_node_jobs_running(const struct pbft_node *node);
 

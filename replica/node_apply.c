@@ -138,6 +138,7 @@ void node_keep_snapshot(struct pbft_node *node, pbft_seq seq, struct pbft_snapsh
 void node_stable(struct pbft_node *node, pbft_seq seq)
 {
     node->stable_seq = seq;
+    if (node_is_last(node, seq)) node->flush_wanted = node->config.pages != NULL;
     snapshots_trim(node);
 }
 
@@ -189,9 +190,11 @@ void node_hash_done(struct pbft_node *node, struct pbft_job *job)
         node->snapshots[i].root = job->root;
         node->snapshots[i].held = held;
     }
-    node_root_known(node, job->seq, &job->root);
+    struct pbft_digest root;
+    node_signed_root(node, job->seq, &job->root, &root);
+    node_root_known(node, job->seq, &root);
     if (held) return; /* PROTOCOL 25 */
-    node_checkpoint_ready(node, job->seq, &job->root);
+    node_checkpoint_ready(node, job->seq, &root);
 }
 
 /* ---- jobs ---- */
@@ -231,6 +234,7 @@ static void executed(struct pbft_node *node, struct task *task)
     event.executed.seq = task->seq;
     event.executed.effective_ns = task->effective_ns;
     event.executed.next_due_ns = task->next_due_ns;
+    event.executed.last = task->last;
     event.executed.done = node->done;
     event.executed.done_count = task->applied_count;
     node_step(node, &event);
@@ -250,6 +254,7 @@ static void snapshot_taken(struct pbft_node *node, struct task *task)
 void node_apply_done(struct pbft_node *node, struct pbft_job *job)
 {
     node->state_bytes = node->side.bytes;
+    node_epoch_look(node);
     for (struct task *task = task_pop(&job->tasks); task != NULL; task = task_pop(&job->tasks)) {
         switch (task->kind) {
         case TASK_EXECUTE: executed(node, task); break;
@@ -276,9 +281,7 @@ void node_apply_free(struct pbft_node *node)
     for (size_t i = 0; i < node->snapshot_count; i++)
         pbft_snapshot_release(node->snapshots[i].snapshot);
     free(node->snapshots);
-    pbft_install_abort(node->side.install);
-    while (node->side.before_count > 0)
-        pbft_install_abort(node->side.before[--node->side.before_count]);
+    apply_side_forget(&node->side);
     pbft_apply_free(node->side.apply);
     pbft_door_free(node->side.door);
 }

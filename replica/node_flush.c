@@ -26,7 +26,8 @@ static const struct certified *certified_at(const struct pbft_node *node, pbft_s
     return NULL;
 }
 
-/* Genesis needs no certificate: a replica of a restored cluster that fetched it has to flush it. */
+/* Genesis needs no certificate: the cluster's id is one, or the epoch's proof. Who fetched it has
+ * to flush it. */
 static bool is_genesis(const struct pbft_node *node, const struct kept_snapshot *kept)
 {
     return node->cluster->genesis_seq > 0 && kept->seq == node->cluster->genesis_seq &&
@@ -41,7 +42,9 @@ static const struct kept_snapshot *candidate(const struct pbft_node *node)
         if (!kept->hashed || kept->seq > node->stable_seq) continue;
         if (is_genesis(node, kept)) return kept;
         const struct certified *c = certified_at(node, kept->seq);
-        if (c != NULL && pbft_digest_equal(&c->root, &kept->root)) return kept;
+        struct pbft_digest root;
+        node_signed_root(node, kept->seq, &kept->root, &root);
+        if (c != NULL && pbft_digest_equal(&c->root, &root)) return kept;
     }
     return NULL;
 }
@@ -50,7 +53,7 @@ const struct kept_snapshot *node_certified_state(const struct pbft_node *node,
                                                  struct pbft_frame **certificate)
 {
     const struct kept_snapshot *kept = candidate(node);
-    if (kept == NULL || is_genesis(node, kept)) return NULL;
+    if (kept == NULL || is_genesis(node, kept) || node_is_last(node, kept->seq)) return NULL;
     *certificate = certified_at(node, kept->seq)->certificate;
     return kept;
 }
@@ -71,7 +74,8 @@ void node_flush_installed(struct pbft_node *node, pbft_seq seq)
 
 static struct pbft_job *flush_job(struct pbft_node *node, const struct kept_snapshot *kept)
 {
-    const struct certified *c = certified_at(node, kept->seq);
+    const struct pbft_frame *certificate =
+        is_genesis(node, kept) ? NULL : certified_at(node, kept->seq)->certificate;
     struct pbft_job *job = node_alloc(sizeof *job);
     job->kind = PBFT_JOB_FLUSH;
     job->pages = node->config.pages;
@@ -80,10 +84,10 @@ static struct pbft_job *flush_job(struct pbft_node *node, const struct kept_snap
     job->checkpoint = node_alloc(sizeof *job->checkpoint);
     job->checkpoint->seq = kept->seq;
     job->checkpoint->root = kept->root;
-    if (c == NULL) return job; /* genesis */
-    PBFT_ASSERT(c->certificate->size <= PBFT_PAGES_CERTIFICATE_MAX);
-    job->checkpoint->certificate_size = c->certificate->size;
-    memcpy(job->checkpoint->certificate, c->certificate->bytes, c->certificate->size);
+    if (certificate == NULL) return job;
+    PBFT_ASSERT(certificate->size <= PBFT_PAGES_CERTIFICATE_MAX);
+    job->checkpoint->certificate_size = certificate->size;
+    memcpy(job->checkpoint->certificate, certificate->bytes, certificate->size);
     return job;
 }
 
@@ -120,7 +124,9 @@ static void release_checkpoints(struct pbft_node *node)
             continue;
         }
         kept->held = false;
-        node_checkpoint_ready(node, kept->seq, &kept->root);
+        struct pbft_digest root;
+        node_signed_root(node, kept->seq, &kept->root, &root);
+        node_checkpoint_ready(node, kept->seq, &root);
         i = 0; /* a step may have let go of some */
     }
 }

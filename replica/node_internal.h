@@ -78,6 +78,7 @@ struct task {
     pbft_lsn needs_lsn;
     struct pbft_span proposal; /* inside frame; {NULL, 0}: the null request */
     uint64_t effective_ns, next_due_ns;
+    pbft_seq last;                /* of the epoch */
     struct pbft_applied *applied; /* out; malloc'ed */
     uint32_t applied_count, op_count;
     struct pbft_snapshot *snapshot; /* out */
@@ -115,6 +116,7 @@ struct apply_side {
     uint64_t bytes; /* of the state, after the last job */
 };
 void apply_side_run(struct apply_side *side, struct task *task);
+void apply_side_forget(struct apply_side *side); /* installations, under way and given up */
 
 struct pbft_job {
     enum pbft_job_kind kind;
@@ -370,6 +372,12 @@ struct pbft_node {
     /* node_transfer.c */
     struct transfer transfer;
 
+    /* node_epoch.c */
+    struct pbft_epoch_change change; /* that ends this epoch; epoch 0: none is known of */
+    bool epoch_over;                 /* the owner has been told */
+    struct pbft_frame *told;         /* a proof of it, from others; NULL: none */
+    pbft_seq told_seq;
+
     /* node_evidence.c */
     struct evidence_item *evidence;
     size_t evidence_count, evidence_capacity;
@@ -389,6 +397,7 @@ void node_send_client(struct pbft_node *node, uint32_t client, uint64_t connecti
                       pbft_lsn needs_lsn, struct pbft_frame *frame); /* retains */
 void node_outbox_release(struct pbft_node *node);                    /* core_durable has moved */
 void node_output_job(struct pbft_node *node, struct pbft_job *job);
+void node_output_epoch(struct pbft_node *node, struct pbft_frame *proof); /* takes the reference */
 __attribute__((format(printf, 3, 4))) void node_log_line(struct pbft_node *node, const char *event,
                                                          const char *format, ...);
 struct pbft_frame *node_encode(struct pbft_node *node, struct pbft_msg *msg);
@@ -424,6 +433,16 @@ void node_flush_run(struct pbft_job *job); /* any thread */
 void node_flush_done(struct pbft_node *node, struct pbft_job *job);
 uint64_t node_flush_deadline(const struct pbft_node *node);
 void node_flush_free(struct pbft_node *node);
+
+/* node_epoch.c */
+void node_epoch_look(struct pbft_node *node); /* what executed, or a new state, may end the epoch */
+/* What stands in a CHECKPOINT for the state with this root: the root, or at the epoch's last number
+ * also what follows (crypto/epoch.h). */
+void node_signed_root(const struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root,
+                      struct pbft_digest *out);
+bool node_is_last(const struct pbft_node *node, pbft_seq seq); /* of its epoch */
+void node_epoch_check(struct pbft_node *node);                 /* may the next epoch begin? */
+void node_epoch_free(struct pbft_node *node);
 
 /* node_replay.c */
 /* Execute again what the log has committed, from `applied` up to seq. False: it does not lead

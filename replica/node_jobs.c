@@ -20,6 +20,7 @@ static void run_execute(struct apply_side *side, struct task *task)
     pbft_apply_execute(side->apply, task->seq, null ? NULL : &proposal, &done);
     task->effective_ns = done.effective_ns;
     task->next_due_ns = done.next_due_ns;
+    task->last = done.last;
     task->applied_count = done.applied_count;
     if (done.applied_count == 0) return;
     for (uint32_t i = 0; i < proposal.request_count; i++)
@@ -62,6 +63,13 @@ static void drop_aside(struct apply_side *side)
         pbft_install_abort(side->before[--side->before_count]);
 }
 
+void apply_side_forget(struct apply_side *side)
+{
+    pbft_install_abort(side->install);
+    side->install = NULL;
+    drop_aside(side);
+}
+
 static void run_install_begin(struct apply_side *side, struct task *task)
 {
     /* A q-signed root vouches for the contents; these only keep the arithmetic far from its ends.
@@ -94,6 +102,7 @@ static void finish_install(struct apply_side *side, struct task *task)
     task->status =
         pbft_apply_reload(side->apply, &task->seq, &task->effective_ns, &task->next_due_ns);
     if (task->status != PBFT_STATUS_OK) return;
+    task->last = pbft_apply_last(side->apply);
     task->snapshot = pbft_apply_snapshot(side->apply);
     task->installed = true;
 }

@@ -51,6 +51,11 @@ void node_output_job(struct pbft_node *node, struct pbft_job *job)
     output_add(node, PBFT_OUTPUT_JOB)->job = job;
 }
 
+void node_output_epoch(struct pbft_node *node, struct pbft_frame *proof)
+{
+    output_add(node, PBFT_OUTPUT_EPOCH)->frame = proof;
+}
+
 void node_log_line(struct pbft_node *node, const char *event, const char *format, ...)
 {
     char text[sizeof((struct pbft_output *)NULL)->text];
@@ -168,7 +173,7 @@ void node_outbox_free(struct pbft_node *node)
     struct pbft_output o;
     while (pbft_node_next(node, &o)) {
         PBFT_ASSERT(o.kind != PBFT_OUTPUT_JOB);
-        if (o.kind == PBFT_OUTPUT_SEND) pbft_frame_release(o.frame);
+        pbft_frame_release(o.frame); /* NULL but for SEND and EPOCH */
     }
     for (size_t i = 0; i < node->waiting_count; i++)
         pbft_frame_release(node->waiting[i].frame);

@@ -87,11 +87,12 @@ static enum pbft_status start_empty(struct pbft_node *node, const char *why)
     pbft_apply_free(node->side.apply);
     node->side.apply = apply;
     node->applied = 0;
+    node->change = (struct pbft_epoch_change){.epoch = 0};
     node_log_line(node, "state_refused", "why=\"%s\" hint=\"it is fetched from the others\"", why);
     return PBFT_STATUS_OK;
 }
 
-/* Whether q replicas have signed it. */
+/* Whether q replicas have signed for a state at this number; which one, its caller compares. */
 static bool checkpoint_certified(struct reading *r, const struct pbft_pages_checkpoint *cp,
                                  struct pbft_frame *frame, struct pbft_msg *msg)
 {
@@ -100,14 +101,15 @@ static bool checkpoint_certified(struct reading *r, const struct pbft_pages_chec
     r->arenas[0].used = 0;
     if (pbft_wire_decode(pbft_frame_span(frame), node->p, &r->arenas[0], msg) != PBFT_OK ||
         msg->type != PBFT_CERTIFICATE || msg->certificate.kind != PBFT_CERT_CHECKPOINT ||
-        msg->certificate.seq != cp->seq || !pbft_digest_equal(&msg->certificate.digest, &cp->root))
+        msg->certificate.seq != cp->seq)
         return false;
     struct pbft_msg opened;
     return pbft_door_open(node->side.door, &self, pbft_frame_span(frame), &opened) == PBFT_OK;
 }
 
 static enum pbft_status load_state(struct pbft_node *node, struct pbft_pages *pages,
-                                   const struct pbft_pages_checkpoint *cp)
+                                   const struct pbft_pages_checkpoint *cp,
+                                   const struct pbft_digest *certified)
 {
     struct pbft_tree *tree = pbft_apply_tree(node->side.apply);
     pbft_seq seq = 0;
@@ -118,28 +120,30 @@ static enum pbft_status load_state(struct pbft_node *node, struct pbft_pages *pa
     if (status == PBFT_STATUS_MEMORY) return status;
     if (status != PBFT_STATUS_OK) return start_empty(node, pbft_status_text(status));
     if (seq != cp->seq) return start_empty(node, "the checkpoint on disk is of another number");
+    node_epoch_look(node);
+    struct pbft_digest root;
+    node_signed_root(node, cp->seq, &cp->root, &root);
+    if (!pbft_digest_equal(certified, &root))
+        return start_empty(node, "it is not what the others have certified");
     node->applied = node->flushed = cp->seq;
     return PBFT_STATUS_OK;
 }
 
-/* What a restored cluster begins with is certified by its id. */
+/* What the cluster or the epoch begins with is certified by the cluster's id, or by the epoch's
+ * proof. */
 static bool is_genesis(const struct pbft_node *node, const struct pbft_pages_checkpoint *cp)
 {
-    return cp->seq == node->cluster->genesis_seq && cp->certificate_size == 0 &&
+    return cp->seq == node->cluster->genesis_seq &&
            pbft_digest_equal(&cp->root, &node->cluster->genesis_root);
 }
 
-/* The checkpoint on disk: its state, and its certificate as the first thing that the core learns.
- * NULL in *certificate: there is none, and the state is empty. */
-static enum pbft_status load_checkpoint(struct reading *r, struct pbft_frame **certificate,
-                                        struct pbft_pages_checkpoint *cp)
+/* Its certificate is the first thing that the core learns. */
+static enum pbft_status restore_certificate(struct reading *r,
+                                            const struct pbft_pages_checkpoint *cp,
+                                            struct pbft_frame **certificate,
+                                            struct pbft_digest *certified)
 {
     struct pbft_node *node = r->node;
-    struct pbft_pages *pages = pages_of(node);
-    enum pbft_status status = pbft_pages_checkpoint(pages, cp);
-    if (status != PBFT_STATUS_OK) return start_empty(node, pbft_status_text(status));
-    if (cp->seq == 0) return PBFT_STATUS_OK;
-    if (is_genesis(node, cp)) return load_state(node, pages, cp);
     struct pbft_span bytes = {cp->certificate, cp->certificate_size};
     struct pbft_frame *frame = pbft_frame_copy(node->config.pool, bytes);
     if (frame == NULL) return PBFT_STATUS_MEMORY;
@@ -148,30 +152,67 @@ static enum pbft_status load_checkpoint(struct reading *r, struct pbft_frame **c
     if (!checkpoint_certified(r, cp, frame, &msg) ||
         pbft_core_restore(node->core, &record) != PBFT_OK) {
         pbft_frame_release(frame);
-        return start_empty(node, "the certificate of the checkpoint on disk is none");
+        return PBFT_STATUS_CORRUPT;
     }
+    *certified = msg.certificate.digest;
     *certificate = frame;
-    return load_state(node, pages, cp);
+    return PBFT_STATUS_OK;
+}
+
+/* The checkpoint on disk. NULL in *certificate: there is none, and the state is empty; or it is
+ * genesis. */
+static enum pbft_status load_checkpoint(struct reading *r, struct pbft_frame **certificate,
+                                        struct pbft_pages_checkpoint *cp)
+{
+    struct pbft_node *node = r->node;
+    struct pbft_pages *pages = pages_of(node);
+    enum pbft_status status = pbft_pages_checkpoint(pages, cp);
+    if (status != PBFT_STATUS_OK) return start_empty(node, pbft_status_text(status));
+    if (cp->seq == 0) return PBFT_STATUS_OK;
+    if (is_genesis(node, cp)) return load_state(node, pages, cp, &cp->root);
+    struct pbft_digest certified;
+    status = restore_certificate(r, cp, certificate, &certified);
+    if (status == PBFT_STATUS_OK) return load_state(node, pages, cp, &certified);
+    if (status == PBFT_STATUS_MEMORY) return status;
+    return start_empty(node, "the certificate of the checkpoint on disk is none");
+}
+
+/* A state that comes from the epoch before, in memory. */
+static enum pbft_status take_over(struct pbft_node *node)
+{
+    pbft_seq seq = 0;
+    uint64_t effective_ns, next_due_ns;
+    enum pbft_status status =
+        pbft_apply_reload(node->side.apply, &seq, &effective_ns, &next_due_ns);
+    if (status != PBFT_STATUS_OK) return status;
+    node->applied = seq;
+    node->flushed = node->config.state_flushed;
+    /* A new key has no checkpoint on its disk: nor will its log lead to this one (PROTOCOL 25). */
+    if (node->flushed < node->applied) node_flush_installed(node, node->applied);
+    return PBFT_STATUS_OK;
 }
 
 /* From the loaded state to the stable checkpoint, and whether that is what q replicas have signed.
  */
 static enum pbft_status bring_up(struct pbft_node *node, const struct pbft_core_info *info)
 {
-    if (pages_of(node) == NULL || node->applied > info->stable) return PBFT_STATUS_OK;
+    if (node->applied > info->stable) return PBFT_STATUS_OK;
+    if (pages_of(node) == NULL && node->config.state == NULL) return PBFT_STATUS_OK;
     if (node->applied < info->stable && !node_replay(node, info->stable)) return PBFT_STATUS_OK;
     if (node->applied == 0) return PBFT_STATUS_OK;
     struct pbft_snapshot *snapshot = pbft_apply_snapshot(node->side.apply);
     if (snapshot == NULL) return PBFT_STATUS_MEMORY;
-    struct pbft_digest root;
+    struct pbft_digest root, known;
     pbft_snapshot_root(snapshot, &root);
-    if (!pbft_digest_equal(&root, &info->stable_root)) {
+    node_epoch_look(node);
+    node_signed_root(node, info->stable, &root, &known);
+    if (!pbft_digest_equal(&known, &info->stable_root)) {
         pbft_snapshot_release(snapshot);
         node->flushed = 0;
         return start_empty(node, "it is not what the others have certified");
     }
     node_keep_hashed(node, info->stable, snapshot, &root);
-    node_root_known(node, info->stable, &root);
+    node_root_known(node, info->stable, &known);
     return PBFT_STATUS_OK;
 }
 
@@ -183,9 +224,12 @@ static enum pbft_status read_all(struct reading *r)
     struct pbft_pages_checkpoint *cp = node_alloc(sizeof *cp);
     struct pbft_frame *certificate = NULL;
     struct pbft_core_info info;
-    if (pages_of(node) != NULL) r->status = load_checkpoint(r, &certificate, cp);
-    if (r->status == PBFT_STATUS_OK && !pbft_log_iterate(node->config.log, visit, r) &&
-        r->status == PBFT_STATUS_OK)
+    if (node->config.state != NULL)
+        r->status = take_over(node);
+    else if (pages_of(node) != NULL)
+        r->status = load_checkpoint(r, &certificate, cp);
+    if (r->status == PBFT_STATUS_OK && !node->mute &&
+        !pbft_log_iterate(node->config.log, visit, r) && r->status == PBFT_STATUS_OK)
         r->status = PBFT_STATUS_IO;
     pbft_core_info(node->core, &info);
     if (r->status == PBFT_STATUS_OK && certificate != NULL && info.stable == cp->seq)
@@ -210,8 +254,14 @@ void pbft_node_resume(struct pbft_node *node, struct pbft_time time)
                                                &event.restored.next_due_ns) == PBFT_STATUS_OK)
         snapshot = pbft_apply_snapshot(node->side.apply);
     event.restored.seq = node->applied;
-    if (snapshot != NULL) pbft_snapshot_root(snapshot, &event.restored.root);
+    event.restored.last = pbft_apply_last(node->side.apply);
+    if (snapshot != NULL) {
+        struct pbft_digest root;
+        pbft_snapshot_root(snapshot, &root);
+        node_signed_root(node, node->applied, &root, &event.restored.root);
+    }
     pbft_snapshot_release(snapshot);
+    node_epoch_look(node);
     node_step(node, &event);
     struct pbft_core_info info;
     pbft_core_info(node->core, &info);
@@ -224,7 +274,7 @@ void pbft_node_resume(struct pbft_node *node, struct pbft_time time)
 
 enum pbft_status pbft_node_load(struct pbft_node *node)
 {
-    PBFT_ASSERT(node->now_ns == 0 && !node->mute);
+    PBFT_ASSERT(node->now_ns == 0);
     size_t bytes = pbft_wire_arena_bytes(node->p);
     struct reading r = {.node = node, .status = PBFT_STATUS_OK};
     for (unsigned k = 0; k < 2; k++)

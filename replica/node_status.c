@@ -74,8 +74,10 @@ size_t pbft_node_status_json(const struct pbft_node *node, char *out, size_t cap
     pbft_node_info(node, &info);
     pbft_text_put(&t, "{\"cluster_id\":");
     put_digest(&t, &node->cluster->id);
-    pbft_text_put(&t, ",\"n\":%u,\"f\":%u,\"id\":%u,\"reachable\":true,\"role\":\"%s\"",
-                  (unsigned)node->n, (unsigned)pbft_quorum_faults(node->n), (unsigned)node->id,
+    pbft_text_put(&t,
+                  ",\"epoch\":%u,\"n\":%u,\"f\":%u,\"id\":%u,\"reachable\":true,\"role\":\"%s\"",
+                  (unsigned)node->cluster->epoch, (unsigned)node->n,
+                  (unsigned)pbft_quorum_faults(node->n), (unsigned)node->id,
                   info.core.primary == node->id ? "primary" : "backup");
     pbft_text_put(
         &t, ",\"view\":%llu,\"view_active\":%s,\"last_executed\":%llu,\"stable\":%llu,\"root\":",

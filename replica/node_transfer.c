@@ -273,6 +273,7 @@ static void state_installed(struct pbft_node *node, struct task *task)
     event.state_ready.root = t->root;
     event.state_ready.effective_ns = task->effective_ns;
     event.state_ready.next_due_ns = task->next_due_ns;
+    event.state_ready.last = task->last;
     node_step(node, &event);
 }
 

@@ -89,6 +89,7 @@ void runtime_drain(struct pbft_runtime *r)
             pbft_logger_write(r->config.logger, level_of(out.event), out.event, "%s", out.text);
             if (strcmp(out.event, "muted") == 0) remember_amnesia(r);
             break;
+        case PBFT_OUTPUT_EPOCH: r->proof = out.frame; break;
         }
     }
 }
@@ -141,6 +142,10 @@ static void handle(struct pbft_runtime *r, struct pbft_net_event *e)
         if (verdict != PBFT_OK) charge(r, &e->peer, verdict);
         break;
     }
+    case PBFT_NET_EPOCH:
+        pbft_node_told(r->node, runtime_time(), pbft_frame_span(e->frame));
+        pbft_frame_release(e->frame);
+        break;
     }
 }
 
@@ -150,14 +155,17 @@ static void handle_events(struct pbft_runtime *r, size_t count)
 {
     static const enum pbft_peer_kind kinds[] = {PBFT_PEER_CLIENT, PBFT_PEER_REPLICA};
     uint64_t drained_ns = runtime_now();
-    for (size_t i = 0; i < 2 * count; i++) {
-        struct pbft_net_event *e = &r->events[i % count];
-        if (e->peer.kind != kinds[i / count]) continue;
-        handle(r, e);
-        if (runtime_now() - drained_ns < DRAIN_EVERY_NS) continue;
-        runtime_drain(r);
-        pbft_net_flush(r->net);
-        drained_ns = runtime_now();
+    for (size_t turn = 0; turn < 2; turn++) {
+        for (size_t i = 0; i < count; i++) {
+            struct pbft_net_event *e = &r->events[i];
+            bool told = e->kind == PBFT_NET_EPOCH; /* of nobody in particular */
+            if (told ? turn > 0 : e->peer.kind != kinds[turn]) continue;
+            handle(r, e);
+            if (runtime_now() - drained_ns < DRAIN_EVERY_NS) continue;
+            runtime_drain(r);
+            pbft_net_flush(r->net);
+            drained_ns = runtime_now();
+        }
     }
     if (count > 0) r->dirty = true;
 }
@@ -225,7 +233,7 @@ static void publish_if_due(struct pbft_runtime *r)
 static void serve(struct pbft_runtime *r)
 {
     runtime_drain(r); /* what a restart began */
-    while (!signals_stop(r) && !r->failed) {
+    while (!signals_stop(r) && !r->failed && r->proof == NULL) {
         size_t count = pbft_net_poll(r->net, time_to_wait(r), r->events, EVENTS_PER_POLL);
         r->wakeups++;
         handle_events(r, count);
@@ -247,7 +255,7 @@ static void poll_and_discard(struct pbft_runtime *r, uint64_t wait_ns)
 {
     size_t count = pbft_net_poll(r->net, wait_ns, r->events, EVENTS_PER_POLL);
     for (size_t i = 0; i < count; i++)
-        if (r->events[i].kind == PBFT_NET_FRAME) pbft_frame_release(r->events[i].frame);
+        pbft_frame_release(r->events[i].frame); /* NULL where there is none */
 }
 
 /* Nothing is taken in any more. Jobs that are out come home, and what was said leaves. The signal
@@ -298,6 +306,8 @@ static bool new_node(struct pbft_runtime *r)
         .log = r->data.log,
         .pages = r->data.pages,
         .genesis = r->data.genesis,
+        .state = c->epoch->state,
+        .state_flushed = c->epoch->flushed,
         .flush_bytes = c->replica->flush_bytes,
         .mute = r->data.mute, /* PROTOCOL 29 */
         .body_max_bytes = c->replica->frames_max_bytes / BODY_DIVISOR,
@@ -305,6 +315,7 @@ static bool new_node(struct pbft_runtime *r)
         .hooks = c->hooks,
     };
     r->node = pbft_node_new(&config);
+    c->epoch->state = NULL; /* the node's, or gone */
     if (r->node == NULL) return fail(r, "node", "out of memory");
     return true;
 }
@@ -338,18 +349,20 @@ static bool open_node(struct pbft_runtime *r)
 {
     const struct pbft_runtime_config *c = &r->config;
     struct pbft_data_config config = {
-        .dir = c->replica->data,
+        .dir = c->dir,
         .owner = c->owner,
+        .genesis_seq = r->cluster->genesis_seq,
+        .restored = r->cluster->epoch == 0 && r->cluster->genesis_seq > 0,
         .durability = c->replica->durability,
         .superblock = c->superblock,
         .log_bytes_max = log_bytes(c->replica),
-        .genesis_seq = r->cluster->genesis_seq,
     };
     char error[256];
     if (pbft_data_open(&r->data, &config, error) != PBFT_STATUS_OK) return fail(r, "data", error);
     if (!new_node(r)) return false;
-    bool genesis = !r->data.resumed && !r->data.mute && r->cluster->genesis_seq > 0;
-    if (!r->data.resumed && !genesis) return true;
+    bool first = r->cluster->epoch == 0;
+    bool genesis = first && !r->data.resumed && !r->data.mute && r->cluster->genesis_seq > 0;
+    if (first && !r->data.resumed && !genesis) return true;
     enum pbft_status status = pbft_node_load(r->node);
     if (status == PBFT_STATUS_OK && genesis && !begins_with_genesis(r)) return false;
     if (status == PBFT_STATUS_OK) {
@@ -362,7 +375,10 @@ static bool open_node(struct pbft_runtime *r)
     r->node = NULL;
     status = pbft_data_refuse(&r->data, &config);
     if (status != PBFT_STATUS_OK) return fail(r, "log", pbft_status_text(status));
-    return new_node(r);
+    if (!new_node(r)) return false;
+    if (r->cluster->epoch == 0) return true;
+    status = pbft_node_restore(r->node, runtime_time());
+    return status == PBFT_STATUS_OK || fail(r, "state", pbft_status_text(status));
 }
 
 static bool open_net(struct pbft_runtime *r)
@@ -428,9 +444,26 @@ static void finish_jobs(struct pbft_runtime *r)
     }
 }
 
+/* No job is out: the state may go on without its node. */
+static void hand_over(struct pbft_runtime *r)
+{
+    struct pbft_runtime_epoch *e = r->config.epoch;
+    struct pbft_span proof = pbft_frame_span(r->proof);
+    struct pbft_node_info info;
+    pbft_node_info(r->node, &info);
+    e->over = true;
+    e->mute = info.core.mute;
+    e->flushed = info.flushed;
+    e->proof_size = proof.size;
+    memcpy(e->proof, proof.data, proof.size);
+    e->state = pbft_node_take_state(r->node);
+}
+
 static void close_all(struct pbft_runtime *r, bool opened)
 {
     if (!opened && r->node != NULL) finish_jobs(r);
+    if (opened && r->proof != NULL && !r->failed) hand_over(r);
+    pbft_frame_release(r->proof);
     pbft_http_close(r->http);
     jobs_close(r);
     signals_forget_net(r);
@@ -438,6 +471,8 @@ static void close_all(struct pbft_runtime *r, bool opened)
     pbft_node_free(r->node);
     pbft_data_close(&r->data);
     signals_close(r);
+    /* Told to stop while it ended: the others tell the next start of the epoch again. */
+    if (r->signals.stop) r->config.epoch->over = false;
     pthread_mutex_destroy(&r->published.mutex);
 }
 
@@ -454,16 +489,18 @@ int pbft_runtime_run(const struct pbft_runtime_config *config)
     pthread_mutex_init(&r->jobs.mutex, NULL);
     bool opened = open_all(r);
     if (opened) {
-        pbft_logger_write(
-            config->logger, PBFT_LOG_INFO, "started",
-            "version=%s n=%u f=%u peers=%u clients=%u admin=%u threads=%u starts=%" PRIu64,
-            PBFT_VERSION, (unsigned)r->cluster->params.n,
-            (unsigned)pbft_quorum_faults(r->cluster->params.n),
-            (unsigned)pbft_net_peer_port(r->net), (unsigned)pbft_net_client_port(r->net),
-            r->http == NULL ? 0u : (unsigned)pbft_http_port(r->http), r->jobs.worker_count + 1,
-            r->starts);
+        pbft_logger_write(config->logger, PBFT_LOG_INFO, "started",
+                          "version=%s epoch=%u n=%u f=%u peers=%u clients=%u admin=%u threads=%u "
+                          "starts=%" PRIu64,
+                          PBFT_VERSION, (unsigned)r->cluster->epoch, (unsigned)r->cluster->params.n,
+                          (unsigned)pbft_quorum_faults(r->cluster->params.n),
+                          (unsigned)pbft_net_peer_port(r->net),
+                          (unsigned)pbft_net_client_port(r->net),
+                          r->http == NULL ? 0u : (unsigned)pbft_http_port(r->http),
+                          r->jobs.worker_count + 1, r->starts);
         serve(r);
-        pbft_logger_write(config->logger, PBFT_LOG_INFO, "stopping", "executed=%" PRIu64,
+        pbft_logger_write(config->logger, PBFT_LOG_INFO,
+                          r->proof == NULL ? "stopping" : "epoch_over", "executed=%" PRIu64,
                           (uint64_t)r->published.metrics.node.core.executed);
         drain_and_stop(r);
     }

@@ -7,6 +7,7 @@
 #ifndef PBFT_REPLICA_RUNTIME_H
 #define PBFT_REPLICA_RUNTIME_H
 
+#include "crypto/epoch.h"
 #include "net/net.h"
 #include "replica/config.h"
 #include "replica/logline.h"
@@ -14,10 +15,23 @@
 #include "replica/pbft_replica.h"
 #include "replica/pool.h"
 
+/* What one epoch leaves to the next (crypto/epoch.h). */
+struct pbft_runtime_epoch {
+    struct pbft_apply
+        *state;       /* in: of the epoch before, the runtime's now; out: its own. NULL: none */
+    pbft_seq flushed; /* the newest checkpoint of it on disk */
+    bool over;        /* out: the epoch has ended, and `proof` leads to the next one */
+    bool mute;        /* out: this replica had lost its memory */
+    uint8_t proof[PBFT_EPOCH_PROOF_MAX];
+    size_t proof_size;
+};
+
 struct pbft_runtime_config {
     const struct pbft_replica_config *replica;
     const struct pbft_cluster_config *cluster; /* with its genesis root */
-    const char *config_path;                   /* read again on HUP */
+    const char *dir;                           /* where this epoch's files lie */
+    struct pbft_runtime_epoch *epoch;
+    const char *config_path; /* read again on HUP */
     const struct pbft_keypair *keypair;
     const struct pbft_service *service;
     struct pbft_logger *logger;
@@ -34,8 +48,8 @@ void pbft_runtime_block_signals(void);
 
 /**
  * Listen, dial, mark the start (a start that fails before is none), then serve until TERM or INT,
- * then drain and stop. All that it opened is closed and freed when it returns; a second signal, or
- * two seconds without an end, end the process with code 1.
+ * or until the epoch is over, then drain and stop. All that it opened is closed and freed when it
+ * returns; a second signal, or two seconds without an end, end the process with code 1.
  *
  * Returns  PBFT_EXIT_CLEAN or PBFT_EXIT_FAILURE; why is in the log
  */

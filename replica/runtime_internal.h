@@ -118,6 +118,7 @@ struct pbft_runtime {
     uint64_t wakeups, frames, misbehaviour_closed;
     bool dirty; /* something happened since the last publish() */
     bool failed, stopping;
+    struct pbft_frame *proof; /* the epoch is over; NULL: it is not */
 };
 
 uint64_t runtime_now(void);

@@ -5,7 +5,8 @@
  *
  * Rules for `execute`: the result and every change of state follow from (state, call, op) alone. No
  * clock (call->time_ns is the agreed one), no randomness, no iteration over pointers, no state
- * outside the transaction. Operations are hostile input: answer bad ones with a result.
+ * outside the transaction. Operations are hostile input: answer bad ones with a result. One that
+ * begins with the engine's own 16 bytes (crypto/replace.h) never comes here.
  */
 #ifndef PBFT_SERVICE_H
 #define PBFT_SERVICE_H

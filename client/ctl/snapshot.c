@@ -180,6 +180,7 @@ static int save_with(const struct ctl_options *options, const struct ctl_snapsho
                           fetched.backup.checkpoint.seq);
     }
     pbft_snapshot_release(fetched.state);
+    pbft_backup_free(&fetched.backup);
     return code;
 }
 
@@ -269,6 +270,7 @@ static int run_verify(const struct ctl_options *options, int argc, char **argv)
     } else {
         code = ctl_snapshot_read(path, &config.cluster, backup, NULL);
         if (code == CTL_OK) ctl_snapshot_print(options, path, "verified", backup);
+        pbft_backup_free(backup);
     }
     free(backup);
     pbft_cluster_config_free(&config);

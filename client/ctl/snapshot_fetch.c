@@ -49,6 +49,10 @@ static void read_word(const struct pbft_cluster *cluster, struct pbft_span body,
     struct pbft_span frame = {body.data + 8, body.size - 8};
     if (frame.size == 0) return;
     struct pbft_pages_checkpoint *cp = &w->checkpoint;
+    if (frame.size >= PBFT_WIRE_HEADER_BYTES && pbft_get_u32(frame.data + 4) != cluster->epoch) {
+        w->answered = false; /* of the epoch before ours: no lie, and no use any more */
+        return;
+    }
     if (frame.size > PBFT_PAGES_CERTIFICATE_MAX ||
         !pbft_backup_certified(cluster, &pbft_signer_ed25519, frame, &cp->seq, &cp->root)) {
         w->false_certificate = true;
@@ -67,7 +71,11 @@ static void ask_word(struct pbft_client *client, pbft_id id, uint64_t timeout_ns
                                       (struct pbft_span){NULL, 0}, timeout_ns, &answer);
     w->refused = status == PBFT_STATUS_REFUSED;
     if (status != PBFT_STATUS_OK) return;
-    read_word(pbft_client_cluster(client), (struct pbft_span){answer.bytes, answer.size}, w);
+    struct pbft_cluster now;
+    if (pbft_client_configuration(client, &now) == PBFT_STATUS_OK) {
+        read_word(&now, (struct pbft_span){answer.bytes, answer.size}, w);
+        pbft_epoch_free(&now);
+    }
     pbft_answer_free(&answer);
 }
 
@@ -391,6 +399,17 @@ static int begin(struct fetch *f)
     return code;
 }
 
+/* From genesis to the epoch whose replicas have signed; the client may be further by now. */
+static bool proofs_up_to(const struct fetch *f, struct pbft_backup *b)
+{
+    struct pbft_cluster now;
+    if (pbft_client_configuration(f->request->client, &now) != PBFT_STATUS_OK) return false;
+    b->epoch = pbft_get_u32(b->checkpoint.certificate + 4);
+    b->proofs_size = b->epoch * pbft_epoch_proof_size(&now);
+    b->proofs = now.history; /* the backup's now, pbft_backup_free() */
+    return true;
+}
+
 static int finish(struct fetch *f, struct ctl_snapshot_fetched *out)
 {
     if (f->no_memory) return ctl_fail(CTL_NO, "out of memory.");
@@ -405,8 +424,8 @@ static int finish(struct fetch *f, struct ctl_snapshot_fetched *out)
     out->state = pbft_tree_snapshot(f->tree);
     if (out->state == NULL) return ctl_fail(CTL_NO, "out of memory.");
     out->backup.cluster_id = f->cluster->id;
-    out->backup.epoch = f->cluster->epoch;
     out->backup.checkpoint = f->target;
+    if (!proofs_up_to(f, &out->backup)) return ctl_fail(CTL_NO, "out of memory.");
     out->pages = f->pages;
     out->moves = f->moves;
     return CTL_OK;

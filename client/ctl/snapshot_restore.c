@@ -13,6 +13,7 @@
 #include "crypto/keys.h"
 #include "replica/config.h"
 #include "replica/data.h"
+#include "replica/epochs.h"
 
 #include <getopt.h>
 #include <sodium.h>
@@ -43,7 +44,6 @@ static bool same_history(const struct pbft_cluster *a, const struct pbft_cluster
 {
     return strcmp(a->service, b->service) == 0 &&
            memcmp(&a->params, &b->params, sizeof a->params) == 0 &&
-           memcmp(a->replicas, b->replicas, a->params.n * sizeof a->replicas[0]) == 0 &&
            a->client_count == b->client_count &&
            (a->client_count == 0 ||
             memcmp(a->clients, b->clients, a->client_count * sizeof a->clients[0]) == 0);
@@ -75,7 +75,7 @@ static int load_with(struct plan *p)
     const struct pbft_cluster *c = &p->made.cluster;
     if (!same_history(c, &p->old.cluster))
         return ctl_fail(CTL_REFUSED,
-                        "%s lists another service, other parameters or other keys "
+                        "%s lists another service, other parameters or clients "
                         "than %s/cluster.conf.",
                         p->with, p->from);
     if (c->genesis_seq != p->backup.checkpoint.seq ||
@@ -90,6 +90,35 @@ static int load_with(struct plan *p)
                     id);
 }
 
+/* The replicas' keys as they are by now, which may be later ones than those that signed the backup:
+ * what the data folders that are here know of epochs, and the key files themselves. */
+static void newest_keys(struct plan *p)
+{
+    struct pbft_public_key *keys = p->made.cluster.replicas;
+    pbft_epoch newest = p->backup.epoch;
+    uint32_t n = p->old.cluster.params.n;
+    memcpy(keys, p->backup.replicas, sizeof p->backup.replicas);
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (uint32_t i = 0; i < n; i++) {
+            char path[PBFT_CONFIG_PATH_MAX + 32];
+            struct pbft_replica_config config;
+            struct pbft_cluster known = p->old.cluster;
+            struct pbft_keypair keypair;
+            (void)snprintf(path, sizeof path, "%s/node-%u/node.conf", p->from, i);
+            if (pbft_replica_config_load(&config, path, p->error) != PBFT_STATUS_OK) continue;
+            if (pass == 0) {
+                bool ok = pbft_epochs_load(config.data, &known, p->error) == PBFT_STATUS_OK;
+                if (ok && known.epoch > newest) memcpy(keys, known.replicas, sizeof known.replicas);
+                if (ok && known.epoch > newest) newest = known.epoch;
+                pbft_epoch_free(&known);
+            } else if (pbft_keypair_load(&keypair, config.key, p->error) == PBFT_STATUS_OK) {
+                keys[i] = keypair.public;
+                pbft_keypair_wipe(&keypair);
+            }
+        }
+    }
+}
+
 static int draw(struct plan *p)
 {
     char path[PBFT_CONFIG_PATH_MAX + 32];
@@ -100,7 +129,7 @@ static int draw(struct plan *p)
     struct pbft_cluster *c = &p->made.cluster;
     pbft_cluster_unseal(c);
     randombytes_buf(c->nonce, sizeof c->nonce);
-    c->epoch = 0;
+    newest_keys(p);
     c->genesis_seq = p->backup.checkpoint.seq;
     c->genesis_root = p->backup.checkpoint.root;
     if (pbft_cluster_seal(c, p->error) == PBFT_STATUS_OK) return CTL_OK;
@@ -280,6 +309,7 @@ int ctl_snapshot_restore(const struct ctl_options *options, int argc, char **arg
     int code = parse(p, argc, argv);
     if (code < 0) code = restore(options, p);
     pbft_snapshot_release(p->state);
+    pbft_backup_free(&p->backup);
     if (p->has_old) pbft_cluster_config_free(&p->old);
     if (p->has_made) pbft_cluster_config_free(&p->made);
     free(p);

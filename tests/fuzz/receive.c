@@ -15,11 +15,13 @@
 
 struct pbft_channel {
     bool failed;
+    unsigned messages;
 };
 
 static struct pbft_net net;
 static struct connection conn;
 static struct pbft_channel channel;
+static const uint8_t news[5] = "proof";
 static struct pbft_frame_pool pool;
 static int64_t live;
 static unsigned dry; /* every so many allocations fail once */
@@ -82,11 +84,18 @@ void transmit_tell(struct connection *c, const uint8_t *bytes, size_t size, bool
     if (ending) c->ending = true;
 }
 
-bool gate_hello(struct pbft_net *n, const struct address *address)
+bool gate_hello(struct pbft_net *n, const struct address *address, uint32_t hellos)
 {
     (void)n;
     (void)address;
+    REQUIRE(hellos > 0);
     return true;
+}
+
+void owner_news(struct pbft_net *n, struct pbft_span proof)
+{
+    (void)n;
+    REQUIRE(channel.failed && proof.size == sizeof news);
 }
 
 void owner_poke(struct pbft_net *n)
@@ -114,10 +123,29 @@ size_t nng_aio_count(nng_aio *aio)
 
 /* ---- instead of the channel ---- */
 
+/* Every other message is one that may be long. */
+size_t pbft_channel_next_max(const struct pbft_channel *c)
+{
+    return c->messages % 2 == 0 ? PBFT_HANDSHAKE_FIRST_BYTES : PBFT_HANDSHAKE_MAX_BYTES;
+}
+
+uint32_t pbft_channel_next_cost(const struct pbft_channel *c)
+{
+    return c->messages % 2 == 0 ? 1 : 7;
+}
+
+bool pbft_channel_news(const struct pbft_channel *c, struct pbft_span *proof)
+{
+    REQUIRE(c->failed);
+    *proof = (struct pbft_span){news, sizeof news};
+    return c->messages % 2 == 0;
+}
+
 enum pbft_channel_step pbft_channel_step(struct pbft_channel *c, struct pbft_span in, uint8_t *out,
                                          size_t *out_size)
 {
-    REQUIRE(in.size >= 1 && in.size <= PBFT_HANDSHAKE_MAX_BYTES && !c->failed);
+    REQUIRE(in.size >= 1 && in.size <= pbft_channel_next_max(c) && !c->failed);
+    c->messages++;
     memset(out, in.data[in.size - 1], PBFT_HANDSHAKE_MAX_BYTES);
     *out_size = in.data[0] == 'd' ? 0 : 12;
     if (in.data[0] == 'm') return PBFT_CHANNEL_MORE;
@@ -224,6 +252,7 @@ static void receive(struct pbft_span stream, uint8_t how, uint32_t cuts)
     memset(&net.stats, 0, sizeof net.stats);
     net.paused_count = 0;
     channel.failed = false;
+    channel.messages = 0;
     allocations = 0;
     run.stream = stream;
     run.cuts = cuts;
@@ -282,15 +311,18 @@ static void read_simply(struct pbft_span stream, uint8_t how)
 {
     uint32_t most = how & 1u ? net.limits.client_frame_max_bytes : net.limits.frame_max_bytes;
     bool open = false, dead = false;
+    unsigned messages = 0;
     memset(&run, 0, sizeof run);
     while (!dead && stream.size >= 4) {
         uint32_t size = pbft_get_u32(stream.data);
         dead = open
                    ? size < PBFT_CHANNEL_OVERHEAD || size > RECORD_PLAIN_MAX + PBFT_CHANNEL_OVERHEAD
-                   : size == 0 || size > PBFT_HANDSHAKE_MAX_BYTES;
+                   : size == 0 || size > (messages % 2 == 0 ? PBFT_HANDSHAKE_FIRST_BYTES
+                                                            : PBFT_HANDSHAKE_MAX_BYTES);
         if (dead) run.killed = true;
         if (dead || size > stream.size - 4) break;
         const uint8_t *in = stream.data + 4;
+        if (!open) messages++;
         if (open) {
             struct pbft_span plain = {in + 1, size - PBFT_CHANNEL_OVERHEAD};
             dead = in[0] == 0xee || !plain_frames(plain, most);

@@ -71,6 +71,7 @@ static void step(struct side *s, uint64_t timeout_ns)
             s->frames++;
             pbft_frame_release(e->frame);
             break;
+        case PBFT_NET_EPOCH: cr_assert_fail("there is one epoch");
         }
     }
 }

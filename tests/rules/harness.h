@@ -284,6 +284,8 @@ struct net_batch {
     struct pbft_digest digest;
 };
 
+struct pbft_frame *net_request_of(struct net *t, uint32_t client, uint64_t session, uint64_t number,
+                                  struct pbft_span op);
 struct pbft_frame *net_request(struct net *t, uint32_t client, uint64_t session, uint64_t number,
                                const char *op);
 /* One request; agreed time = wall clock now (net_batch_at: as given). */
@@ -291,6 +293,7 @@ struct net_batch net_batch(struct net *t, uint32_t client, uint64_t session, uin
                            const char *op);
 struct net_batch net_batch_at(struct net *t, uint64_t time_ns, uint32_t client, uint64_t session,
                               uint64_t number, const char *op);
+struct net_batch net_batch_of(struct net *t, const struct pbft_frame *request);
 struct net_batch net_batch_empty(struct net *t, uint64_t time_ns); /* a timed batch */
 
 struct pbft_frame *net_pre_prepare(struct net *t, pbft_view view, pbft_seq seq,

@@ -88,14 +88,14 @@ static void sign_votes(struct net *t, uint8_t type, pbft_view view, pbft_seq seq
 
 /* ---- requests and proposals ---- */
 
-struct pbft_frame *net_request(struct net *t, uint32_t client, uint64_t session, uint64_t number,
-                               const char *op)
+struct pbft_frame *net_request_of(struct net *t, uint32_t client, uint64_t session, uint64_t number,
+                                  struct pbft_span op)
 {
     uint8_t item[1u << 15];
-    size_t size = strlen(op);
+    size_t size = op.size;
     cr_assert_lt(size, sizeof item - 4);
     pbft_put_u32(item, (uint32_t)size);
-    memcpy(item + 4, op, size);
+    memcpy(item + 4, op.data, size);
     struct pbft_msg m = {.type = PBFT_REQUEST};
     m.request.client = t->client_public[client];
     m.request.session = session;
@@ -105,6 +105,13 @@ struct pbft_frame *net_request(struct net *t, uint32_t client, uint64_t session,
     struct pbft_frame *frame = net_frame_new(t, &m);
     net_sign(t, frame, &t->client_keys[client].secret);
     return frame;
+}
+
+struct pbft_frame *net_request(struct net *t, uint32_t client, uint64_t session, uint64_t number,
+                               const char *op)
+{
+    struct pbft_span bytes = {(const uint8_t *)op, strlen(op)};
+    return net_request_of(t, client, session, number, bytes);
 }
 
 static struct net_batch proposal(uint64_t time_ns, const struct pbft_frame *request)
@@ -143,6 +150,11 @@ struct net_batch net_batch(struct net *t, uint32_t client, uint64_t session, uin
                            const char *op)
 {
     return net_batch_at(t, WALL_BASE_NS + t->now_ns, client, session, number, op);
+}
+
+struct net_batch net_batch_of(struct net *t, const struct pbft_frame *request)
+{
+    return proposal(WALL_BASE_NS + t->now_ns, request);
 }
 
 struct net_batch net_batch_empty(struct net *t, uint64_t time_ns)

@@ -33,10 +33,12 @@ static void durable(void *context, enum pbft_status status, pbft_lsn lsn)
     (void)lsn;
 }
 
-static void lone_start(struct lone *l, bool mute)
+static void lone_start_with(struct lone *l, bool mute, const struct pbft_cluster *cluster,
+                            struct pbft_apply *state)
 {
     if (l->disk != NULL) cr_assert_eq(pbft_pages_memory_open(&l->pages, l->disk), PBFT_STATUS_OK);
-    struct pbft_node_config config = {.cluster = &l->t->cluster,
+    struct pbft_node_config config = {.cluster = cluster,
+                                      .state = state,
                                       .id = 1,
                                       .keypair = &l->t->keys[1],
                                       .signer = &pbft_signer_fast,
@@ -50,6 +52,11 @@ static void lone_start(struct lone *l, bool mute)
     l->node = pbft_node_new(&config);
     cr_assert_not_null(l->node);
     l->time = (struct pbft_time){l->t->now_ns, net_wall(l->t, 1)};
+}
+
+static void lone_start(struct lone *l, bool mute)
+{
+    lone_start_with(l, mute, &l->t->cluster, NULL);
 }
 
 static struct lone *make(bool mute, bool on_disk)
@@ -88,6 +95,9 @@ void lone_drain(struct lone *l)
             l->muted_lines += strcmp(o.event, "muted") == 0;
             if (strcmp(o.event, "state_refused") == 0)
                 (void)snprintf(l->last_refusal, sizeof l->last_refusal, "%s", o.text);
+        } else if (o.kind == PBFT_OUTPUT_EPOCH) {
+            cr_assert_null(l->proof, "once");
+            l->proof = o.frame;
         } else if (o.job_kind == PBFT_JOB_SYNC && l->no_sync) {
             l->sync = o.job;
         } else if (o.job_kind == PBFT_JOB_FLUSH && l->no_flush) {
@@ -137,6 +147,8 @@ void lone_stop(struct lone *l)
     if (l->flush != NULL) finish(l, &l->flush);
     lone_drain(l);
     lone_forget(l);
+    pbft_frame_release(l->proof);
+    l->proof = NULL;
     pbft_node_free(l->node);
     pbft_pages_close(l->pages);
     l->node = NULL;
@@ -223,7 +235,15 @@ enum pbft_verdict lone_commit(struct lone *l, pbft_seq seq, uint64_t t, const ch
     return lone_from_replica(l, 2, net_commit_certificate(l->t, 0, seq, &b, 0x0d));
 }
 
-enum pbft_status lone_restart_slowly(struct lone *l, uint64_t ms)
+enum pbft_verdict lone_commit_of(struct lone *l, pbft_seq seq, uint64_t t, struct pbft_span op)
+{
+    struct pbft_frame *request = net_request_of(l->t, 0, 1, t, op);
+    struct net_batch b = net_batch_of(l->t, request);
+    pbft_frame_release(request);
+    return lone_from_replica(l, 2, net_commit_certificate(l->t, 0, seq, &b, 0x0d));
+}
+
+static enum pbft_status restart(struct lone *l, uint64_t ms)
 {
     lone_stop(l);
     l->last_refusal[0] = '\0';
@@ -232,6 +252,20 @@ enum pbft_status lone_restart_slowly(struct lone *l, uint64_t ms)
     l->time.now_ns += ms * MS;
     l->time.wall_ns += ms * MS;
     if (status == PBFT_STATUS_OK) pbft_node_resume(l->node, l->time);
+    return status;
+}
+
+enum pbft_status lone_restart_slowly(struct lone *l, uint64_t ms)
+{
+    enum pbft_status status = restart(l, ms);
+    lone_drain(l);
+    return status;
+}
+
+enum pbft_status lone_restart_told(struct lone *l, struct pbft_span proof)
+{
+    enum pbft_status status = restart(l, 0);
+    if (status == PBFT_STATUS_OK) pbft_node_told(l->node, l->time, proof);
     lone_drain(l);
     return status;
 }
@@ -239,6 +273,20 @@ enum pbft_status lone_restart_slowly(struct lone *l, uint64_t ms)
 enum pbft_status lone_restart(struct lone *l)
 {
     return lone_restart_slowly(l, 0);
+}
+
+void lone_begin_empty(struct lone *l, const struct pbft_cluster *next)
+{
+    struct pbft_apply *state = pbft_node_take_state(l->node);
+    lone_stop(l);
+    pbft_log_close(l->log);
+    pbft_pages_disk_free(l->disk);
+    cr_assert_eq(pbft_log_memory_create(&l->log, 64u << 20, durable, l), PBFT_STATUS_OK);
+    l->disk = pbft_pages_disk_new();
+    lone_start_with(l, false, next, state);
+    cr_assert_eq(pbft_node_load(l->node), PBFT_STATUS_OK);
+    pbft_node_resume(l->node, l->time);
+    lone_drain(l);
 }
 
 struct pbft_node_info lone_info(const struct lone *l)

@@ -26,6 +26,7 @@ struct lone {
         struct pbft_frame *frame;
     } out[LONE_OUT_MAX];
     size_t out_count;
+    struct pbft_frame *proof; /* it has said that its epoch is over; NULL: not yet */
     unsigned muted_lines;
     char last_refusal[160]; /* of a state, by a restart; "" */
 };
@@ -39,6 +40,11 @@ void lone_free(struct lone *l);
 void lone_stop(struct lone *l);
 enum pbft_status lone_restart(struct lone *l);
 enum pbft_status lone_restart_slowly(struct lone *l, uint64_t ms); /* to load the state */
+/* Told that its epoch is over before it has done anything else. */
+enum pbft_status lone_restart_told(struct lone *l, struct pbft_span proof);
+/* The next epoch begins: with the state in memory, an empty log and nothing on the disk, as for a
+ * key that was replaced. Nothing can be crafted for it. `next` outlives l. */
+void lone_begin_empty(struct lone *l, const struct pbft_cluster *next);
 struct pbft_node_info lone_info(const struct lone *l);
 
 /* After lone_stop(): an empty log with this cap. */
@@ -58,6 +64,7 @@ enum pbft_verdict lone_from_client(struct lone *l, uint32_t client, uint64_t con
 void lone_client_up(struct lone *l, uint32_t client, uint64_t connection);
 /* q others committed `op` of client 0 at seq. */
 enum pbft_verdict lone_commit(struct lone *l, pbft_seq seq, uint64_t t, const char *op);
+enum pbft_verdict lone_commit_of(struct lone *l, pbft_seq seq, uint64_t t, struct pbft_span op);
 struct pbft_frame *lone_query_of(struct lone *l, uint64_t id, uint64_t floor, const char *op);
 struct pbft_frame *lone_query(struct lone *l, uint64_t id, uint64_t floor);
 

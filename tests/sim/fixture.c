@@ -167,6 +167,9 @@ bool sim_step(struct sim *sim)
         break;
     case EVENT_JOB: node_job(sim, &e); break;
     case EVENT_TICK: node_tick(sim, &e); break;
+    case EVENT_EPOCH: node_epoch(sim, &e); break;
+    case EVENT_TOLD: node_told(sim, &e); break;
+    case EVENT_TOLD_CLIENT: client_told(sim, e.to); break;
     case EVENT_CLIENT_TICK:
         if (sim->clients[e.to].tick_at == e.at_ns) client_tick(sim, e.to);
         break;
@@ -280,8 +283,8 @@ struct sim *sim_new(const struct sim_options *options)
     uint32_t ends = sim->n + options->clients;
     sim->last_arrival = sim_alloc((size_t)ends * ends * sizeof *sim->last_arrival);
     make_cluster(sim);
-    sim->recheck = recheck_new(&sim->cluster, sim->o.signer);
-    PBFT_ASSERT(oracle_start(sim));
+    bool started = oracle_start(sim) && epochs_start(sim);
+    PBFT_ASSERT(started);
     check_start(sim);
     nodes_start(sim);
     for (uint32_t client = 0; client < options->clients; client++)
@@ -299,7 +302,7 @@ void sim_free(struct sim *sim)
         client_free(sim, client);
     check_free(sim);
     oracle_free(sim);
-    recheck_free(sim->recheck);
+    epochs_free(sim);
     for (size_t i = 0; i < sim->op_count; i++)
         free(sim->ops[i].bytes);
     map_free(&sim->log_lines);

@@ -238,6 +238,7 @@ struct sim_op {
     uint8_t outcome;   /* enum pbft_outcome */
     bool fallback;     /* a read that was ordered after all */
     uint8_t kv_status; /* enum pbft_kv_status, when outcome is EXECUTED and the service is kv */
+    uint8_t first;     /* RAW: first byte of its result */
     char key[32];
     char value[64];  /* PUT: written; GET: found, "" if none; CAS: new */
     char expect[64]; /* CAS */
@@ -266,6 +267,11 @@ void sim_set_patience(struct sim *sim, uint32_t client, uint64_t ns);
 /* What the service answered to operation `index` of an operation that was executed; empty: it was
  * not, or it is raw. Until the next submission. */
 struct pbft_span sim_result(const struct sim *sim, size_t number, uint32_t index);
+/* The administrator (client 0; others are refused) replaces the key of a replica that is not
+ * Byzantine, by an operation. When the epoch has ended the replica goes on with its new key, also
+ * one that was mute. SIZE_MAX: the client's window is full. */
+size_t sim_replace(struct sim *sim, uint32_t client, pbft_id id);
+pbft_epoch sim_epoch(const struct sim *sim, pbft_id id); /* that this replica is in */
 /* A bundle of one operation in the service's own bytes. */
 size_t sim_submit(struct sim *sim, uint32_t client, struct pbft_span op);
 const struct sim_op *sim_op(const struct sim *sim, size_t number); /* until the next submission */

@@ -138,12 +138,13 @@ static void check_accepted(struct sim *sim, const struct node *node, struct pbft
 static void check_relied_on(struct sim *sim, const struct node *node, struct pbft_span frame)
 {
     char why[RECHECK_WHY_BYTES];
-    uint64_t partly = recheck_stats(sim->recheck)->new_views_partly;
-    if (!recheck_sent(sim->recheck, frame, why))
+    struct recheck *recheck = sim->epochs[node->epoch].recheck;
+    uint64_t partly = recheck_stats(recheck)->new_views_partly;
+    if (!recheck_sent(recheck, frame, why))
         sim_fail(sim, "FAULTS %s: replica %u relies on a %s: %s",
                  frame.data[0] == PBFT_NEW_VIEW ? "3.10" : "3.7", node->id,
                  pbft_type_text(frame.data[0]), why);
-    if (recheck_stats(sim->recheck)->new_views_partly != partly)
+    if (recheck_stats(recheck)->new_views_partly != partly)
         sim_fail(sim, "FAULTS 3.10: replica %u installs a view without all its VIEW-CHANGEs",
                  node->id);
 }
@@ -178,7 +179,10 @@ static void on_transfer(struct sim *sim, struct node *node, const struct pbft_ef
     struct pbft_digest key;
     key_numbers(&key, e->transfer.seq, 0, 0, 0);
     const struct map_entry *root = map_find(&sim->roots, &key);
-    if (root == NULL || !pbft_digest_equal(&root->value, &e->transfer.root))
+    const struct pbft_cluster *cluster = sim->epochs[node->epoch].cluster;
+    bool begins = e->transfer.seq == cluster->genesis_seq &&
+                  pbft_digest_equal(&e->transfer.root, &cluster->genesis_root);
+    if (!begins && (root == NULL || !pbft_digest_equal(&root->value, &e->transfer.root)))
         sim_fail(sim, "FAULTS 3.23: replica %u goes to fetch a state of %llu that never was",
                  node->id, (unsigned long long)e->transfer.seq);
     node->executing = e->transfer.seq;
@@ -188,7 +192,7 @@ static void on_transfer(struct sim *sim, struct node *node, const struct pbft_ef
 static void check_evidence(struct sim *sim, const struct node *node, const struct pbft_effect *e)
 {
     char why[RECHECK_WHY_BYTES];
-    if (!recheck_evidence(&sim->cluster, sim->o.signer, e->evidence.culprit,
+    if (!recheck_evidence(sim->epochs[node->epoch].cluster, sim->o.signer, e->evidence.culprit,
                           pbft_frame_span(e->evidence.frames[0]),
                           pbft_frame_span(e->evidence.frames[1]), why))
         sim_fail(sim, "FAULTS 3.7: evidence of replica %u: %s", node->id, why);

@@ -32,7 +32,7 @@ static void note_request(struct sim *sim, uint32_t client, struct pbft_frame *fr
     struct pbft_peer from = {PBFT_PEER_CLIENT, client, 1};
     struct pbft_msg msg;
     enum pbft_verdict verdict =
-        pbft_door_open(sim->oracle_door, &from, pbft_frame_span(frame), &msg);
+        pbft_door_open(epoch_of_frame(sim, frame)->door, &from, pbft_frame_span(frame), &msg);
     if (verdict != PBFT_OK) {
         sim_fail(sim, "client %u sends a request that the door refuses: %s", client,
                  pbft_verdict_text(verdict));
@@ -123,6 +123,10 @@ static void judge(struct sim *sim, size_t number, const struct pbft_match_comple
         if (!note_kv(sim, op, result)) return;
     }
     if (kv) history_answered(sim, number, done->body, is_read(op->op.kind));
+    size_t cursor = 0;
+    struct pbft_span raw;
+    if (op->op.kind == SIM_RAW && pbft_wire_next_item(done->body, &cursor, &raw) && raw.size > 0)
+        op->op.first = raw.data[0];
     if (is_ordered(&op->op)) {
         struct pbft_digest digest;
         reply_digest(sim, &sim->clients[op->op.client], done, &digest);
@@ -203,6 +207,26 @@ void client_connected(struct sim *sim, uint32_t client, pbft_id replica)
     carry_out(sim, client, &out);
 }
 
+static void make_door(struct sim *sim, struct client *c, const struct pbft_cluster *cluster)
+{
+    struct pbft_door_config door = {.cluster = cluster,
+                                    .signer = sim->o.signer,
+                                    .cache_entries = 1};
+    pbft_door_free(c->door);
+    c->door = pbft_door_new(&door);
+    PBFT_ASSERT(c->door != NULL);
+}
+
+void client_epoch(struct sim *sim, uint32_t client, const struct pbft_cluster *cluster)
+{
+    struct client *c = &sim->clients[client];
+    c->epoch = cluster->epoch;
+    make_door(sim, c, cluster);
+    pbft_match_epoch(c->match, cluster);
+    for (pbft_id id = 0; id < sim->n; id++)
+        if (sim->nodes[id].node != NULL) client_connected(sim, client, id);
+}
+
 void client_disconnected(struct sim *sim, uint32_t client, pbft_id replica)
 {
     pbft_match_disconnected(sim->clients[client].match, replica);
@@ -213,11 +237,7 @@ void client_start(struct sim *sim, uint32_t client)
     struct client *c = &sim->clients[client];
     c->session = sim->o.seed % 1000000u + client + 1;
     c->tick_at = NEVER;
-    struct pbft_door_config door = {.cluster = &sim->cluster,
-                                    .signer = sim->o.signer,
-                                    .cache_entries = 1};
-    c->door = pbft_door_new(&door);
-    PBFT_ASSERT(c->door != NULL);
+    make_door(sim, c, &sim->cluster);
     struct pbft_match_config config = {.cluster = &sim->cluster,
                                        .signer = sim->o.signer,
                                        .keypair = &c->keypair,
@@ -338,8 +358,8 @@ static uint64_t request_number(struct sim *sim, uint32_t client, const struct pb
     if (out->send_count == 0 || out->sends[0].frame->bytes[0] != PBFT_REQUEST) return 0;
     struct pbft_peer from = {PBFT_PEER_CLIENT, client, 1};
     struct pbft_msg msg;
-    enum pbft_verdict verdict =
-        pbft_door_open(sim->oracle_door, &from, pbft_frame_span(out->sends[0].frame), &msg);
+    enum pbft_verdict verdict = pbft_door_open(epoch_of_frame(sim, out->sends[0].frame)->door,
+                                               &from, pbft_frame_span(out->sends[0].frame), &msg);
     return verdict == PBFT_OK ? msg.request.t : 0;
 }
 

@@ -14,7 +14,16 @@
 
 #define NEVER UINT64_MAX
 
-enum event_kind { EVENT_TO_NODE, EVENT_TO_CLIENT, EVENT_JOB, EVENT_TICK, EVENT_CLIENT_TICK };
+enum event_kind {
+    EVENT_TO_NODE,
+    EVENT_TO_CLIENT,
+    EVENT_JOB,
+    EVENT_TICK,
+    EVENT_CLIENT_TICK,
+    EVENT_EPOCH,       /* a node ends, and begins the next epoch */
+    EVENT_TOLD,        /* a node hears that its epoch is over */
+    EVENT_TOLD_CLIENT, /* a client does */
+};
 
 struct event {
     uint64_t at_ns, order;
@@ -49,6 +58,16 @@ struct promise {
     struct pbft_digest digest;
 };
 
+/* A configuration, and who judges by it. */
+struct epoch {
+    const struct pbft_cluster *cluster;
+    struct pbft_cluster owned;    /* all but the first */
+    struct pbft_door *door;       /* requests and proposals */
+    struct pbft_door *reply_door; /* the oracle's own replies, while a proposal is open */
+    struct recheck *recheck;      /* FAULTS 3.7, 3.10 */
+};
+#define EPOCHS_MAX 8u
+
 struct node {
     struct pbft_node *node; /* NULL: killed */
     struct pbft_log *log;   /* fixture_disk.c, over the one in memory */
@@ -57,6 +76,9 @@ struct node {
     struct pbft_pages_disk *pages_disk; /* its other disk */
     struct pbft_pages *pages;           /* NULL: closed, or never used */
     struct pbft_keypair keypair;
+    pbft_epoch epoch;             /* on its disk */
+    struct pbft_frame *proof;     /* it is over */
+    bool told;                    /* ... and somebody is about to say so */
     struct pbft_node_hooks hooks; /* ours; calls `user` */
     const struct pbft_node_hooks *user;
     struct sim_late late; /* a strategy that acts later */
@@ -101,6 +123,8 @@ struct load {
 struct client {
     struct pbft_match *match;
     struct pbft_door *door;
+    pbft_epoch epoch;
+    bool told;
     struct pbft_keypair keypair;
     uint64_t session;
     uint64_t tick_at;
@@ -180,9 +204,10 @@ struct sim {
 
     /* the oracle */
     struct pbft_apply *oracle;
-    struct pbft_door *oracle_door; /* requests and proposals */
-    struct pbft_door *reply_door;  /* the oracle's own replies, while a proposal is open */
-    struct executed *executed;     /* [seq - 1] */
+    struct epoch epochs[EPOCHS_MAX];
+    uint32_t epoch_count;
+    pbft_epoch oracle_epoch;
+    struct executed *executed; /* [seq - 1] */
     size_t executed_count, executed_capacity;
     struct map requests;    /* digests of requests that clients signed, FAULTS 3.4 */
     struct map results;     /* (client, session, t) -> outcome and result */
@@ -194,8 +219,6 @@ struct sim {
     struct map checkpoints; /* (seq, root) -> signers among correct, FAULTS 3.11 */
     struct key_history *keys;
     size_t key_count, key_capacity;
-
-    struct recheck *recheck; /* FAULTS 3.7, 3.10 */
 
     struct history *history; /* of honest clients; fixture_clients.h */
     struct hostile *hostile; /* hostile clients */
@@ -230,8 +253,25 @@ void nodes_free(struct sim *sim);
 void node_frame(struct sim *sim, const struct event *e);
 void node_job(struct sim *sim, const struct event *e);
 void node_tick(struct sim *sim, const struct event *e);
+void node_epoch(struct sim *sim, const struct event *e); /* it begins the next one */
+void node_told(struct sim *sim, const struct event *e);
 /* The place of a twin's second instance; NULL if it has none. */
 struct node *node_twin(struct sim *sim, pbft_id id);
+
+/* fixture_epoch.c: one configuration follows another */
+bool epochs_start(struct sim *sim);
+void epochs_free(struct sim *sim);
+struct epoch *epoch_of(struct sim *sim, pbft_epoch epoch);
+/* Of a frame, as it says itself; the first for a number that there is not. */
+struct epoch *epoch_of_frame(struct sim *sim, const struct pbft_frame *frame);
+/* The configuration that this proof leads to from `from`; all correct replicas have the same. NULL:
+ * it is none, and the run has failed. */
+const struct pbft_cluster *epoch_after(struct sim *sim, pbft_epoch from, struct pbft_span proof);
+/* A frame is about to be delivered between two ends: whoever is behind will be told. */
+void epochs_meet(struct sim *sim, const struct event *e);
+/* That a replica is given for the epoch which replaces its key. */
+void epoch_keypair(const struct sim *sim, pbft_id id, pbft_epoch epoch, struct pbft_keypair *out);
+void client_told(struct sim *sim, uint32_t client);
 
 /* fixture_disk.c: a log whose bytes are on a disk that loses what was not synced. */
 struct pbft_log *disk_open(struct node *node, uint64_t bytes_max);
@@ -252,6 +292,8 @@ void client_start(struct sim *sim, uint32_t client);
 void client_frame(struct sim *sim, uint32_t client, pbft_id from, struct pbft_frame *frame);
 void client_tick(struct sim *sim, uint32_t client);
 void client_connected(struct sim *sim, uint32_t client, pbft_id replica);
+/* Its replicas have a new configuration. */
+void client_epoch(struct sim *sim, uint32_t client, const struct pbft_cluster *cluster);
 void client_disconnected(struct sim *sim, uint32_t client, pbft_id replica);
 void client_free(struct sim *sim, uint32_t client);
 

@@ -138,6 +138,22 @@ static void start_job(struct sim *sim, struct node *n, enum pbft_job_kind kind,
     sim_push(sim, &e);
 }
 
+/* Its successor starts a little later. */
+static void epoch_over(struct sim *sim, struct node *n, struct pbft_frame *proof)
+{
+    if (n->dying || n->proof != NULL) {
+        pbft_frame_release(proof);
+        return;
+    }
+    n->proof = proof;
+    struct event e = {.at_ns =
+                          sim->now_ns + sim_between(sim, sim->o.job_min_ns, 4 * sim->o.job_max_ns),
+                      .kind = EVENT_EPOCH,
+                      .to = n->place,
+                      .incarnation = n->incarnation};
+    sim_push(sim, &e);
+}
+
 static void drain(struct sim *sim, struct node *n)
 {
     struct pbft_output out;
@@ -159,6 +175,7 @@ static void drain(struct sim *sim, struct node *n)
             }
             break;
         case PBFT_OUTPUT_LOG: log_line(sim, n->id, &out); break;
+        case PBFT_OUTPUT_EPOCH: epoch_over(sim, n, out.frame); break;
         }
     }
     if (n->dying) return;
@@ -191,14 +208,15 @@ static void check_flipped(struct sim *sim, const struct node *n, const struct ev
     char why[RECHECK_WHY_BYTES];
     if (!e->flipped || n->verdict != PBFT_OK || !sim_is_correct(sim, n->id)) return;
     if (pbft_wire_signed_body(pbft_frame_span(e->frame)).data == NULL) return;
-    if (!recheck_frame(&sim->cluster, sim->o.signer, pbft_frame_span(e->frame), why))
+    if (!recheck_frame(sim->epochs[n->epoch].cluster, sim->o.signer, pbft_frame_span(e->frame),
+                       why))
         sim_fail(sim, "FAULTS 2.35: replica %u takes a %s in which a bit flipped: %s", n->id,
                  pbft_type_text(e->frame->bytes[0]), why);
 }
 
 static void seen_by_correct(struct sim *sim, struct node *n, const struct event *e)
 {
-    recheck_received(sim->recheck, pbft_frame_span(e->frame));
+    recheck_received(sim->epochs[n->epoch].recheck, pbft_frame_span(e->frame));
     if (e->from_client || e->frame->bytes[0] == PBFT_FETCH || e->frame->bytes[0] == PBFT_REQUEST)
         n->heard++;
 }
@@ -210,6 +228,7 @@ void node_frame(struct sim *sim, const struct event *e)
         sim_tell_delivery(sim, e, true, PBFT_OK);
         return;
     }
+    epochs_meet(sim, e);
     bool correct = sim_is_correct(sim, n->id);
     if (correct) seen_by_correct(sim, n, e);
     struct pbft_peer from = e->from_client ? client_peer(e->from) : replica_peer(sim, e->from);
@@ -281,7 +300,8 @@ static void cut_power(struct sim *sim, struct node *n)
     pbft_pages_disk_crash_after(n->pages_disk, sim_random(sim, 3));
 }
 
-static void start_node(struct sim *sim, struct node *n, struct pbft_log *log)
+static void start_node(struct sim *sim, struct node *n, struct pbft_log *log,
+                       struct pbft_apply *state, pbft_seq flushed)
 {
     n->incarnation++;
     n->tick_at = NEVER;
@@ -290,7 +310,7 @@ static void start_node(struct sim *sim, struct node *n, struct pbft_log *log)
     n->log = log;
     n->hooks = (struct pbft_node_hooks){n, hook_effects, hook_outbound, hook_inbound};
     open_pages(n);
-    struct pbft_node_config config = {.cluster = &sim->cluster,
+    struct pbft_node_config config = {.cluster = sim->epochs[n->epoch].cluster,
                                       .id = n->id,
                                       .keypair = &sim->nodes[n->id].keypair,
                                       .signer = sim->o.signer,
@@ -298,6 +318,8 @@ static void start_node(struct sim *sim, struct node *n, struct pbft_log *log)
                                       .pool = pbft_pool_frames(sim->pool),
                                       .log = n->log,
                                       .pages = n->pages,
+                                      .state = state,
+                                      .state_flushed = flushed,
                                       .flush_bytes = sim->o.flush_bytes,
                                       .mute = n->mute,
                                       .body_max_bytes = sim->o.body_max_bytes,
@@ -321,11 +343,22 @@ static void connect_node(struct sim *sim, struct node *n)
     drain(sim, n);
 }
 
-static void stop_node(struct sim *sim, struct node *n)
+static void close_node(struct node *n)
 {
-    if (n->node == NULL) return;
-    n->dying = true;
-    cut_power(sim, n);
+    pbft_frame_release(n->proof);
+    n->proof = NULL;
+    pbft_node_free(n->node);
+    n->node = NULL;
+    pbft_log_close(n->log);
+    n->log = NULL;
+    pbft_pages_close(n->pages);
+    n->pages = NULL;
+    n->tick_at = NEVER;
+}
+
+/* What is out comes home. */
+static void finish_jobs(struct sim *sim, struct node *n)
+{
     for (size_t i = 0; i < sim->heap_count; i++) {
         struct event *e = &sim->heap[i];
         if (e->kind != EVENT_JOB || e->to != n->place || e->incarnation != n->incarnation) continue;
@@ -335,13 +368,15 @@ static void stop_node(struct sim *sim, struct node *n)
         e->job = NULL;
     }
     drain(sim, n);
-    pbft_node_free(n->node);
-    n->node = NULL;
-    pbft_log_close(n->log);
-    n->log = NULL;
-    pbft_pages_close(n->pages);
-    n->pages = NULL;
-    n->tick_at = NEVER;
+}
+
+static void stop_node(struct sim *sim, struct node *n)
+{
+    if (n->node == NULL) return;
+    n->dying = true;
+    cut_power(sim, n);
+    finish_jobs(sim, n);
+    close_node(n);
 }
 
 void nodes_start(struct sim *sim)
@@ -357,7 +392,7 @@ void nodes_start(struct sim *sim)
                              (int64_t)sim->o.clock_offset_max_ns;
         n->clock_skewed = n->clock_offset_ns != 0;
         check_restart(n);
-        start_node(sim, n, disk_open(n, LOG_BYTES));
+        start_node(sim, n, disk_open(n, LOG_BYTES), NULL, 0);
     }
 }
 
@@ -435,6 +470,16 @@ static void meet_others(struct sim *sim, struct node *n)
         client_connected(sim, client, n->id);
 }
 
+static void restore_node(struct sim *sim, struct node *n)
+{
+    bool checked = n->place < sim->n;
+    if (checked) check_restoring(n);
+    if (pbft_node_restore(n->node, sim_time_of(sim, n->place)) != PBFT_STATUS_OK)
+        sim_fail(sim, "PROTOCOL 25: replica %u refuses the log that it wrote", n->id);
+    else if (checked)
+        check_restored(n);
+}
+
 void sim_restart_mute(struct sim *sim, pbft_id id)
 {
     struct node *n = &sim->nodes[id];
@@ -444,7 +489,8 @@ void sim_restart_mute(struct sim *sim, pbft_id id)
     reach(sim, SIM_REACH_MUTE);
     n->mute = true;
     check_restart(n);
-    start_node(sim, n, disk_open(n, LOG_BYTES));
+    start_node(sim, n, disk_open(n, LOG_BYTES), NULL, 0);
+    if (n->epoch > 0) restore_node(sim, n); /* it begins behind genesis */
     meet_others(sim, n);
 }
 
@@ -456,17 +502,75 @@ void sim_restart(struct sim *sim, pbft_id id)
     sim->acted[SIM_FAULT_RESTART]++;
     reach(sim, SIM_REACH_RESUMED);
     check_restart(n);
-    start_node(sim, n, disk_reopen(n, LOG_BYTES));
-    check_restoring(n);
-    if (pbft_node_restore(n->node, sim_time_of(sim, n->place)) != PBFT_STATUS_OK) {
-        sim_fail(sim, "PROTOCOL 25: replica %u refuses the log that it wrote", id);
-        return;
-    }
+    start_node(sim, n, disk_reopen(n, LOG_BYTES), NULL, 0);
+    restore_node(sim, n);
+    if (sim->failed) return;
     struct pbft_node_info info = sim_info(sim, id);
     if (info.flushed > 0) reach(sim, SIM_REACH_LOADED);
     if (info.applied > info.flushed) reach(sim, SIM_REACH_REPLAYED);
-    check_restored(n);
     meet_others(sim, n);
+}
+
+/* ---- the next epoch ---- */
+
+/* Its old disk goes with its old key. */
+static void take_new_key(struct sim *sim, struct node *n)
+{
+    sim_tell_fault(sim, "replica %u has a new key", n->id);
+    reach(sim, SIM_REACH_KEY_REPLACED);
+    epoch_keypair(sim, n->id, n->epoch, &n->keypair);
+    n->mute = false;
+    pbft_pages_disk_free(n->pages_disk);
+    n->pages_disk = NULL;
+}
+
+/* The log of the old epoch is of no use any more; nor is what it said there. */
+static void begin_epoch(struct sim *sim, struct node *n, const struct pbft_cluster *next,
+                        struct pbft_apply *state, pbft_seq flushed)
+{
+    n->epoch = next->epoch;
+    free(n->remains);
+    n->remains = NULL;
+    n->remains_size = 0;
+    map_free(&n->said);
+    if (!pbft_public_key_equal(&next->replicas[n->id], &n->keypair.public)) {
+        take_new_key(sim, n);
+        flushed = 0;
+    }
+    if (n->place < sim->n) check_restart(n);
+    start_node(sim, n, disk_open(n, LOG_BYTES), state, flushed);
+    restore_node(sim, n);
+    if (!sim->failed) meet_others(sim, n);
+}
+
+void node_epoch(struct sim *sim, const struct event *e)
+{
+    struct node *n = &sim->nodes[e->to];
+    if (n->node == NULL || n->incarnation != e->incarnation) return;
+    const struct pbft_cluster *next = epoch_after(sim, n->epoch, pbft_frame_span(n->proof));
+    if (next == NULL) return;
+    struct pbft_node_info info;
+    n->dying = true;
+    finish_jobs(sim, n);
+    pbft_node_info(n->node, &info);
+    struct pbft_apply *state = pbft_node_take_state(n->node);
+    close_node(n);
+    if (n->place < sim->n) tell_others(sim, n->id, false);
+    for (uint32_t client = 0; n->place < sim->n && client < sim->o.clients; client++)
+        client_disconnected(sim, client, n->id);
+    begin_epoch(sim, n, next, state, info.flushed);
+}
+
+void node_told(struct sim *sim, const struct event *e)
+{
+    struct node *n = &sim->nodes[e->to];
+    n->told = false;
+    if (n->node == NULL || n->incarnation != e->incarnation || n->epoch + 1 >= sim->epoch_count)
+        return;
+    wake(sim, n);
+    pbft_node_told(n->node, sim_time_of(sim, n->place),
+                   pbft_epoch_history(sim->epochs[sim->epoch_count - 1].cluster, n->epoch + 1));
+    drain(sim, n);
 }
 
 void sim_wipe_pages(struct sim *sim, pbft_id id)

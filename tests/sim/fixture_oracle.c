@@ -13,12 +13,7 @@ bool oracle_start(struct sim *sim)
 {
     struct pbft_apply_config apply = {&sim->cluster, sim->o.service, pbft_pool_frames(sim->pool)};
     sim->oracle = pbft_apply_new(&apply);
-    struct pbft_door_config door = {.cluster = &sim->cluster,
-                                    .signer = sim->o.signer,
-                                    .cache_entries = 16};
-    sim->oracle_door = pbft_door_new(&door);
-    sim->reply_door = pbft_door_new(&door);
-    if (sim->oracle == NULL || sim->oracle_door == NULL || sim->reply_door == NULL) return false;
+    if (sim->oracle == NULL) return false;
     struct pbft_snapshot *genesis = pbft_apply_snapshot(sim->oracle);
     pbft_snapshot_root(genesis, &sim->cluster.genesis_root);
     pbft_snapshot_release(genesis);
@@ -34,9 +29,12 @@ void oracle_free(struct sim *sim)
         free(sim->keys[i].versions);
     free(sim->keys);
     free(sim->executed);
-    pbft_door_free(sim->oracle_door);
-    pbft_door_free(sim->reply_door);
     pbft_apply_free(sim->oracle);
+}
+
+static struct pbft_door *reply_door(struct sim *sim)
+{
+    return sim->epochs[sim->oracle_epoch].reply_door;
 }
 
 void check_request(struct sim *sim, const struct pbft_request *request)
@@ -64,7 +62,7 @@ static void note_result(struct sim *sim, const struct pbft_request *request,
     struct pbft_peer self = {PBFT_PEER_REPLICA, 0, 1};
     struct pbft_msg msg;
     enum pbft_verdict verdict =
-        pbft_door_open_client(sim->reply_door, &self, pbft_frame_span(applied->reply), &msg);
+        pbft_door_open_client(reply_door(sim), &self, pbft_frame_span(applied->reply), &msg);
     PBFT_ASSERT(verdict == PBFT_OK);
     struct pbft_digest key;
     any_key(&key, applied->client_index, request->ops, msg.reply.outcome, &msg.reply.result);
@@ -96,7 +94,7 @@ static void note_versions(struct sim *sim, pbft_seq seq)
         struct pbft_msg msg;
         struct pbft_kv_result result = {0};
         enum pbft_verdict verdict =
-            pbft_door_open_client(sim->reply_door, &self, pbft_frame_span(frame), &msg);
+            pbft_door_open_client(reply_door(sim), &self, pbft_frame_span(frame), &msg);
         PBFT_ASSERT(verdict == PBFT_OK && pbft_kv_decode_result(msg.query_reply.body, &result));
         struct version v = {.seq = seq, .executed_ns = sim->now_ns};
         v.present = result.status == PBFT_KV_OK;
@@ -124,13 +122,19 @@ struct key_history *check_key(struct sim *sim, const char *key)
     return k;
 }
 
+/* What CHECKPOINTs have to say: the root, and at the end of an epoch what follows. */
 static void oracle_root(struct sim *sim, pbft_seq seq)
 {
     if (seq % sim->o.params.checkpoint_interval != 0) return;
     struct pbft_snapshot *snapshot = pbft_apply_snapshot(sim->oracle);
     struct pbft_digest key, root;
+    struct pbft_epoch_change change;
     pbft_snapshot_root(snapshot, &root);
     pbft_snapshot_release(snapshot);
+    if (pbft_apply_change(sim->oracle, &change) && change.seq == seq) {
+        change.root = root;
+        pbft_epoch_digest(&change, &root);
+    }
     key_numbers(&key, seq, 0, 0, 0);
     bool fresh;
     map_put(&sim->roots, &key, &fresh)->value = root;
@@ -138,13 +142,16 @@ static void oracle_root(struct sim *sim, pbft_seq seq)
 
 void oracle_execute(struct sim *sim, const struct pbft_effect *e)
 {
+    if (sim->oracle_epoch + 1 < sim->epoch_count &&
+        e->execute.seq > sim->epochs[sim->oracle_epoch + 1].cluster->genesis_seq)
+        pbft_apply_cluster(sim->oracle, sim->epochs[++sim->oracle_epoch].cluster);
     struct pbft_proposal proposal = {0};
     bool null = e->execute.frame == NULL;
     struct pbft_digest digest;
     pbft_digest_null(&digest);
     if (!null) {
-        enum pbft_verdict verdict =
-            pbft_door_reopen_proposal(sim->oracle_door, e->execute.proposal, &proposal);
+        enum pbft_verdict verdict = pbft_door_reopen_proposal(sim->epochs[sim->oracle_epoch].door,
+                                                              e->execute.proposal, &proposal);
         if (verdict != PBFT_OK) {
             sim_fail(sim, "FAULTS 3.4: proposal of seq %llu does not open: %s",
                      (unsigned long long)e->execute.seq, pbft_verdict_text(verdict));
@@ -201,7 +208,7 @@ static bool refused_for_good(struct sim *sim, const struct op *op, uint8_t outco
     struct pbft_msg msg;
     PBFT_ASSERT(applied.reply != NULL);
     enum pbft_verdict verdict =
-        pbft_door_open_client(sim->reply_door, &self, pbft_frame_span(applied.reply), &msg);
+        pbft_door_open_client(reply_door(sim), &self, pbft_frame_span(applied.reply), &msg);
     bool same = verdict == PBFT_OK && msg.reply.outcome == outcome;
     pbft_frame_release(applied.reply);
     return same;

@@ -165,7 +165,7 @@ void check_outbound(struct sim *sim, struct node *node, const struct pbft_peer *
     if (frame == node->last_sent && to->kind == PBFT_PEER_REPLICA) return; /* to one more */
     pbft_frame_release(node->last_sent);
     node->last_sent = pbft_frame_retain(frame);
-    if (!recheck_sent(sim->recheck, pbft_frame_span(frame), why))
+    if (!recheck_sent(sim->epochs[node->epoch].recheck, pbft_frame_span(frame), why))
         sim_fail(sim, "FAULTS 3.7: replica %u sends %s: %s", node->id,
                  pbft_type_text(frame->bytes[0]), why);
     if (frame->bytes[0] == PBFT_REPLY && to->kind == PBFT_PEER_CLIENT)

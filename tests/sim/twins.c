@@ -173,6 +173,7 @@ static void drain(struct instance *i)
             pbft_job_run(out.job);
             pbft_node_job_done(i->node, time_of(i), out.job);
             break;
+        case PBFT_OUTPUT_EPOCH: pbft_frame_release(out.frame); break; /* nobody replaces a key */
         case PBFT_OUTPUT_LOG:
             if (w->trace != NULL)
                 fprintf(w->trace, "%7llu ms  %c %s %s\n", (unsigned long long)(w->now_ns / MS),

@@ -94,6 +94,9 @@ const char *sim_fault_text(enum sim_fault fault);
     X(LOADED, "checkpoints loaded from disk")                                                      \
     X(REPLAYED, "logs executed again")                                                             \
     X(BLACKOUT, "power losses of everybody")                                                       \
+    X(EPOCH, "epochs begun")                                                                       \
+    X(EPOCH_TOLD, "told that an epoch is over")                                                    \
+    X(KEY_REPLACED, "keys replaced")                                                               \
     X(MUTE, "mute replicas")                                                                       \
     X(STOPPED, "replicas stopped by their disk")
 

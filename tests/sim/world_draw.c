@@ -385,6 +385,24 @@ static void draw_disks(struct world_plan *plan, uint64_t seed)
     if (at + 300 * SIM_MS > plan->end_ns) plan->end_ns = at + 300 * SIM_MS;
 }
 
+/* Dice of their own, too. Keys of replicas that lost their memory, or of any that does not lie. */
+static void draw_replacements(struct world_plan *plan, uint64_t seed)
+{
+    struct dice d = {seed * UINT64_C(0xC2B2AE3D27D4EB4F) + 5};
+    if (plan->conspiracy || !percent(&d, 20)) return;
+    uint64_t count = roll_from(&d, 1, 3);
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t at = roll(&d, plan->end_ns);
+        pbft_signers from = plan->crashing & ~plan->o.byzantine;
+        if (from == 0 || percent(&d, 40)) from = pbft_everyone(plan->o.params.n);
+        from &= ~plan->o.byzantine;
+        pbft_id id = (pbft_id)roll(&d, plan->o.params.n);
+        while (!pbft_signers_has(from, id))
+            id = (id + 1) % plan->o.params.n;
+        act(plan, at, ACTION_REPLACE, id, 0, 0);
+    }
+}
+
 static void sort_actions(struct world_plan *plan)
 {
     for (size_t i = 1; i < plan->action_count; i++)
@@ -412,6 +430,7 @@ void world_draw(struct world_plan *plan, const struct sim_world_options *options
         draw_schedule(plan, &d);
     }
     draw_disks(plan, options->seed);
+    draw_replacements(plan, options->seed);
     sort_actions(plan);
 }
 

@@ -193,6 +193,7 @@ void world_act(struct world *w, const struct action *a)
     case ACTION_POWER:
         if (pbft_signers_has(w->dark, a->who) && !sim_alive(sim, a->who)) sim_restart(sim, a->who);
         break;
+    case ACTION_REPLACE: (void)sim_replace(sim, 0, a->who); break;
     case ACTION_BREAK_DISK:
         if (sim_alive(sim, a->who)) sim_break_log(sim, a->who);
         break;

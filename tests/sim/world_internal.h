@@ -23,7 +23,8 @@ enum action_kind {
     ACTION_CRASH,
     ACTION_RESTART, /* `number`: 0 mute; 1 with its log; 2 with its log, its checkpoint gone */
     ACTION_BLACKOUT,
-    ACTION_POWER, /* for `who`, if the blackout took it */
+    ACTION_POWER,   /* for `who`, if the blackout took it */
+    ACTION_REPLACE, /* the key of `who` */
     ACTION_BREAK_DISK,
     ACTION_SLOW_LINKS, /* from `group` to all, by `number`; 0: as usual */
     ACTION_SLOW_DISK,  /* of `group`, by `number`; 0: as usual */

@@ -185,7 +185,7 @@ Test(backup, every_field_is_checked)
         {0, "no snapshot"},
         {8, "format version"},
         {12, "another cluster"},
-        {44, "another epoch"},
+        {44, "one proof for each epoch"},
         {48, "another checkpoint"},
         {56, "another checkpoint"},
         {PBFT_BACKUP_HEAD_BYTES + 40, "not signed by a quorum"}, /* a digest in the certificate */
@@ -197,7 +197,7 @@ Test(backup, every_field_is_checked)
     }
     uint8_t *counts = f.file + PAGES_AT(&f) - 12;
     pbft_put_u32(counts, 1);
-    refused(&f, f.file, f.size, "epoch proofs");
+    refused(&f, f.file, f.size, "one proof for each epoch");
     pbft_put_u32(counts, 0);
     pbft_put_u32(f.file + 88, PBFT_PAGES_CERTIFICATE_MAX + 1);
     refused(&f, f.file, f.size, "too long");

@@ -6,6 +6,7 @@
 #include "pbft/quorum.h"
 #include "replica/config.h"
 #include "replica/pool.h"
+#include "tests/unit/epoch_fixture.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
@@ -34,6 +35,9 @@ struct seen {
 
 struct fake {
     struct pbft_cluster_config config;
+    struct pbft_cluster epochs[4];      /* after the one that the file has */
+    const struct pbft_cluster *cluster; /* the present one */
+    uint16_t ports[N];
     struct pbft_public_key client_key;
     struct pbft_keypair keys[N];
     struct pbft_pool *pool;
@@ -52,6 +56,7 @@ struct fake {
 
 static void send_msg(struct fake *f, pbft_id id, struct pbft_msg *msg)
 {
+    msg->epoch = f->cluster->epoch;
     size_t size = pbft_wire_size(msg);
     struct pbft_frame *frame = pbft_frame_new(pbft_pool_frames(f->pool), (uint32_t)size);
     frame->size = (uint32_t)pbft_wire_encode(msg, frame->bytes, frame->capacity);
@@ -238,6 +243,23 @@ static void path_of(const struct fake *f, const char *name, char out[128])
     (void)snprintf(out, 128, "%s/%s", f->dir, name);
 }
 
+/* On the port that it had before, if it had one. */
+static void fake_listen(struct fake *f, pbft_id id)
+{
+    char error[256], url[64];
+    (void)snprintf(url, sizeof url, "tcp://127.0.0.1:%u", (unsigned)f->ports[id]);
+    struct pbft_net_config net = {.cluster = f->cluster,
+                                  .self = &f->keys[id],
+                                  .pool = pbft_pool_frames(f->pool),
+                                  .listen_clients = url};
+    cr_assert_eq(pbft_net_open(&f->nets[id], &net, error), PBFT_STATUS_OK, "%s", error);
+    f->ports[id] = pbft_net_client_port(f->nets[id]);
+    struct pbft_door_config door = {.cluster = f->cluster,
+                                    .signer = &pbft_signer_ed25519,
+                                    .cache_entries = 16};
+    f->doors[id] = pbft_door_new(&door);
+}
+
 static struct fake *fake_of(const struct pbft_params *params)
 {
     char error[256];
@@ -259,18 +281,11 @@ static struct fake *fake_of(const struct pbft_params *params)
     c->clients = &f->client_key;
     c->client_count = 1;
     cr_assert_eq(pbft_cluster_seal(c, error), PBFT_STATUS_OK, "%s", error);
+    f->cluster = c;
     f->pool = pbft_pool_new(64u << 20);
     f->config.addresses = calloc(N, sizeof *f->config.addresses);
     for (pbft_id id = 0; id < N; id++) {
-        struct pbft_net_config net = {.cluster = c,
-                                      .self = &f->keys[id],
-                                      .pool = pbft_pool_frames(f->pool),
-                                      .listen_clients = "tcp://127.0.0.1:0"};
-        cr_assert_eq(pbft_net_open(&f->nets[id], &net, error), PBFT_STATUS_OK, "%s", error);
-        struct pbft_door_config door = {.cluster = c,
-                                        .signer = &pbft_signer_ed25519,
-                                        .cache_entries = 16};
-        f->doors[id] = pbft_door_new(&door);
+        fake_listen(f, id);
         struct pbft_config_addresses *a = &f->config.addresses[id];
         (void)snprintf(a->peer, sizeof a->peer, "tcp://127.0.0.1:1");
         (void)snprintf(a->client, sizeof a->client, "tcp://127.0.0.1:%u",
@@ -299,17 +314,50 @@ static void fake_start(struct fake *f)
     cr_assert_eq(pthread_create(&f->thread, NULL, fake_run, f), 0);
 }
 
-static void fake_free(struct fake *f)
+static void fake_stop(struct fake *f)
 {
-    char path[128];
     atomic_store(&f->stop, true);
     (void)pthread_join(f->thread, NULL);
+    atomic_store(&f->stop, false);
     for (pbft_id id = 0; id < N; id++) {
         pbft_net_close(f->nets[id]);
         pbft_door_free(f->doors[id]);
+        f->peers[id].connection = 0;
     }
+}
+
+/* Stopped, they agree on the next configuration, in which one of them has another key; started
+ * again, they know no other. */
+static void fake_advance(struct fake *f, pbft_id replica)
+{
+    struct pbft_keypair fresh;
+    uint8_t proof[PBFT_EPOCH_PROOF_MAX];
+    struct pbft_cluster *next = &f->epochs[f->cluster->epoch];
+    cr_assert_eq(pbft_keypair_generate(&fresh), PBFT_STATUS_OK);
+    struct pbft_epoch_change change = chain_change(f->cluster, replica, &fresh);
+    size_t size = chain_proof(f->cluster, f->keys, &change, 0xe, proof);
+    cr_assert_eq(pbft_epoch_next(f->cluster, &pbft_signer_ed25519, (struct pbft_span){proof, size},
+                                 next),
+                 PBFT_OK);
+    f->keys[replica] = fresh;
+    f->cluster = next;
+}
+
+static void fake_resume(struct fake *f)
+{
+    for (pbft_id id = 0; id < N; id++)
+        fake_listen(f, id);
+    fake_start(f);
+}
+
+static void fake_free(struct fake *f)
+{
+    char path[128];
+    fake_stop(f);
     pbft_pool_free(f->pool);
     free(f->config.addresses);
+    for (size_t i = 0; i < 4; i++)
+        pbft_epoch_free(&f->epochs[i]);
     pbft_cluster_unseal(&f->config.cluster);
     static const char *const names[] = {"cluster.conf", "client.conf", "key"};
     for (size_t i = 0; i < 3; i++) {
@@ -843,5 +891,125 @@ Test(client, opening_refuses_what_cannot_work)
     cr_assert_eq(pbft_keypair_save(&stranger, path, error), PBFT_STATUS_OK);
     cr_assert_eq(pbft_client_open(&client, f->dir, NULL, error), PBFT_STATUS_REFUSED);
     cr_assert_not_null(strstr(error, "not among the clients"), "%s", error);
+    fake_free(f);
+}
+
+/* ---- another epoch (PROTOCOL 29) ---- */
+
+static void expect_epoch(struct fake *f, struct pbft_client *client)
+{
+    struct pbft_cluster now;
+    cr_assert_eq(pbft_client_epoch(client), f->cluster->epoch);
+    cr_assert_eq(pbft_client_configuration(client, &now), PBFT_STATUS_OK);
+    cr_assert_eq(now.epoch, f->cluster->epoch);
+    cr_assert_eq(now.genesis_seq, f->cluster->genesis_seq);
+    cr_assert(pbft_digest_equal(&now.id, &f->cluster->id));
+    for (pbft_id id = 0; id < N; id++)
+        cr_assert(pbft_public_key_equal(&now.replicas[id], &f->keys[id].public));
+    uint32_t index = 9;
+    cr_assert(pbft_cluster_client(&now, &f->client_key, &index));
+    cr_assert_eq(pbft_client_cluster(client)->epoch, 0u, "the file's");
+    pbft_epoch_free(&now);
+}
+
+Test(client, follows_the_cluster_from_epoch_to_epoch)
+{
+    struct fake *f = fake_new();
+    fake_start(f);
+    struct pbft_client *client = open_client(f, 8);
+    expect_call(client, "zero", "re:zero");
+    expect_epoch(f, client);
+    for (pbft_id replica = 0; replica < 3; replica++) {
+        fake_stop(f);
+        fake_advance(f, replica);
+        fake_resume(f);
+        expect_call(client, "again", "re:again");
+        struct pbft_answer answer;
+        cr_assert_eq(pbft_client_read(client, text_span("get"), 0, &answer), PBFT_STATUS_OK);
+        expect_text((struct pbft_span){answer.bytes, answer.size}, "re:get");
+        pbft_answer_free(&answer);
+        cr_assert_eq(pbft_client_wait(client, 10 * SECOND), PBFT_STATUS_OK);
+        expect_epoch(f, client);
+        struct pbft_client_stats stats;
+        pbft_client_stats(client, &stats);
+        cr_assert_eq(stats.renewed_sessions, 0u, "the session goes on");
+        cr_assert_eq(stats.timeouts, 0u);
+    }
+    pbft_client_close(client);
+    /* The file is as it was: three steps at once. */
+    client = open_client(f, 8);
+    cr_assert_eq(pbft_client_epoch(client), 0u);
+    expect_call(client, "late", "re:late");
+    expect_epoch(f, client);
+    pbft_client_close(client);
+    fake_free(f);
+}
+
+struct tally {
+    pthread_mutex_t lock;
+    unsigned ok, other;
+};
+
+static void count_answer(void *context, const struct pbft_answer *answer)
+{
+    struct tally *t = context;
+    (void)pthread_mutex_lock(&t->lock);
+    if (answer->status == PBFT_STATUS_OK)
+        t->ok++;
+    else
+        t->other++;
+    (void)pthread_mutex_unlock(&t->lock);
+}
+
+static unsigned tally_done(struct tally *t)
+{
+    (void)pthread_mutex_lock(&t->lock);
+    unsigned done = t->ok + t->other;
+    (void)pthread_mutex_unlock(&t->lock);
+    return done;
+}
+
+/* Writes, reads and questions that were asked in one epoch are answered in another; callers go on
+ * asking while the nets change under them. */
+Test(client, what_is_outstanding_is_answered_in_the_next_epoch)
+{
+    struct fake *f = fake_new();
+    struct tally t = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    fake_start(f);
+    struct pbft_client *client = open_client(f, 8);
+    expect_call(client, "zero", "re:zero");
+    unsigned asked = 0;
+    for (pbft_id replica = 0; replica < 4; replica++) {
+        fake_stop(f); /* from here on nobody answers */
+        for (unsigned i = 0; i < 24; i++) {
+            struct pbft_span op = text_span("op");
+            if (i % 3 == 0)
+                cr_assert_eq(pbft_client_submit_read(client, op, 0, count_answer, &t),
+                             PBFT_STATUS_OK);
+            else
+                cr_assert_eq(pbft_client_submit(client, &op, 1, 0, count_answer, &t),
+                             PBFT_STATUS_OK);
+            asked++;
+        }
+        cr_assert_eq(pbft_client_submit_admin(client, replica, PBFT_ADMIN_STATUS, text_span(""), 0,
+                                              count_answer, &t),
+                     PBFT_STATUS_OK);
+        asked++;
+        struct timespec pause = {0, 30 * 1000 * 1000};
+        (void)nanosleep(&pause, NULL); /* some are in the match, some wait */
+        fake_advance(f, replica);
+        fake_resume(f);
+        pbft_id who;
+        char text[96];
+        while (tally_done(&t) < asked) {
+            struct pbft_client_stats stats;
+            pbft_client_stats(client, &stats);
+            (void)pbft_client_refused(client, &who, text);
+            (void)pbft_client_epoch(client);
+        }
+        cr_assert_eq(t.other, 0u);
+        expect_epoch(f, client);
+    }
+    pbft_client_close(client);
     fake_free(f);
 }

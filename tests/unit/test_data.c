@@ -280,6 +280,7 @@ static void start_restored(struct life *life, enum pbft_durability durability)
                                              .durability = durability,
                                              .superblock = life->superblock,
                                              .genesis_seq = restored.genesis_seq,
+                                             .restored = true,
                                              .log_bytes_max = 128u << 20};
     cr_assert_eq(pbft_data_open(&life->data, &life->config, error), PBFT_STATUS_OK, "%s", error);
 }

@@ -1,0 +1,348 @@
+/* From epoch to epoch on a disk. */
+#include "replica/epochs.h"
+
+#include "crypto/hash.h"
+#include "pbft/quorum.h"
+#include "replica/data.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PATH_BYTES     (PBFT_CONFIG_PATH_MAX + 32u)
+#define NAME_MAX_BYTES 64u
+#define FILE_VERSION   1u
+#define HEAD_BYTES     16u
+#define DOMAIN_EPOCHS  "pbft-epochs"
+
+static const uint8_t magic[8] = {'P', 'B', 'F', 'T', 'E', 'P', 'O', 'C'};
+
+static enum pbft_status status_of(int error)
+{
+    switch (error) {
+    case ENOENT:
+    case ENOTDIR: return PBFT_STATUS_NOT_FOUND;
+    case EACCES:
+    case EPERM:
+    case EROFS: return PBFT_STATUS_PERMISSION;
+    case EEXIST: return PBFT_STATUS_EXISTS;
+    case ENOMEM: return PBFT_STATUS_MEMORY;
+    case ENOSPC:
+    case EDQUOT: return PBFT_STATUS_FULL;
+    default: return PBFT_STATUS_IO;
+    }
+}
+
+void pbft_epochs_path(const char *dir, pbft_epoch epoch, char *out)
+{
+    if (epoch == 0)
+        (void)snprintf(out, PATH_BYTES, "%s", dir);
+    else
+        (void)snprintf(out, PATH_BYTES, "%s/epoch-%u", dir, (unsigned)epoch);
+}
+
+static void join(const char *dir, const char *name, char out[PATH_BYTES + NAME_MAX_BYTES])
+{
+    (void)snprintf(out, PATH_BYTES + NAME_MAX_BYTES, "%s/%s", dir, name);
+}
+
+/* ---- DIR/epochs ---- */
+
+static enum pbft_status read_file(const char *path, uint8_t **bytes, size_t *size)
+{
+    FILE *file = fopen(path, "rb");
+    if (file == NULL) return status_of(errno);
+    struct stat info;
+    enum pbft_status status = PBFT_STATUS_OK;
+    *bytes = NULL;
+    if (fstat(fileno(file), &info) != 0 || info.st_size < 0 || info.st_size > (64 << 20))
+        status = PBFT_STATUS_CORRUPT;
+    if (status == PBFT_STATUS_OK) {
+        *size = (size_t)info.st_size;
+        *bytes = malloc(*size + 1);
+        if (*bytes == NULL)
+            status = PBFT_STATUS_MEMORY;
+        else if (fread(*bytes, 1, *size, file) != *size)
+            status = PBFT_STATUS_IO;
+    }
+    (void)fclose(file);
+    return status;
+}
+
+static void seal(const uint8_t *bytes, size_t size, struct pbft_digest *out)
+{
+    pbft_hash(out, DOMAIN_EPOCHS, &(struct pbft_span){bytes, size}, 1);
+}
+
+/* The proofs of a file that is whole; their common length, 0 if there is something wrong. */
+static size_t proofs_of(const uint8_t *bytes, size_t size, uint32_t *count)
+{
+    struct pbft_digest digest;
+    if (size < HEAD_BYTES + PBFT_DIGEST_BYTES || memcmp(bytes, magic, sizeof magic) != 0 ||
+        pbft_get_u32(bytes + 8) != FILE_VERSION)
+        return 0;
+    size_t body = size - HEAD_BYTES - PBFT_DIGEST_BYTES;
+    *count = pbft_get_u32(bytes + 12);
+    seal(bytes, size - PBFT_DIGEST_BYTES, &digest);
+    if (memcmp(bytes + size - PBFT_DIGEST_BYTES, digest.bytes, PBFT_DIGEST_BYTES) != 0 ||
+        *count == 0 || body % *count != 0)
+        return 0;
+    return body / *count;
+}
+
+/* Replaces *cluster by the next one. */
+static enum pbft_verdict step(struct pbft_cluster *cluster, struct pbft_span proof)
+{
+    struct pbft_cluster next;
+    enum pbft_verdict verdict = pbft_epoch_next(cluster, &pbft_signer_ed25519, proof, &next);
+    if (verdict != PBFT_OK) return verdict;
+    pbft_epoch_free(cluster);
+    *cluster = next;
+    return PBFT_OK;
+}
+
+enum pbft_status pbft_epochs_load(const char *dir, struct pbft_cluster *cluster, char error[256])
+{
+    char path[PATH_BYTES + NAME_MAX_BYTES];
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    join(dir, "epochs", path);
+    enum pbft_status status = read_file(path, &bytes, &size);
+    if (status == PBFT_STATUS_NOT_FOUND) return PBFT_STATUS_OK;
+    uint32_t count = 0;
+    size_t each = status == PBFT_STATUS_OK ? proofs_of(bytes, size, &count) : 0;
+    enum pbft_verdict verdict = PBFT_OK;
+    for (uint32_t i = 0; each > 0 && i < count && verdict == PBFT_OK; i++)
+        verdict = step(cluster, (struct pbft_span){bytes + HEAD_BYTES + (size_t)i * each, each});
+    free(bytes);
+    if (verdict == PBFT_DROP_BUSY) status = PBFT_STATUS_MEMORY;
+    if (status == PBFT_STATUS_OK && (each == 0 || verdict != PBFT_OK)) status = PBFT_STATUS_CORRUPT;
+    if (status == PBFT_STATUS_CORRUPT)
+        (void)
+            snprintf(error, 256,
+                     "%.100s is damaged, or of another cluster: put that of a replica in the same "
+                     "epoch in its place, or `pbftctl replica replace` this one.",
+                     path);
+    else if (status != PBFT_STATUS_OK)
+        (void)snprintf(error, 256, "%.150s: %s.", path, pbft_status_text(status));
+    return status;
+}
+
+static enum pbft_status sync_folder(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return status_of(errno);
+    enum pbft_status status = fsync(fd) == 0 ? PBFT_STATUS_OK : status_of(errno);
+    close(fd);
+    return status;
+}
+
+static enum pbft_status write_whole(int fd, const uint8_t *bytes, size_t size)
+{
+    for (size_t at = 0; at < size;) {
+        ssize_t n = write(fd, bytes + at, size - at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return status_of(n == 0 ? ENOSPC : errno);
+        at += (size_t)n;
+    }
+    return fsync(fd) == 0 ? PBFT_STATUS_OK : status_of(errno);
+}
+
+/* From here on it is the present epoch. */
+static enum pbft_status commit(const char *dir, const struct pbft_cluster *next)
+{
+    size_t each = pbft_epoch_proof_size(next);
+    size_t size = HEAD_BYTES + next->epoch * each + PBFT_DIGEST_BYTES;
+    uint8_t *bytes = malloc(size);
+    if (bytes == NULL) return PBFT_STATUS_MEMORY;
+    memcpy(bytes, magic, sizeof magic);
+    pbft_put_u32(bytes + 8, FILE_VERSION);
+    pbft_put_u32(bytes + 12, next->epoch);
+    memcpy(bytes + HEAD_BYTES, next->history, next->epoch * each);
+    struct pbft_digest digest;
+    seal(bytes, size - PBFT_DIGEST_BYTES, &digest);
+    memcpy(bytes + size - PBFT_DIGEST_BYTES, digest.bytes, PBFT_DIGEST_BYTES);
+
+    char fresh[PATH_BYTES + NAME_MAX_BYTES], path[PATH_BYTES + NAME_MAX_BYTES];
+    join(dir, "epochs.tmp", fresh);
+    join(dir, "epochs", path);
+    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    enum pbft_status status = fd < 0 ? status_of(errno) : write_whole(fd, bytes, size);
+    if (fd >= 0) close(fd);
+    if (status == PBFT_STATUS_OK && rename(fresh, path) != 0) status = status_of(errno);
+    if (status == PBFT_STATUS_OK) status = sync_folder(dir);
+    free(bytes);
+    return status;
+}
+
+/* ---- folders ---- */
+
+static bool leads_with(const char *name, const char *start)
+{
+    return strncmp(name, start, strlen(start)) == 0;
+}
+
+/* What replica/data.h lists, and nothing else. */
+static bool is_ours(const char *name)
+{
+    return leads_with(name, "log-") || leads_with(name, "pages.mdb") ||
+           strcmp(name, "superblock") == 0 || strcmp(name, "superblock.tmp") == 0 ||
+           strcmp(name, "lock") == 0;
+}
+
+static void empty_folder(const char *dir)
+{
+    char path[PATH_BYTES + NAME_MAX_BYTES];
+    DIR *folder = opendir(dir);
+    if (folder == NULL) return;
+    for (const struct dirent *e = readdir(folder); e != NULL; e = readdir(folder)) {
+        if (!is_ours(e->d_name) || strlen(e->d_name) >= NAME_MAX_BYTES) continue;
+        join(dir, e->d_name, path);
+        (void)unlink(path);
+    }
+    (void)closedir(folder);
+}
+
+void pbft_epochs_tidy(const char *dir, pbft_epoch present)
+{
+    char path[PATH_BYTES], own[NAME_MAX_BYTES];
+    DIR *folder = opendir(dir);
+    if (folder == NULL) return;
+    (void)snprintf(own, sizeof own, "epoch-%u", (unsigned)present);
+    for (const struct dirent *e = readdir(folder); e != NULL; e = readdir(folder)) {
+        char *end = NULL;
+        if (!leads_with(e->d_name, "epoch-") || strcmp(e->d_name, own) == 0) continue;
+        unsigned long epoch = strtoul(e->d_name + strlen("epoch-"), &end, 10);
+        if (*end != '\0' || epoch == 0 || epoch > UINT32_MAX) continue;
+        pbft_epochs_path(dir, (pbft_epoch)epoch, path);
+        empty_folder(path);
+        (void)rmdir(path);
+    }
+    (void)closedir(folder);
+    if (present > 0) empty_folder(dir);
+}
+
+static enum pbft_status make_folder(const char *path)
+{
+    return mkdir(path, 0700) == 0 || errno == EEXIST ? PBFT_STATUS_OK : status_of(errno);
+}
+
+/* The same file under a second name: the first one goes when the epoch has begun. */
+static enum pbft_status keep_pages(const char *from, const char *to)
+{
+    char before[PATH_BYTES + NAME_MAX_BYTES], after[PATH_BYTES + NAME_MAX_BYTES];
+    join(from, "pages.mdb", before);
+    join(to, "pages.mdb", after);
+    return link(before, after) == 0 || errno == ENOENT ? PBFT_STATUS_OK : status_of(errno);
+}
+
+/* A start that forgets, so that every later one is mute, too. */
+static enum pbft_status mark_forgetful(const char *dir, const struct pbft_superblock_owner *owner)
+{
+    struct pbft_superblock *superblock;
+    enum pbft_status status = pbft_superblock_open(&superblock, dir, owner, NULL);
+    if (status != PBFT_STATUS_OK) return status;
+    status = pbft_superblock_mark_start(superblock, true);
+    pbft_superblock_close(superblock);
+    return status;
+}
+
+static enum pbft_status make_epoch(const struct pbft_epochs_begin *b, const char *to,
+                                   const struct pbft_superblock_owner *owner)
+{
+    char from[PATH_BYTES];
+    struct pbft_superblock_info before;
+    pbft_epochs_path(b->dir, b->next->epoch - 1, from);
+    /* Started on, and yet DIR/epochs does not name it: that file was lost. */
+    bool used = pbft_superblock_look(to, &before) == PBFT_STATUS_OK && before.starts > 0;
+    enum pbft_status status = make_folder(to);
+    empty_folder(to); /* of an attempt that never came to its end */
+    if (status == PBFT_STATUS_OK) status = pbft_data_create(to, owner);
+    if (status == PBFT_STATUS_OK && b->keep_pages) status = keep_pages(from, to);
+    if (status == PBFT_STATUS_OK) status = sync_folder(to);
+    if (status == PBFT_STATUS_OK && (b->forgets || used)) status = mark_forgetful(to, owner);
+    return status;
+}
+
+/* Whatever lies there and will be removed is this replica's. */
+static bool is_anothers(const char *dir, const struct pbft_superblock_owner *owner)
+{
+    struct pbft_superblock_info info;
+    return pbft_superblock_look(dir, &info) == PBFT_STATUS_OK &&
+           (info.owner.replica != owner->replica ||
+            !pbft_digest_equal(&info.owner.cluster_id, &owner->cluster_id));
+}
+
+/* What is begun stays: a vote log of this epoch is not made twice. */
+static enum pbft_status not_begun(const struct pbft_epochs_begin *begin, char error[256])
+{
+    char path[PATH_BYTES + NAME_MAX_BYTES];
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    uint32_t count = 0;
+    join(begin->dir, "epochs", path);
+    enum pbft_status status = read_file(path, &bytes, &size);
+    if (status == PBFT_STATUS_NOT_FOUND || status == PBFT_STATUS_CORRUPT) return PBFT_STATUS_OK;
+    /* One that is damaged names none: who was told to begin anew does. */
+    bool named = status == PBFT_STATUS_OK && proofs_of(bytes, size, &count) > 0;
+    free(bytes);
+    if (named && count >= begin->next->epoch) status = PBFT_STATUS_EXISTS;
+    if (status != PBFT_STATUS_OK)
+        (void)snprintf(error, 256, "cannot begin epoch %u in %.150s: its file `epochs`: %s.",
+                       (unsigned)begin->next->epoch, begin->dir, pbft_status_text(status));
+    return status;
+}
+
+static enum pbft_status begin_alone(const struct pbft_epochs_begin *begin,
+                                    struct pbft_superblock **out, char error[256])
+{
+    char to[PATH_BYTES];
+    struct pbft_superblock_owner owner;
+    struct pbft_superblock *superblock = NULL;
+    enum pbft_status status = not_begun(begin, error);
+    if (status != PBFT_STATUS_OK) return status;
+    pbft_epochs_path(begin->dir, begin->next->epoch, to);
+    pbft_config_owner(begin->next, begin->id, &owner);
+    if (is_anothers(begin->dir, &owner) || is_anothers(to, &owner)) {
+        (void)snprintf(error, 256,
+                       "%.150s holds the data of another replica, or of another cluster.",
+                       begin->dir);
+        return PBFT_STATUS_REFUSED;
+    }
+    status = make_epoch(begin, to, &owner);
+    /* Locked before anybody can find it. */
+    if (status == PBFT_STATUS_OK && out != NULL)
+        status = pbft_superblock_open(&superblock, to, &owner, NULL);
+    if (status == PBFT_STATUS_OK) status = commit(begin->dir, begin->next);
+    if (status != PBFT_STATUS_OK) {
+        pbft_superblock_close(superblock);
+        (void)snprintf(error, 256, "cannot begin epoch %u in %.150s: %s.",
+                       (unsigned)begin->next->epoch, begin->dir, pbft_status_text(status));
+        return status;
+    }
+    pbft_epochs_tidy(begin->dir, begin->next->epoch);
+    if (out != NULL) *out = superblock;
+    return PBFT_STATUS_OK;
+}
+
+/* `pbftctl replica replace` and a replica that is just started may both do it. */
+enum pbft_status pbft_epochs_begin(const struct pbft_epochs_begin *begin,
+                                   struct pbft_superblock **out, char error[256])
+{
+    PBFT_ASSERT(begin->next->epoch > 0);
+    enum pbft_status status = make_folder(begin->dir);
+    int fd = status == PBFT_STATUS_OK ? open(begin->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (status == PBFT_STATUS_OK && (fd < 0 || flock(fd, LOCK_EX) != 0)) status = status_of(errno);
+    if (status == PBFT_STATUS_OK)
+        status = begin_alone(begin, out, error);
+    else
+        (void)snprintf(error, 256, "%.150s: %s.", begin->dir, pbft_status_text(status));
+    if (fd >= 0) close(fd); /* with the lock */
+    return status;
+}
