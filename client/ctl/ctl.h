@@ -51,5 +51,6 @@ extern const struct ctl_command ctl_up_commands[];       /* up.c: up */
 extern const struct ctl_command ctl_status_commands[];   /* status.c: status */
 extern const struct ctl_command ctl_evidence_commands[]; /* evidence.c: evidence, faults */
 extern const struct ctl_command ctl_snapshot_commands[]; /* snapshot.c: snapshot */
+extern const struct ctl_command ctl_replica_commands[];  /* replica.c: replica */
 
 #endif

@@ -12,8 +12,8 @@
 #include <string.h>
 
 static const struct ctl_command *const tables[] = {
-    ctl_init_commands,   ctl_up_commands,       ctl_kv_commands,
-    ctl_status_commands, ctl_evidence_commands, ctl_snapshot_commands,
+    ctl_init_commands,     ctl_up_commands,       ctl_kv_commands,      ctl_status_commands,
+    ctl_evidence_commands, ctl_snapshot_commands, ctl_replica_commands,
 };
 #define TABLES (sizeof tables / sizeof tables[0])
 

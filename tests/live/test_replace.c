@@ -1,0 +1,155 @@
+/* PROTOCOL 29: a replica gets a new key in a running cluster, by one command. Durability is sync.
+ */
+#include "tests/live/live.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+TestSuite(live_replace, .timeout = 240);
+
+static void remove_data(const struct live *l, unsigned node)
+{
+    char command[512];
+    (void)snprintf(command, sizeof command, "rm -r %s/node-%u/data", l->dir, node);
+    cr_assert_eq(system(command), 0, "%s", command);
+}
+
+static void replace(const struct live *l, unsigned node)
+{
+    char number[16], out[512];
+    (void)snprintf(number, sizeof number, "%u", node);
+    int code = live_ctl(l, out, sizeof out, "replica", "replace", number, "--timeout", "25s", NULL);
+    if (code != 0) live_dump_log(l);
+    cr_assert_eq(code, 0, "replica replace %u: %s", node, out);
+    cr_assert_not_null(strstr(out, "since epoch"), "%s", out);
+}
+
+static void until(const struct live *l, unsigned node, const char *what, json_int_t value)
+{
+    for (unsigned i = 0; i < 200 && live_number(l, node, what) != value; i++)
+        live_sleep_ms(100);
+    cr_assert_eq(live_number(l, node, what), value, "%s of node %u", what, node);
+}
+
+/* One more is lost: nothing is ordered without each of the others. */
+static void expect_votes(struct live *l, unsigned victim)
+{
+    live_kill9(l, victim);
+    for (unsigned i = 0; i < 5; i++)
+        cr_expect_eq(live_ctl(l, NULL, 0, "put", "after", "loss", "--timeout", "20s", NULL), 0,
+                     "nothing is ordered without node %u", victim);
+}
+
+static void expect_written(struct live_writer *writer, unsigned least)
+{
+    unsigned lost, wrong;
+    double longest_ms;
+    unsigned acknowledged = live_writer_finish(writer, &lost, &longest_ms, &wrong);
+    fprintf(stderr, "%u writes acknowledged, longest wait %.0f ms\n", acknowledged, longest_ms);
+    cr_expect_gt(acknowledged, least);
+    cr_expect_eq(lost, 0, "%u acknowledged writes were lost", lost);
+    cr_expect_eq(wrong, 0, "%u keys have another value, or were written twice", wrong);
+}
+
+/* Issue 4, done when 0. */
+Test(live_replace, a_wiped_replica_returns_and_another_may_be_lost)
+{
+    struct live l;
+    live_start_sync(&l, 4, 2);
+    struct live_writer *writer = live_writer_start(&l, 3);
+    live_sleep_ms(1000);
+    live_kill9(&l, 3);
+    remove_data(&l, 3);
+    live_sleep_ms(500);
+    replace(&l, 3);
+    live_restart(&l, 3, NULL);
+    until(&l, 3, "epoch", 1);
+    cr_expect_eq(live_number(&l, 3, "mute"), 0);
+    live_sleep_ms(1000);
+    expect_written(writer, 20);
+    cr_expect(live_roots_agree(&l, 0));
+    expect_votes(&l, 1);
+    live_stop(&l);
+}
+
+/* The old key is worth nothing, wherever it turns up. */
+Test(live_replace, an_old_key_starts_no_replica)
+{
+    struct live l;
+    char command[1024], out[512];
+    live_start_sync(&l, 4, 2);
+    (void)snprintf(command, sizeof command, "cp -r %s/node-2 %s/../stolen", l.dir, l.dir);
+    cr_assert_eq(system(command), 0);
+    replace(&l, 2); /* it runs, and goes on by itself */
+    until(&l, 2, "epoch", 1);
+    live_kill9(&l, 2);
+    (void)snprintf(command, sizeof command,
+                   "cp %s/../stolen/key %s/node-2/key && %s --config %s/node-2/node.conf 2>&1",
+                   l.dir, l.dir, live_bin("pbftd"), l.dir);
+    char shell[] = "/bin/sh", option[] = "-c";
+    char *argv[] = {shell, option, command, NULL};
+    cr_expect_eq(live_run(argv, out, sizeof out), 3, "%s", out);
+    live_stop(&l);
+}
+
+/* Everybody's, one after the other, while clients write; one that sleeps through two of them. */
+Test(live_replace, keys_are_rotated_under_load)
+{
+    struct live l;
+    live_start_sync(&l, 4, 2);
+    struct live_writer *writer = live_writer_start(&l, 3);
+    live_sleep_ms(500);
+    replace(&l, 0);
+    replace(&l, 1);
+    live_kill9(&l, 2);
+    replace(&l, 3);
+    replace(&l, 0);
+    live_restart(&l, 2, NULL);
+    until(&l, 2, "epoch", 4);
+    live_sleep_ms(1000);
+    expect_written(writer, 20);
+    cr_expect(live_roots_agree(&l, 0));
+    expect_votes(&l, 3);
+    live_stop(&l);
+}
+
+Test(live_replace, only_the_administrator)
+{
+    struct live l;
+    char command[1024], out[512];
+    live_start_sync(&l, 4, 2);
+    (void)snprintf(command, sizeof command,
+                   "%s --cluster %s/client-1 replica replace 2 --node %s/node-2 2>&1",
+                   live_bin("pbftctl"), l.dir, l.dir);
+    char shell[] = "/bin/sh", option[] = "-c";
+    char *argv[] = {shell, option, command, NULL};
+    cr_expect_eq(live_run(argv, out, sizeof out), 4, "%s", out);
+    cr_expect_not_null(strstr(out, "administrator"), "%s", out);
+    until(&l, 2, "epoch", 0);
+    live_stop(&l);
+}
+
+/* A backup is older than the keys that the replicas have by now; it is restored all the same. */
+Test(live_replace, a_backup_from_before_a_rotation_is_restored)
+{
+    struct live l;
+    char file[512], to[512], command[1024], out[512];
+    live_start_sync(&l, 4, 1);
+    (void)snprintf(file, sizeof file, "%s/../backup", l.dir);
+    (void)snprintf(to, sizeof to, "%s/../restored", l.dir);
+    cr_assert_eq(live_ctl(&l, NULL, 0, "put", "k", "v", NULL), 0);
+    cr_assert_eq(live_ctl(&l, out, sizeof out, "snapshot", "save", file, NULL), 0, "%s", out);
+    replace(&l, 2);
+    until(&l, 2, "epoch", 1);
+    cr_assert_eq(live_ctl(&l, out, sizeof out, "snapshot", "restore", file, "--to", to, NULL), 0,
+                 "%s", out);
+    for (unsigned node = 0; node < 4; node++) {
+        (void)snprintf(command, sizeof command, "%s --check-config --config %s/node-%u/node.conf",
+                       live_bin("pbftd"), to, node);
+        cr_expect_eq(system(command), 0, "%s", command);
+    }
+    live_stop(&l);
+}
