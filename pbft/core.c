@@ -7,6 +7,8 @@
  * is repaired long before it could cost a view (FAULTS 4.22), and rarely when idle. */
 #define STATUS_PER_TIMEOUT 10u
 #define STATUS_IDLE_FACTOR 10u
+/* Time-outs more than its own that a request is given where others are ahead. */
+#define EXCUSES 2u
 
 /* ---- layout ---- */
 
@@ -274,25 +276,51 @@ static bool somebody_left(const struct pbft_core *c)
     return false;
 }
 
+/* A correct replica of this view, at least, has executed more than we can: whatever we wait for may
+ * be done there, and we would leave a view in which the others stay (a restart under load: links
+ * come back one by one). Those that are not behind do not wait longer, so f+1 of us leave in spite
+ * of liars that claim to be ahead; and we wait EXCUSES time-outs longer, no more (PROTOCOL 21). */
+static bool outrun(const struct pbft_core *c, uint64_t since_ns)
+{
+    uint32_t ahead = 0;
+    for (pbft_id id = 0; id < c->n; id++) {
+        const struct peer *peer = &c->peers[id];
+        ahead += peer->counter != 0 && peer->heard_ns >= since_ns && peer->view == c->view &&
+                 peer->executed > c->committed;
+    }
+    return ahead > c->f;
+}
+
+static void wait_again(struct pbft_core *c)
+{
+    c->request_timer_ns = c->now_ns + view_timeout(c);
+}
+
 static void on_request_timer(struct pbft_core *c)
 {
+    uint64_t since_ns = c->request_timer_ns - view_timeout(c);
     c->request_timer_ns = NEVER;
     /* PROTOCOL 21: the whole window is ordered and waits for a checkpoint, or the epoch for its
      * successor: no primary's fault. */
     if (c->committed + 1 > window_end(c)) {
-        request_timer_update(c, true);
+        wait_again(c);
         return;
     }
     /* q replicas are ahead of us, so we can not tell what the primary does; if it does nothing, f+1
      * others will leave and we join them (FAULTS 3.22, 4.17). */
     if (c->committed < c->h || c->transfer_seq != 0) {
-        request_timer_update(c, true);
+        wait_again(c);
         return;
     }
     /* A primary that left by itself would only end its own view, in which the others go on waiting,
      * under load when nobody blames it. Where somebody does, they may lack just its voice. */
     if (is_primary(c) && !somebody_left(c)) {
-        request_timer_update(c, true);
+        wait_again(c);
+        return;
+    }
+    if (c->excuses < EXCUSES && outrun(c, since_ns)) {
+        c->excuses++;
+        wait_again(c);
         return;
     }
     start_view_change(c, c->view + 1);

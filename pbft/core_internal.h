@@ -154,6 +154,7 @@ struct peer {
     pbft_seq executed;
     uint64_t answered_ns;     /* when a STATUS of its was last answered */
     uint64_t hurried_ns;      /* when we last heeded what it waits for */
+    uint64_t heard_ns;        /* when its last STATUS came */
     uint64_t view_resent_ns;  /* when we last resent VIEW-CHANGE or NEW-VIEW to it */
     pbft_seq high_checkpoint; /* its highest CHECKPOINT above h+L (PROTOCOL 24) */
     struct pbft_digest high_root;
@@ -224,6 +225,7 @@ struct pbft_core {
     int64_t forward_bytes;     /* until the next STATUS; the last one may go below 0 */
     bool padding;              /* primary: the last proposal was empty */
     uint64_t request_timer_ns; /* NEVER: not running */
+    uint32_t excuses; /* time-outs that the oldest request's primary was given beyond its own */
 
     struct peer *peers;
     uint64_t status_counter;

@@ -32,6 +32,7 @@ void request_timer_update(struct pbft_core *c, bool restart)
         c->request_timer_ns = NEVER;
     else if (restart || c->request_timer_ns == NEVER)
         c->request_timer_ns = c->now_ns + view_timeout(c);
+    if (restart) c->excuses = 0;
 }
 
 /* ---- what the primary has to be told (PROTOCOL 22) ---- */

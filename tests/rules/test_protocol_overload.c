@@ -130,6 +130,42 @@ Test(protocol, r21_a_backlog_longer_than_a_time_out_changes_no_view)
     net_free(t);
 }
 
+/* Milliseconds until backup 1 of a solo net, which a client has asked for something, leaves view 0,
+ * while those in `ahead` tell every 100 ms that they have executed more than it: since a view of
+ * theirs, and in all for `told` ms. */
+static uint64_t leaves_though(pbft_signers ahead, pbft_view view, uint64_t told)
+{
+    struct net *t = net_solo(4, 1);
+    uint64_t begun = t->now_ns;
+    net_submit(t, 0, 1, 1, "done elsewhere", NET_BIT(1));
+    for (uint64_t i = 1; t->now_ns - begun < 10000 * MS; i++) {
+        for (pbft_id id = 0; id < 4 && t->now_ns - begun < told * MS; id++)
+            if (pbft_signers_has(ahead, id))
+                (void)net_deliver(t, id, 1, net_status(t, view, 0, i, i, 0));
+        net_run(t, 100);
+        if (net_info(t, 1).view > 0) break;
+    }
+    uint64_t after = (t->now_ns - begun) / MS;
+    net_free(t);
+    return after;
+}
+
+/* f+1 others of this view are ahead: what is waited for may be done there, as after a restart under
+ * load. That is worth two time-outs more, and no lie is. */
+Test(protocol, r21_a_replica_that_is_outrun_waits_longer)
+{
+    uint64_t after = leaves_though(0, 0, 0);
+    cr_assert(after >= 500 && after <= 600, "alone after %lu ms", after);
+    after = leaves_though(NET_BIT(3), 0, 10000);
+    cr_assert(after >= 500 && after <= 600, "one may lie: after %lu ms", after);
+    after = leaves_though(NET_BIT(2) | NET_BIT(3), 1, 10000);
+    cr_assert(after >= 500 && after <= 600, "in another view: after %lu ms", after);
+    after = leaves_though(NET_BIT(2) | NET_BIT(3), 0, 300);
+    cr_assert(after >= 1000 && after <= 1100, "no longer told: after %lu ms", after);
+    after = leaves_though(NET_BIT(2) | NET_BIT(3), 0, 10000);
+    cr_assert(after >= 1500 && after <= 1600, "no more than that: after %lu ms", after);
+}
+
 /* A primary that gets nothing ordered leaves that to those who watch it: alone it would only end
  * its own view, in which the others still wait. One that somebody has left may be the voice that
  * these lack. */
