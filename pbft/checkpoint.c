@@ -30,8 +30,16 @@ struct checkpoint *checkpoint_at(struct pbft_core *c, pbft_seq seq)
     return cp;
 }
 
-static void start_transfer(struct pbft_core *c)
+/* Roots of the state that is given up say nothing any more. */
+static void forget_own_roots(struct pbft_core *c)
 {
+    for (uint32_t i = 0; i < c->checkpoint_count; i++)
+        c->checkpoints[i].own_known = false;
+}
+
+static struct pbft_effect *start_transfer(struct pbft_core *c)
+{
+    forget_own_roots(c);
     c->transfer_seq = c->h;
     c->transfer_ns = c->now_ns;
     c->lag_since_ns = NEVER;
@@ -39,13 +47,35 @@ static void start_transfer(struct pbft_core *c)
     e->transfer.seq = c->h;
     e->transfer.root = c->stable_root;
     e->transfer.hint = c->stable_signers & everyone_else(c);
+    e->transfer.diverged = 0;
+    return e;
 }
 
-/* Our own state at h is not the certified one: stop executing and fetch that one
- * (FAULTS 2.20, 4.24). */
-static void check_divergence(struct pbft_core *c, const struct pbft_digest *own)
+static struct certified_root *certified_place(struct pbft_core *c, pbft_seq seq)
 {
-    if (!pbft_digest_equal(own, &c->stable_root) && c->transfer_seq == 0) start_transfer(c);
+    return &c->certified[seq / c->p.checkpoint_interval % CERTIFIED_ROOTS];
+}
+
+void certified_note(struct pbft_core *c)
+{
+    *certified_place(c, c->h) = (struct certified_root){c->h, c->stable_root};
+}
+
+bool check_divergence(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *own)
+{
+    const struct certified_root *certified = certified_place(c, seq);
+    if (c->transfer_seq != 0 || certified->seq != seq || seq == 0) return true;
+    if (pbft_digest_equal(own, &certified->root)) {
+        if (seq > c->agreed) c->agreed = seq;
+        return true;
+    }
+    struct pbft_digest ours = *own; /* what it points to is forgotten */
+    struct pbft_effect *e = start_transfer(c);
+    e->transfer.diverged = seq;
+    e->transfer.own = ours;
+    e->transfer.certified = certified->root;
+    e->transfer.agreed = c->agreed;
+    return false;
 }
 
 /* Who signed another root than the q that certify h is lying or broken (PROTOCOL 36). */
@@ -118,6 +148,7 @@ void make_stable(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *ro
     memmove(c->stable_signatures, signatures, (size_t)c->q * PBFT_SIGNATURE_BYTES);
     pbft_frame_release(c->stable_certificate);
     c->stable_certificate = NULL;
+    certified_note(c);
     (void)stable_logged(c);
     struct pbft_effect *e = effect_add(c, PBFT_EFFECT_STABLE);
     e->stable.seq = seq;
@@ -128,7 +159,7 @@ void make_stable(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *ro
     struct checkpoint *cp = checkpoint_find(c, seq);
     if (cp != NULL) {
         if (c->stable_certificate != NULL) accuse_dissenters(c, cp);
-        if (cp->own_known) check_divergence(c, &cp->own_root);
+        if (cp->own_known) (void)check_divergence(c, seq, &cp->own_root);
     }
     collect_garbage(c);
     bodies_archive(c);
@@ -242,10 +273,10 @@ static void send_own_checkpoint(struct pbft_core *c, struct checkpoint *cp)
 enum pbft_verdict on_checkpoint_ready(struct pbft_core *c, const struct pbft_event *event)
 {
     pbft_seq seq = event->checkpoint_ready.seq;
-    if (c->transfer_seq != 0 || seq < c->h) return PBFT_DROP_STATE;
-    if (seq == c->h) {
-        check_divergence(c, &event->checkpoint_ready.root);
-        return PBFT_OK;
+    if (c->transfer_seq != 0) return PBFT_DROP_STATE;
+    if (seq <= c->h) { /* the others were faster */
+        (void)check_divergence(c, seq, &event->checkpoint_ready.root);
+        return seq == c->h || c->transfer_seq != 0 ? PBFT_OK : PBFT_DROP_STATE;
     }
     if (!in_window(c, seq)) return PBFT_DROP_STATE;
     struct checkpoint *cp = checkpoint_at(c, seq);
@@ -265,7 +296,8 @@ void lag_check(struct pbft_core *c)
     if (c->transfer_seq != 0) {
         pbft_seq kept = (TRANSFER_KEPT_CHECKPOINTS - 1u) * (pbft_seq)c->p.checkpoint_interval;
         bool slow = c->now_ns - c->transfer_ns >= TRANSFER_TIMEOUTS * c->p.view_timeout_ns;
-        if (c->h > c->transfer_seq + kept || (slow && c->h > c->transfer_seq)) start_transfer(c);
+        if (c->h > c->transfer_seq + kept || (slow && c->h > c->transfer_seq))
+            (void)start_transfer(c);
         return;
     }
     if (c->committed >= c->h) {
@@ -279,14 +311,14 @@ void lag_check(struct pbft_core *c)
         if (reachable) return;
     }
     uint64_t patience = LAG_STATUS_INTERVALS * status_interval(c);
-    if (!reachable || c->now_ns - c->lag_since_ns >= patience) start_transfer(c);
+    if (!reachable || c->now_ns - c->lag_since_ns >= patience) (void)start_transfer(c);
 }
 
 enum pbft_verdict on_state_ready(struct pbft_core *c, const struct pbft_event *event)
 {
     if (c->transfer_seq == 0 || event->state_ready.seq != c->transfer_seq) return PBFT_DROP_STATE;
     c->transfer_seq = 0;
-    c->committed = c->executed = event->state_ready.seq;
+    c->committed = c->executed = c->agreed = event->state_ready.seq;
     c->effective_ns = event->state_ready.effective_ns;
     c->next_due_ns = event->state_ready.next_due_ns;
     epoch_ends(c, event->state_ready.last);

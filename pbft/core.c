@@ -136,6 +136,7 @@ struct pbft_core *pbft_core_init(void *memory, const struct pbft_core_config *co
     c->mute = config->mute;
     c->active = true;
     c->h = c->proposed = c->heard = c->own_checkpoint = config->genesis_seq;
+    c->agreed = config->genesis_seq;
     c->next_seq = c->h + 1;
     c->stable_root = config->genesis_root;
     c->oldest_seen = PBFT_PENDING_NONE;

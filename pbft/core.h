@@ -226,6 +226,11 @@ struct pbft_effect {
             pbft_seq seq;
             struct pbft_digest root;
             pbft_signers hint; /* whose CHECKPOINTs certify it */
+            /* Why: at this checkpoint, `seq` or one before it, our own root was not the certified
+             * one (FAULTS 4.24). Both as CHECKPOINTs have them. 0: we are behind, no more. */
+            pbft_seq diverged;
+            struct pbft_digest own, certified;
+            pbft_seq agreed; /* the last checkpoint at which our own root was the certified one */
         } transfer;
         struct { /* PROTOCOL 36: two frames by `culprit` that contradict each other */
             enum pbft_evidence_kind kind;

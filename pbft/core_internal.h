@@ -97,6 +97,13 @@ struct checkpoint {
     struct pbft_digest own_root;
 };
 
+/* What was certified last: a root of ours that is known late is compared all the same. */
+struct certified_root {
+    pbft_seq seq; /* 0: none */
+    struct pbft_digest root;
+};
+#define CERTIFIED_ROOTS 4u
+
 /* A verified VIEW-CHANGE, reduced to what counts; the frame is kept to serve and resend. */
 struct view_change {
     struct pbft_frame *frame; /* NULL: none */
@@ -204,6 +211,8 @@ struct pbft_core {
     uint32_t checkpoint_count;
     struct checkpoint *checkpoints;
     pbft_seq own_checkpoint; /* highest signed */
+    pbft_seq agreed;         /* highest with a root of ours that is the certified one */
+    struct certified_root certified[CERTIFIED_ROOTS]; /* by checkpoint, modulo their number */
 
     pbft_seq next_seq;  /* primary: the next to propose */
     pbft_seq proposed;  /* highest header accepted in this view */
@@ -333,6 +342,10 @@ void make_stable(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *ro
  * nothing is promised, for a promise above the window that a restart knows of would be damage. */
 bool stable_logged(struct pbft_core *c);
 void lag_check(struct pbft_core *c);
+/* Our own state at `seq`, which is certified, has this root. False: it is not the certified one,
+ * and a transfer begins. */
+bool check_divergence(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *own);
+void certified_note(struct pbft_core *c); /* h has moved */
 struct checkpoint *checkpoint_find(const struct pbft_core *c, pbft_seq seq);
 struct checkpoint *checkpoint_at(struct pbft_core *c,
                                  pbft_seq seq); /* in the window; made if new */

@@ -283,6 +283,9 @@ enum pbft_verdict on_restored(struct pbft_core *c, const struct pbft_event *even
     c->committed = c->executed = event->restored.seq;
     c->effective_ns = event->restored.effective_ns;
     c->next_due_ns = event->restored.next_due_ns;
+    certified_note(c);
+    if (event->restored.seq <= c->h && event->restored.seq > 0)
+        (void)check_divergence(c, event->restored.seq, &event->restored.root);
     epoch_ends(c, event->restored.last);
     c->relearn = c->own_checkpoint > c->h ? c->own_checkpoint : c->h;
     if (c->relearn == c->config.genesis_seq) c->relearn = 0; /* nobody has signed it */

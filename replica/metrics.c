@@ -80,6 +80,10 @@ static void put_agreement(struct pbft_text *t, const struct pbft_metrics *m)
     counter(t, "pbft_transfer_fetched_bytes_total", m->node.pages_fetched_bytes, "Their bytes.");
     counter(t, "pbft_transfer_pages_served_total", m->node.pages_served, "Pages sent to others.");
     counter(t, "pbft_transfer_served_bytes_total", m->node.pages_served_bytes, "Their bytes.");
+    counter(t, "pbft_divergences_total", m->node.divergences,
+            "Checkpoints at which the own state was not the certified one.");
+    gauge(t, "pbft_diverged", m->node.diverged != 0,
+          "1 while such a state is being replaced by the certified one.");
     gauge(t, "pbft_evidence_items", m->node.evidence_count, "Items of verified evidence held.");
     family(t, "pbft_replica_accused", "gauge",
            "1 if verified evidence against the replica is held.");

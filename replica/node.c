@@ -149,6 +149,7 @@ void pbft_node_free(struct pbft_node *node)
     node_admission_free(node);
     node_transfer_free(node);
     node_apply_free(node);
+    node_divergence_free(node);
     node_evidence_free(node);
     node_epoch_free(node);
     if (node->core != NULL) pbft_core_release(node->core);
@@ -212,6 +213,7 @@ static void carry_out(struct pbft_node *node, struct pbft_effect *e)
     case PBFT_EFFECT_FETCH: node_fetch(node, &e->fetch.what, e->fetch.hint); break;
     case PBFT_EFFECT_FETCH_STOP: node_fetch_stop(node, &e->fetch.what); break;
     case PBFT_EFFECT_TRANSFER:
+        if (e->transfer.diverged != 0) node_diverged(node, e);
         node_transfer_begin(node, e->transfer.seq, &e->transfer.root, e->transfer.hint);
         break;
     case PBFT_EFFECT_EVIDENCE:
@@ -276,7 +278,8 @@ void node_settle(struct pbft_node *node)
         }
     }
     if (!node->flush_running) {
-        struct pbft_job *job = node_flush_job(node);
+        struct pbft_job *job = node_report_job(node);
+        if (job == NULL) job = node_flush_job(node);
         if (job != NULL) {
             node->flush_running = true;
             node_output_job(node, job);
@@ -422,11 +425,21 @@ void pbft_job_run(struct pbft_job *job)
             apply_side_run(job->side, task);
         job->side->bytes = pbft_apply_bytes(job->side->apply);
         break;
-    case PBFT_JOB_HASH: pbft_snapshot_root(job->snapshot, &job->root); break;
+    case PBFT_JOB_HASH:
+        if (job->comparison != NULL)
+            node_compare_run(job);
+        else
+            pbft_snapshot_root(job->snapshot, &job->root);
+        break;
     case PBFT_JOB_SYNC:
         pbft_log_commit(job->log); /* begun when the job was made, reported when it is done */
         break;
-    case PBFT_JOB_FLUSH: node_flush_run(job); break;
+    case PBFT_JOB_FLUSH:
+        if (job->comparison != NULL)
+            node_report_run(job);
+        else
+            node_flush_run(job);
+        break;
     }
 }
 
@@ -442,7 +455,10 @@ void pbft_node_job_done(struct pbft_node *node, struct pbft_time time, struct pb
     case PBFT_JOB_HASH:
         PBFT_ASSERT(node->hash_running);
         node->hash_running = false;
-        node_hash_done(node, job);
+        if (job->comparison != NULL)
+            node_compare_done(node, job);
+        else
+            node_hash_done(node, job);
         break;
     case PBFT_JOB_SYNC:
         PBFT_ASSERT(node->sync_running);
@@ -452,7 +468,10 @@ void pbft_node_job_done(struct pbft_node *node, struct pbft_time time, struct pb
     case PBFT_JOB_FLUSH:
         PBFT_ASSERT(node->flush_running);
         node->flush_running = false;
-        node_flush_done(node, job);
+        if (job->comparison != NULL)
+            node_report_done(node, job);
+        else
+            node_flush_done(node, job);
         free(job->checkpoint);
         break;
     }

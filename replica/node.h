@@ -14,6 +14,7 @@
 #include "crypto/signer.h"
 #include "pbft/core.h"
 #include "pbft/frame.h"
+#include "replica/divergence.h"
 #include "service/service.h"
 #include "store/log.h"
 #include "store/pages.h"
@@ -53,6 +54,8 @@ struct pbft_node_config {
     uint64_t body_max_bytes;   /* proposals that the core keeps (pbft/core.h); 0: no bound */
     uint64_t outbox_max_bytes; /* frames that wait for an lsn or for a connection's queue */
     const struct pbft_node_hooks *hooks; /* may be NULL */
+    /* Where what a divergence left behind is kept; `write` NULL: nowhere but in the log. */
+    struct pbft_divergence_sink divergences;
 };
 
 struct pbft_node *pbft_node_new(const struct pbft_node_config *config); /* NULL: out of memory */
@@ -93,9 +96,11 @@ uint64_t pbft_node_deadline(const struct pbft_node *node); /* on now_ns; UINT64_
 enum pbft_job_kind {
     PBFT_JOB_APPLY, /* execute batches, answer queries, take snapshots, install pages; one at a time
                      */
-    PBFT_JOB_HASH,  /* hash a snapshot; at most one at a time, may run beside APPLY */
+    PBFT_JOB_HASH,  /* hash a snapshot, or compare two, in slices; at most one at a time, may run
+                     * beside APPLY */
     PBFT_JOB_SYNC,  /* group commit of the log; one at a time */
-    PBFT_JOB_FLUSH, /* a checkpoint to the disk; one at a time, beside all the others */
+    PBFT_JOB_FLUSH, /* a checkpoint, or a report, to the disk; one at a time, beside all the others
+                     */
 };
 struct pbft_job; /* opaque */
 
@@ -115,7 +120,7 @@ struct pbft_output {
     struct pbft_job *job;
     enum pbft_job_kind job_kind;
     const char *event; /* stable name: "view_change", "stable", "evidence", "transfer_begin" ... */
-    char text[160];    /* key=value pairs */
+    char text[800];    /* key=value pairs */
 };
 
 /* The next thing to carry out; false when there is none. Drain after each call above. */
@@ -145,10 +150,13 @@ struct pbft_node_info {
     uint64_t queries_answered, queries_held;
     uint64_t replies_sent, busy_sent;
     uint64_t outbox_bytes, outbox_dropped;
-    bool storage_failed; /* the log died: nothing is sent any more, the process should end
-                            (FAULTS 2.41) */
-    bool disk_full;      /* goes on by itself when there is room (FAULTS 2.42) */
-    pbft_seq flushed;    /* newest checkpoint on disk */
+    bool storage_failed;  /* the log died: nothing is sent any more, the process should end
+                             (FAULTS 2.41) */
+    bool disk_full;       /* goes on by itself when there is room (FAULTS 2.42) */
+    pbft_seq flushed;     /* newest checkpoint on disk */
+    uint64_t divergences; /* own root at a certified checkpoint was not the certified one */
+    pbft_seq diverged; /* the checkpoint where it was seen; 0: the state is none such, or has been
+                        * replaced */
     uint64_t evidence_count;
     pbft_signers evidence_against; /* verified, PROTOCOL 38 */
     /* While transferring; the entries of the target are 0 until its root is here. */

@@ -292,6 +292,10 @@ enum pbft_verdict node_on_request(struct pbft_node *node, const struct pbft_peer
 void node_lookup_done(struct pbft_node *node, struct task *task)
 {
     lookup_forget(node, node_client(node, task->client_index), task);
+    if (task->lookup == PBFT_LOOKUP_REPLY && node_is_diverged(node)) {
+        task->verdict = PBFT_DROP_BUSY; /* its client asks again */
+        return;
+    }
     if (task->lookup == PBFT_LOOKUP_REPLY) {
         node_reply(node, task->client_index, task->session, task->reply, node->applied_lsn);
         task->reply = NULL;
@@ -334,7 +338,7 @@ void node_recheck_done(struct pbft_node *node, struct task *task)
 {
     PBFT_ASSERT(node->rechecks > 0);
     node->rechecks--;
-    if (task->lookup != PBFT_LOOKUP_REPLY) return;
+    if (task->lookup != PBFT_LOOKUP_REPLY || node_is_diverged(node)) return;
     struct pbft_event event = {.kind = PBFT_EVENT_REQUEST_OVER};
     event.request_over.done =
         (struct pbft_done_request){task->client_index, task->session, task->t, task->low};
@@ -380,6 +384,7 @@ enum pbft_verdict node_on_query(struct pbft_node *node, const struct pbft_peer *
                                 const struct pbft_query *query, struct pbft_frame *frame)
 {
     if (node_is_mute(node)) return PBFT_DROP_MUTE; /* PROTOCOL 28, 29 */
+    if (node_is_diverged(node)) return PBFT_DROP_BUSY;
     if (!query_room(node, node_client(node, from->index), frame->size)) return PBFT_DROP_QUOTA;
     struct task *task = query_task(node, from, frame);
     task->query = *query; /* its span points into the frame */
@@ -414,7 +419,7 @@ void node_release_held(struct pbft_node *node)
 void node_query_done(struct pbft_node *node, struct task *task)
 {
     query_forget(node, task);
-    if (task->reply == NULL || node_is_mute(node)) return;
+    if (task->reply == NULL || node_is_mute(node) || node_is_diverged(node)) return;
     node_send_client(node, task->peer.index, task->peer.connection, node->applied_lsn, task->reply);
     node->queries_answered++;
 }
@@ -423,6 +428,7 @@ enum pbft_verdict node_on_result_fetch(struct pbft_node *node, const struct pbft
                                        const struct pbft_result_fetch *fetch)
 {
     if (node_is_mute(node)) return PBFT_DROP_MUTE;
+    if (node_is_diverged(node)) return PBFT_DROP_BUSY;
     struct client *c = node_client(node, from->index);
     if (c->lookups >= node->p->client_quota) return PBFT_DROP_QUOTA;
     c->lookups++;
@@ -440,6 +446,7 @@ void node_result_done(struct pbft_node *node, struct task *task)
     struct client *c = node_client(node, task->client_index);
     PBFT_ASSERT(c->lookups > 0);
     c->lookups--;
+    if (node_is_diverged(node)) return;
     node_reply(node, task->client_index, task->session, task->reply, node->applied_lsn);
     task->reply = NULL;
 }

@@ -142,8 +142,11 @@ void node_stable(struct pbft_node *node, pbft_seq seq)
     snapshots_trim(node);
 }
 
+/* One for each number: a state that was replaced takes its root along. */
 void node_root_known(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root)
 {
+    for (size_t i = 0; i < ROOTS_KEPT; i++)
+        if (node->roots[i].seq == seq) node->roots[i].seq = 0;
     node->roots[node->root_next] = (struct known_root){seq, *root};
     node->root_next = (node->root_next + 1) % ROOTS_KEPT;
 }
@@ -169,7 +172,7 @@ struct pbft_job *node_hash_job(struct pbft_node *node)
         job->generation = node->generation;
         return job;
     }
-    return NULL;
+    return node_compare_job(node);
 }
 
 void node_checkpoint_ready(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root)
@@ -183,6 +186,7 @@ void node_checkpoint_ready(struct pbft_node *node, pbft_seq seq, const struct pb
 void node_hash_done(struct pbft_node *node, struct pbft_job *job)
 {
     if (job->generation != node->generation) return; /* of a state that was replaced */
+    node->hashed = job;
     bool held = node_flush_holds(node, job->seq);
     for (size_t i = 0; i < node->snapshot_count; i++) {
         if (node->snapshots[i].seq != job->seq) continue;
@@ -193,8 +197,8 @@ void node_hash_done(struct pbft_node *node, struct pbft_job *job)
     struct pbft_digest root;
     node_signed_root(node, job->seq, &job->root, &root);
     node_root_known(node, job->seq, &root);
-    if (held) return; /* PROTOCOL 25 */
-    node_checkpoint_ready(node, job->seq, &root);
+    if (!held) node_checkpoint_ready(node, job->seq, &root); /* PROTOCOL 25 */
+    node->hashed = NULL;
 }
 
 /* ---- jobs ---- */

@@ -77,6 +77,7 @@ void node_epoch_check(struct pbft_node *node)
     struct pbft_frame *frame = pbft_frame_copy(node->config.pool, (struct pbft_span){proof, size});
     if (frame == NULL) return; /* the next step comes back */
     node->epoch_over = true;
+    node_divergence_left(node);
     node_output_epoch(node, frame);
 }
 

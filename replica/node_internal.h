@@ -1,6 +1,6 @@
 /**
  * replica/node_internal.h - the node's state and the functions that its files share. Nobody outside
- * replica/node*.c includes it, but for its unit test.
+ * replica/node*.c includes it, but for its unit test and replica/faults/damage.c.
  *
  * One thread owns the node. What a running job may touch is reached through struct pbft_job alone:
  * the apply side (state tree, its door, an installation) belongs to the APPLY job while one is out,
@@ -129,7 +129,8 @@ struct pbft_job {
     struct pbft_log *log;     /* SYNC: pbft_log_commit() alone may be called */
     struct pbft_pages *pages; /* FLUSH */
     struct pbft_pages_checkpoint *checkpoint;
-    enum pbft_status status; /* out */
+    struct comparison *comparison; /* HASH: a slice of it; FLUSH: its report. NULL: neither */
+    enum pbft_status status;       /* out */
 };
 
 /* ---- parts ---- */
@@ -271,6 +272,25 @@ struct peer_state {
     struct bucket served;
 };
 
+/* Our own state at a checkpoint, which was not the certified one, and that one beside it. */
+struct comparison {
+    struct pbft_divergence what;
+    struct pbft_snapshot *ours;
+    struct pbft_diff *diff; /* NULL: the certified state is not here yet */
+    bool compared;
+    char *report; /* JSON, malloc'ed; NULL: the comparison is not done, or nobody wants it */
+    size_t report_size;
+    bool out;       /* in a job */
+    bool abandoned; /* a later one has taken its place: freed when the job is done */
+    struct pbft_divergence_sink sink;
+};
+
+struct divergence {
+    uint64_t count;
+    pbft_seq seq;                  /* the state is a wrong one, seen there; 0: it is not */
+    struct comparison *comparison; /* at most one; NULL: none */
+};
+
 struct evidence_item {
     pbft_id culprit;
     uint8_t type;
@@ -336,6 +356,8 @@ struct pbft_node {
     struct apply_side side;
     struct task_list tasks;
     bool apply_running, hash_running;
+    bool resuming;                 /* the core is being told what was loaded */
+    const struct pbft_job *hashed; /* whose root is being told to the core */
     uint64_t generation;
     pbft_seq applied;
     pbft_lsn applied_lsn;            /* what answers about the applied state rely on */
@@ -371,6 +393,9 @@ struct pbft_node {
 
     /* node_transfer.c */
     struct transfer transfer;
+
+    /* node_divergence.c */
+    struct divergence divergence;
 
     /* node_epoch.c */
     struct pbft_epoch_change change; /* that ends this epoch; epoch 0: none is known of */
@@ -520,6 +545,23 @@ void node_transfer_queue_step(struct pbft_node *node);
 void node_transfer_peer_down(struct pbft_node *node, pbft_id id);
 uint64_t node_transfer_deadline(const struct pbft_node *node);
 void node_transfer_free(struct pbft_node *node);
+
+/* node_divergence.c */
+/* Before the transfer begins: what is known of the state that it replaces is kept. */
+void node_diverged(struct pbft_node *node, const struct pbft_effect *effect);
+/* The certified state is here; `snapshot` is NULL if there was no memory for one. */
+void node_divergence_installed(struct pbft_node *node, pbft_seq seq,
+                               struct pbft_snapshot *snapshot);
+void node_divergence_left(struct pbft_node *node); /* the epoch ends first */
+/* Nothing is answered out of a state that is known to be wrong. */
+bool node_is_diverged(const struct pbft_node *node);
+struct pbft_job *node_compare_job(struct pbft_node *node);
+void node_compare_run(struct pbft_job *job);
+void node_compare_done(struct pbft_node *node, struct pbft_job *job);
+struct pbft_job *node_report_job(struct pbft_node *node);
+void node_report_run(struct pbft_job *job);
+void node_report_done(struct pbft_node *node, struct pbft_job *job);
+void node_divergence_free(struct pbft_node *node);
 
 /* node_evidence.c */
 void node_evidence(struct pbft_node *node, const struct pbft_effect *effect);

@@ -1,5 +1,5 @@
 /* The way from the checkpoint on disk to the stable one: the batches that the log has committed,
- * executed again (PROTOCOL 25). Their result is compared with the certified root by the caller. */
+ * executed again (PROTOCOL 25). Their result is compared with the certified root by the core. */
 #include "replica/node_internal.h"
 
 #include "crypto/hash.h"

@@ -192,8 +192,8 @@ static enum pbft_status take_over(struct pbft_node *node)
     return PBFT_STATUS_OK;
 }
 
-/* From the loaded state to the stable checkpoint, and whether that is what q replicas have signed.
- */
+/* From the loaded state to the stable checkpoint. Whether that is what q replicas have signed, the
+ * core sees when it is told (PBFT_EVENT_RESTORED). */
 static enum pbft_status bring_up(struct pbft_node *node, const struct pbft_core_info *info)
 {
     if (node->applied > info->stable) return PBFT_STATUS_OK;
@@ -206,11 +206,6 @@ static enum pbft_status bring_up(struct pbft_node *node, const struct pbft_core_
     pbft_snapshot_root(snapshot, &root);
     node_epoch_look(node);
     node_signed_root(node, info->stable, &root, &known);
-    if (!pbft_digest_equal(&known, &info->stable_root)) {
-        pbft_snapshot_release(snapshot);
-        node->flushed = 0;
-        return start_empty(node, "it is not what the others have certified");
-    }
     node_keep_hashed(node, info->stable, snapshot, &root);
     node_root_known(node, info->stable, &known);
     return PBFT_STATUS_OK;
@@ -253,6 +248,7 @@ void pbft_node_resume(struct pbft_node *node, struct pbft_time time)
     if (node->applied > 0 && pbft_apply_reload(node->side.apply, &seq, &event.restored.effective_ns,
                                                &event.restored.next_due_ns) == PBFT_STATUS_OK)
         snapshot = pbft_apply_snapshot(node->side.apply);
+    if (snapshot == NULL && node->applied > 0) pbft_panic(__FILE__, __LINE__, "out of memory");
     event.restored.seq = node->applied;
     event.restored.last = pbft_apply_last(node->side.apply);
     if (snapshot != NULL) {
@@ -262,7 +258,9 @@ void pbft_node_resume(struct pbft_node *node, struct pbft_time time)
     }
     pbft_snapshot_release(snapshot);
     node_epoch_look(node);
+    node->resuming = true;
     node_step(node, &event);
+    node->resuming = false;
     struct pbft_core_info info;
     pbft_core_info(node->core, &info);
     node_log_line(node, "restored", "records=%llu view=%llu stable=%llu flushed=%llu applied=%llu",

@@ -23,6 +23,8 @@ void pbft_node_info(const struct pbft_node *node, struct pbft_node_info *out)
     out->busy_sent = node->busy_sent;
     out->outbox_bytes = node->outbox_bytes;
     out->outbox_dropped = node->outbox_dropped;
+    out->divergences = node->divergence.count;
+    out->diverged = node->divergence.seq;
     out->evidence_count = node->evidence_count;
     out->evidence_against = node->evidence_against;
     out->storage_failed = node->storage_failed;
@@ -90,14 +92,17 @@ size_t pbft_node_status_json(const struct pbft_node *node, char *out, size_t cap
     pbft_text_put(&t, ",\"mute\":%s,\"transferring\":%s,\"pending\":%u,\"view_changes\":%llu",
                   info.core.mute ? "true" : "false", info.core.transferring ? "true" : "false",
                   (unsigned)info.core.pending, (unsigned long long)info.core.view_changes);
+    pbft_text_put(&t, ",\"divergences\":%llu,\"repairing\":%s",
+                  (unsigned long long)info.divergences, info.diverged != 0 ? "true" : "false");
     pbft_text_put(&t, ",\"durability\":\"%s\"", pbft_log_name(node->config.log));
     if (node->transfer.active) {
         const struct transfer *x = &node->transfer;
         pbft_text_put(&t, ",\"transfer\":{\"seq\":%llu,\"pages_have\":%llu,\"pages_known\":%llu",
                       (unsigned long long)x->seq, (unsigned long long)x->have,
                       (unsigned long long)x->known);
-        pbft_text_put(&t, ",\"entries_have\":%llu,\"entries\":%llu}",
+        pbft_text_put(&t, ",\"entries_have\":%llu,\"entries\":%llu",
                       (unsigned long long)x->entries_have, (unsigned long long)x->entries);
+        pbft_text_put(&t, ",\"why\":\"%s\"}", node_is_diverged(node) ? "divergence" : "behind");
     }
     pbft_text_put(&t, "}");
     return t.size;

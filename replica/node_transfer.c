@@ -260,6 +260,7 @@ static void state_installed(struct pbft_node *node, struct task *task)
     node->applied_lsn = node->core_last;
     node_flush_installed(node, task->seq);
     node_recheck_admitted(node);
+    node_divergence_installed(node, task->seq, task->snapshot);
     if (task->snapshot != NULL) {
         node_keep_hashed(node, task->seq, task->snapshot, &t->root);
         task->snapshot = NULL;

@@ -52,12 +52,20 @@ static enum pbft_log_level level_of(const char *event)
         const char *event;
         enum pbft_log_level level;
     } levels[] = {
-        {"stable", PBFT_LOG_DEBUG},         {"view_change", PBFT_LOG_WARN},
-        {"evidence", PBFT_LOG_WARN},        {"muted", PBFT_LOG_ERROR},
-        {"storage_failed", PBFT_LOG_ERROR}, {"snapshot_failed", PBFT_LOG_WARN},
-        {"log_refused", PBFT_LOG_ERROR},    {"state_refused", PBFT_LOG_WARN},
-        {"disk_full", PBFT_LOG_ERROR},      {"disk_room", PBFT_LOG_WARN},
+        {"stable", PBFT_LOG_DEBUG},
+        {"view_change", PBFT_LOG_WARN},
+        {"evidence", PBFT_LOG_WARN},
+        {"muted", PBFT_LOG_ERROR},
+        {"storage_failed", PBFT_LOG_ERROR},
+        {"snapshot_failed", PBFT_LOG_WARN},
+        {"log_refused", PBFT_LOG_ERROR},
+        {"state_refused", PBFT_LOG_WARN},
+        {"disk_full", PBFT_LOG_ERROR},
+        {"disk_room", PBFT_LOG_WARN},
         {"flushed", PBFT_LOG_DEBUG},
+        {"divergence", PBFT_LOG_ERROR},
+        {"divergence_repaired", PBFT_LOG_WARN},
+        {"divergence_left", PBFT_LOG_WARN},
     };
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++)
         if (strcmp(levels[i].event, event) == 0) return levels[i].level;
@@ -293,6 +301,20 @@ static uint64_t log_bytes(const struct pbft_replica_config *config)
     return 4u * config->frames_max_bytes + LOG_SLACK_BYTES;
 }
 
+/* On the thread that writes checkpoints. */
+static enum pbft_status save_divergence(void *context, pbft_seq seq, const char *json, size_t size)
+{
+    struct pbft_runtime *r = context;
+    return pbft_divergence_save(r->reports, seq, json, size);
+}
+
+static bool open_reports(struct pbft_runtime *r)
+{
+    if (r->config.replica->durability == PBFT_DURABILITY_MEMORY) return true;
+    enum pbft_status status = pbft_disk_posix_open(&r->reports, r->config.replica->data);
+    return status == PBFT_STATUS_OK || fail(r, "data", pbft_status_text(status));
+}
+
 static bool new_node(struct pbft_runtime *r)
 {
     const struct pbft_runtime_config *c = &r->config;
@@ -313,6 +335,7 @@ static bool new_node(struct pbft_runtime *r)
         .body_max_bytes = c->replica->frames_max_bytes / BODY_DIVISOR,
         .outbox_max_bytes = c->replica->frames_max_bytes / OUTBOX_DIVISOR,
         .hooks = c->hooks,
+        .divergences = {r, r->reports == NULL ? NULL : save_divergence},
     };
     r->node = pbft_node_new(&config);
     c->epoch->state = NULL; /* the node's, or gone */
@@ -359,7 +382,7 @@ static bool open_node(struct pbft_runtime *r)
     };
     char error[256];
     if (pbft_data_open(&r->data, &config, error) != PBFT_STATUS_OK) return fail(r, "data", error);
-    if (!new_node(r)) return false;
+    if (!open_reports(r) || !new_node(r)) return false;
     bool first = r->cluster->epoch == 0;
     bool genesis = first && !r->data.resumed && !r->data.mute && r->cluster->genesis_seq > 0;
     if (first && !r->data.resumed && !genesis) return true;
@@ -470,6 +493,7 @@ static void close_all(struct pbft_runtime *r, bool opened)
     if (r->net != NULL) pbft_net_close(r->net);
     pbft_node_free(r->node);
     pbft_data_close(&r->data);
+    pbft_disk_free(r->reports);
     signals_close(r);
     /* Told to stop while it ended: the others tell the next start of the epoch again. */
     if (r->signals.stop) r->config.epoch->over = false;

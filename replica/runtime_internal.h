@@ -104,6 +104,7 @@ struct pbft_runtime {
     const struct pbft_cluster *cluster;
     pbft_id id;
     struct pbft_data data;
+    struct pbft_disk *reports; /* of divergences; NULL: durability is memory */
     struct pbft_net *net;
     struct pbft_node *node;
     struct pbft_http *http;

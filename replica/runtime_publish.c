@@ -22,6 +22,8 @@ static void find_unready(const struct pbft_runtime *r, const struct pbft_node_in
         why = "the disk is full";
     else if (info->core.mute)
         why = "mute: this replica lost its memory and may not vote";
+    else if (info->diverged != 0)
+        why = "diverged: own state was not the certified one, which is being fetched";
     else if (info->core.transferring)
         why = "state transfer under way";
     else if (!info->core.view_active)

@@ -58,6 +58,7 @@ static void print_notes(const json_t *entry)
     } notes[] = {
         {"view_active", false, "changing view"},
         {"transferring", true, "catching up"},
+        {"repairing", true, "DIVERGED: its state was not the certified one, which it fetches"},
         {"mute", true, "mute (restarted without its votes)"},
         {"accused", true, "ACCUSED (see `pbftctl evidence list`)"},
     };

@@ -25,6 +25,7 @@ enum strategy {
     FORGE_NEW_VIEW,
     WRONG_CHECKPOINT,
     WRONG_PAGE,
+    FLIP_STATE,
     WITNESS,
 };
 
@@ -42,6 +43,7 @@ struct pbft_faults {
     uint64_t now_ns;
     struct pbft_arena arena;
     struct pbft_witness *witness;
+    struct pbft_damage damage;
     struct delayed *delayed; /* ring */
     uint32_t delayed_first, delayed_count;
     struct pbft_frame *recorded[REPLAY_KEPT];
@@ -207,6 +209,17 @@ static struct pbft_frame *forge_new_view(struct pbft_faults *f, struct pbft_fram
 
 /* ---- acting ---- */
 
+/* A memory fault: the replica means well, and knows nothing of it. */
+static void flip_state(struct pbft_faults *f, struct pbft_node *node)
+{
+    struct pbft_node_info info;
+    if (f->acts > 0) return;
+    pbft_node_info(node, &info);
+    if (info.applied < f->argument) return;
+    uint64_t pick = (info.applied + f->config.id) * UINT64_C(0x9E3779B97F4A7C15);
+    if (pbft_damage_state(node, pick ^ pick >> 32, &f->damage)) f->acts++;
+}
+
 static bool emit_instead(struct pbft_faults *f, struct pbft_node *node, const struct pbft_peer *to,
                          struct pbft_frame *forged)
 {
@@ -324,6 +337,7 @@ static bool outbound(void *context, struct pbft_node *node, const struct pbft_pe
     case WITNESS:
         if (replica && pbft_witness_see(f->witness, true, frame)) f->acts++;
         return true;
+    case FLIP_STATE:
     case CENSOR: return true;
     }
     return true;
@@ -344,7 +358,7 @@ static bool inbound(void *context, struct pbft_node *node, const struct pbft_pee
                     struct pbft_frame *frame)
 {
     struct pbft_faults *f = context;
-    (void)node;
+    if (f->strategy == FLIP_STATE) flip_state(f, node);
     if (frame->size < PBFT_WIRE_HEADER_BYTES) return true;
     if (f->strategy == CENSOR && from_client(f, from, frame)) {
         f->acts++;
@@ -449,4 +463,9 @@ uint64_t pbft_faults_deadline(const struct pbft_faults *f)
 uint64_t pbft_faults_acts(const struct pbft_faults *f)
 {
     return f->acts;
+}
+
+const struct pbft_damage *pbft_faults_damage(const struct pbft_faults *f)
+{
+    return f->strategy == FLIP_STATE && f->acts > 0 ? &f->damage : NULL;
 }

@@ -13,6 +13,7 @@
 #define PBFT_FAULTS_H
 
 #include "replica/node.h"
+#include "store/tree.h"
 
 struct pbft_faults; /* opaque */
 
@@ -47,5 +48,20 @@ void pbft_faults_tick(struct pbft_faults *faults, struct pbft_node *node, uint64
 uint64_t pbft_faults_deadline(const struct pbft_faults *faults);
 /* How often it lied, withheld, delayed or repeated something. */
 uint64_t pbft_faults_acts(const struct pbft_faults *faults);
+
+/* What flip-state has done to its own state. */
+struct pbft_damage {
+    uint8_t key[PBFT_TREE_KEY_MAX]; /* of the state tree (replica/apply_internal.h) */
+    size_t key_size;
+    uint32_t byte;             /* of the value; one bit of it was flipped */
+    struct pbft_digest before; /* pbft_hash("pbft-value") of the right value */
+    pbft_seq seq;              /* after which */
+};
+/* NULL: nothing yet, or it is another strategy. */
+const struct pbft_damage *pbft_faults_damage(const struct pbft_faults *faults);
+
+/* damage.c: flip one bit of the value of an entry of the service, `pick` says which. False: not now
+ * (a job owns the state, it is about to be replaced, or there is none). */
+bool pbft_damage_state(struct pbft_node *node, uint64_t pick, struct pbft_damage *out);
 
 #endif

@@ -1,10 +1,13 @@
 /* pbftd-faulty: a replica with a real core that lies. For tests and demonstrations, never for
  * service. */
+#include "crypto/keys.h"
 #include "replica/faults/faults.h"
 #include "replica/pbft_replica.h"
 #include "service/kv.h"
 
 #include <stdio.h>
+
+#define DAMAGE_KEY_BYTES 128u /* longer keys are not shown */
 
 struct liar {
     struct pbft_faults *faults; /* NULL without --fault: then it is an honest pbftd */
@@ -49,7 +52,18 @@ static size_t metrics(void *context, char *out, size_t capacity)
                         "# TYPE pbft_fault_acts_total counter\n"
                         "pbft_fault_acts_total{strategy=\"%s\"} %llu\n",
                         liar->spec, (unsigned long long)pbft_faults_acts(liar->faults));
-    return size < 0 ? 0 : (size_t)size;
+    const struct pbft_damage *d = pbft_faults_damage(liar->faults);
+    if (size < 0 || d == NULL || d->key_size > DAMAGE_KEY_BYTES || (size_t)size >= capacity)
+        return size < 0 ? 0 : (size_t)size;
+    char key[2 * DAMAGE_KEY_BYTES + 1];
+    pbft_hex_encode(d->key, d->key_size, key);
+    int more = snprintf(out + size, capacity - (size_t)size,
+                        "# HELP pbft_fault_damage_info Whose value has a flipped bit, and where; "
+                        "the value is the last sequence number before.\n"
+                        "# TYPE pbft_fault_damage_info gauge\n"
+                        "pbft_fault_damage_info{key=\"%s\",byte=\"%u\"} %llu\n",
+                        key, (unsigned)d->byte, (unsigned long long)d->seq);
+    return (size_t)size + (more < 0 ? 0 : (size_t)more);
 }
 
 static void stop(void *context)

@@ -243,6 +243,11 @@ void live_start_sync(struct live *l, unsigned nodes, unsigned clients)
     start(l, nodes, clients, NULL, NULL, NULL, NULL);
 }
 
+void live_start_faulty_sync(struct live *l, unsigned nodes, unsigned clients, const char *faulty)
+{
+    start(l, nodes, clients, NULL, faulty, NULL, NULL);
+}
+
 void live_stop(struct live *l)
 {
     if (l->dir[0] == 0) return;
@@ -360,14 +365,15 @@ static bool complete(const char *text, size_t used)
     return used - (size_t)(body + 4 - text) >= strtoull(length + 16, NULL, 10);
 }
 
-double live_metric(const struct live *l, unsigned node, const char *name)
+bool live_metric_line(const struct live *l, unsigned node, const char *name, char *out,
+                      size_t capacity)
 {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in a = {.sin_family = AF_INET,
                             .sin_port = htons((uint16_t)(l->base_port + 3 * node + 2))};
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    double value = -1;
-    if (fd < 0) return value;
+    bool found = false;
+    if (fd < 0) return found;
     if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0) {
         const char *ask = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         static char text[1 << 18];
@@ -386,13 +392,21 @@ double live_metric(const struct live *l, unsigned node, const char *name)
         text[used] = '\0';
         for (char *line = strchr(text, '\n'); line != NULL; line = strchr(line + 1, '\n'))
             if (strncmp(line + 1, name, strlen(name)) == 0) {
-                char *space = strchr(line + 1, ' ');
-                if (space != NULL) value = strtod(space, NULL);
+                snprintf(out, capacity, "%.*s", (int)strcspn(line + 1, "\r\n"), line + 1);
+                found = true;
                 break;
             }
     }
     close(fd);
-    return value;
+    return found;
+}
+
+double live_metric(const struct live *l, unsigned node, const char *name)
+{
+    char line[1024];
+    if (!live_metric_line(l, node, name, line, sizeof line)) return -1;
+    const char *space = strchr(line, ' ');
+    return space == NULL ? -1 : strtod(space, NULL);
 }
 
 /* ---- load ---- */

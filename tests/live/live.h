@@ -34,6 +34,7 @@ void live_start(struct live *l, unsigned nodes, unsigned clients, const char *fa
 /* The same with durability sync. live_start() has memory, which is faster where the disk is not the
  * subject. */
 void live_start_sync(struct live *l, unsigned nodes, unsigned clients);
+void live_start_faulty_sync(struct live *l, unsigned nodes, unsigned clients, const char *faulty);
 void live_stop(struct live *l);
 void live_dump_log(const struct live *l); /* its end, to standard error: why something failed */
 
@@ -69,6 +70,9 @@ json_int_t live_number(const struct live *l, unsigned node, const char *name);
 bool live_roots_agree(const struct live *l, uint64_t after);
 /* A plain metric of a node's /metrics (first line that begins with `name`); -1 if absent. */
 double live_metric(const struct live *l, unsigned node, const char *name);
+/* That line, with its labels. False if there is none. */
+bool live_metric_line(const struct live *l, unsigned node, const char *name, char *out,
+                      size_t capacity);
 
 /* pbft-bench in the background: its clients, at least two, share two handles with a key each. */
 struct live_load {

@@ -434,6 +434,13 @@ static void drop_jobs(struct net_node *node)
 static void do_transfer(struct net_node *node, const struct pbft_effect *e)
 {
     node->transfers++;
+    if (e->transfer.diverged != 0) {
+        node->divergences++;
+        node->diverged.seq = e->transfer.diverged;
+        node->diverged.agreed = e->transfer.agreed;
+        node->diverged.own = e->transfer.own;
+        node->diverged.certified = e->transfer.certified;
+    }
     drop_jobs(node);
     node->transfer_seq = e->transfer.seq;
     node->transfer_root = e->transfer.root;

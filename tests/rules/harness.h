@@ -161,6 +161,11 @@ struct net_node {
     uint64_t verdicts[PBFT_VERDICT_COUNT];
     uint64_t fetch_effects[8]; /* by enum pbft_fetch_kind */
     uint32_t transfers, muted, stables;
+    uint32_t divergences; /* of the transfers */
+    struct {
+        pbft_seq seq, agreed;
+        struct pbft_digest own, certified;
+    } diverged;                     /* the last one */
     uint32_t executes[NET_SEQ_MAX]; /* EXECUTE effects by seq */
     struct pbft_digest executed_digest[NET_SEQ_MAX];
     pbft_seq last_execute;

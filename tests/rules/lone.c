@@ -33,6 +33,18 @@ static void durable(void *context, enum pbft_status status, pbft_lsn lsn)
     (void)lsn;
 }
 
+static enum pbft_status keep_report(void *context, pbft_seq seq, const char *json, size_t size)
+{
+    struct lone *l = context;
+    if (l->report_status != PBFT_STATUS_OK) return l->report_status;
+    free(l->report);
+    l->report = calloc(1, size + 1);
+    cr_assert_not_null(l->report);
+    memcpy(l->report, json, size);
+    l->report_seq = seq;
+    return PBFT_STATUS_OK;
+}
+
 static void lone_start_with(struct lone *l, bool mute, const struct pbft_cluster *cluster,
                             struct pbft_apply *state)
 {
@@ -48,7 +60,8 @@ static void lone_start_with(struct lone *l, bool mute, const struct pbft_cluster
                                       .pages = l->pages,
                                       .flush_bytes = l->flush_bytes,
                                       .mute = mute,
-                                      .outbox_max_bytes = 16u << 20};
+                                      .outbox_max_bytes = 16u << 20,
+                                      .divergences = {l, keep_report}};
     l->node = pbft_node_new(&config);
     cr_assert_not_null(l->node);
     l->time = (struct pbft_time){l->t->now_ns, net_wall(l->t, 1)};
@@ -94,7 +107,15 @@ void lone_drain(struct lone *l)
         } else if (o.kind == PBFT_OUTPUT_LOG) {
             l->muted_lines += strcmp(o.event, "muted") == 0;
             if (strcmp(o.event, "state_refused") == 0)
-                (void)snprintf(l->last_refusal, sizeof l->last_refusal, "%s", o.text);
+                (void)snprintf(l->last_refusal, sizeof l->last_refusal, "%.159s", o.text);
+            if (strcmp(o.event, "divergence") == 0) {
+                l->divergences++;
+                memcpy(l->divergence, o.text, sizeof l->divergence);
+            }
+            if (strcmp(o.event, "divergence_repaired") == 0) {
+                l->repairs++;
+                memcpy(l->repaired, o.text, sizeof l->repaired);
+            }
         } else if (o.kind == PBFT_OUTPUT_EPOCH) {
             cr_assert_null(l->proof, "once");
             l->proof = o.frame;
@@ -163,6 +184,7 @@ void lone_free(struct lone *l)
     pbft_log_close(l->log);
     pbft_pages_disk_free(l->disk);
     net_free(l->t);
+    free(l->report);
     free(l);
 }
 
@@ -241,6 +263,11 @@ enum pbft_verdict lone_commit_of(struct lone *l, pbft_seq seq, uint64_t t, struc
     struct net_batch b = net_batch_of(l->t, request);
     pbft_frame_release(request);
     return lone_from_replica(l, 2, net_commit_certificate(l->t, 0, seq, &b, 0x0d));
+}
+
+enum pbft_verdict lone_commit_null(struct lone *l, pbft_seq seq)
+{
+    return lone_from_replica(l, 2, net_commit_certificate(l->t, 0, seq, NULL, 0x0d));
 }
 
 static enum pbft_status restart(struct lone *l, uint64_t ms)

@@ -28,7 +28,12 @@ struct lone {
     size_t out_count;
     struct pbft_frame *proof; /* it has said that its epoch is over; NULL: not yet */
     unsigned muted_lines;
-    char last_refusal[160]; /* of a state, by a restart; "" */
+    char last_refusal[160];              /* of a state, by a restart; "" */
+    unsigned divergences, repairs;       /* lines */
+    char divergence[800], repaired[800]; /* the last ones */
+    char *report;                        /* the last one */
+    pbft_seq report_seq;
+    enum pbft_status report_status; /* what the next one meets */
 };
 
 /* Replica 1 of 4, K = 4. */
@@ -65,6 +70,7 @@ void lone_client_up(struct lone *l, uint32_t client, uint64_t connection);
 /* q others committed `op` of client 0 at seq. */
 enum pbft_verdict lone_commit(struct lone *l, pbft_seq seq, uint64_t t, const char *op);
 enum pbft_verdict lone_commit_of(struct lone *l, pbft_seq seq, uint64_t t, struct pbft_span op);
+enum pbft_verdict lone_commit_null(struct lone *l, pbft_seq seq);
 struct pbft_frame *lone_query_of(struct lone *l, uint64_t id, uint64_t floor, const char *op);
 struct pbft_frame *lone_query(struct lone *l, uint64_t id, uint64_t floor);
 

@@ -210,6 +210,10 @@ Test(faults_4, r24_diverged_replica_repairs_itself)
         cr_assert(net_run_stable(t, 0, 4, 2000));
         net_run(t, 100);
         cr_assert_eq(t->nodes[2].transfers, 1u);
+        cr_assert_eq(t->nodes[2].divergences, 1u, "and it knows why");
+        cr_assert(t->nodes[2].diverged.seq == 4 && t->nodes[2].diverged.agreed == 0);
+        cr_assert(pbft_digest_equal(&t->nodes[2].diverged.certified, &t->nodes[2].transfer_root));
+        cr_assert(!pbft_digest_equal(&t->nodes[2].diverged.own, &t->nodes[2].diverged.certified));
         cr_assert(net_roots_equal(t, 0), "one replica stayed wrong (bft-smart#73)");
         for (unsigned i = 8; i <= 12; i++)
             net_put(t, i);
@@ -218,6 +222,69 @@ Test(faults_4, r24_diverged_replica_repairs_itself)
         cr_assert(late || net_accused(t, 0, 2) || net_accused(t, 1, 2) || net_accused(t, 3, 2));
         net_free(t);
     }
+}
+
+/* So slow a hasher that h is a checkpoint further on when it knows its root: it compares all the
+ * same. Else: who is always late stays wrong for ever. */
+Test(faults_4, r24_a_root_that_comes_too_late_is_compared_too)
+{
+    struct net *t = net_new(4);
+    t->nodes[2].diverge_at = 2;
+    t->nodes[2].hash_extra_ns = 300 * MS;
+    for (unsigned i = 1; i <= 9; i++)
+        net_put(t, i);
+    cr_assert(net_run_stable(t, 0, 8, 2000));
+    cr_assert_eq(net_info(t, 2).stable, 8u);
+    net_run(t, 800);
+    cr_assert_eq(t->nodes[2].divergences, 1u);
+    cr_assert_eq(t->nodes[2].diverged.seq, 4u);
+    cr_assert_eq(t->nodes[2].transfer_seq, 8u, "what is fetched is the newest");
+    cr_assert(net_run_executed(t, 0, 9, 2000));
+    cr_assert(net_roots_equal(t, 0));
+    net_free(t);
+}
+
+/* Who is behind, and whose roots agree, is no divergence; the last checkpoint that agreed is told.
+ */
+Test(faults_4, r24_a_divergence_says_where_the_states_were_equal)
+{
+    struct net *t = net_new(4);
+    t->nodes[2].diverge_at = 10;
+    for (unsigned i = 1; i <= 14; i++)
+        net_put(t, i);
+    cr_assert(net_run_stable(t, 0, 12, 2000));
+    net_run(t, 100);
+    for (pbft_id id = 0; id < 4; id++)
+        cr_assert_eq(t->nodes[id].divergences, id == 2 ? 1u : 0u);
+    cr_assert_eq(t->nodes[2].diverged.seq, 12u);
+    cr_assert_eq(t->nodes[2].diverged.agreed, 8u);
+    for (unsigned i = 15; i <= 18; i++)
+        net_put(t, i);
+    cr_assert(net_run_stable(t, 0, 16, 2000));
+    cr_assert_eq(t->nodes[2].divergences, 1u, "it is repaired");
+    net_free(t);
+}
+
+/* What it was about to execute on the wrong state it does not. */
+Test(faults_4, r24_a_diverged_replica_executes_nothing)
+{
+    struct net *t = net_new(4);
+    t->nodes[2].diverge_at = 2;
+    t->transfer_ns = 400 * MS;
+    for (unsigned i = 1; i <= 4; i++)
+        net_put(t, i);
+    cr_assert(net_run_stable(t, 0, 4, 2000));
+    net_run(t, 20);
+    cr_assert_eq(t->nodes[2].divergences, 1u);
+    for (unsigned i = 5; i <= 7; i++)
+        net_put(t, i);
+    net_run(t, 100);
+    cr_assert_eq(net_info(t, 0).executed, 7u);
+    cr_assert(net_info(t, 2).transferring);
+    cr_assert_eq(t->nodes[2].executes[5], 0u, "on a state that it knows to be wrong");
+    cr_assert(net_run_executed(t, 0, 7, 2000));
+    cr_assert(net_roots_equal(t, 0));
+    net_free(t);
 }
 
 /* It has signed a wrong CHECKPOINT(8) when the certificate of 4 sends it back; having executed 5-8
@@ -239,6 +306,7 @@ Test(faults_4, r24_no_second_checkpoint_after_the_repair)
     net_run(t, 40);
     cr_assert_eq(net_info(t, 2).stable, 4u);
     cr_assert_eq(t->nodes[2].transfers, 1u);
+    cr_assert_eq(t->nodes[2].divergences, 1u);
     cr_assert_eq(net_info(t, 2).executed, 8u);
     cr_assert(net_roots_equal(t, 0));
     net_run(t, 300); /* STATUS repeats what was signed, and nothing else */

@@ -1,7 +1,11 @@
 /* PROTOCOL 25, 26 and 30 where checkpoints meet the disk: what is flushed before what is cut or
  * said, and what a restart makes of it. Around one node (tests/rules/lone.h), K = 4. */
+#include "crypto/hash.h"
+#include "crypto/keys.h"
+#include "replica/faults/faults.h"
 #include "tests/rules/lone.h"
 
+#include <jansson.h>
 #include <string.h>
 
 static void commit_up_to(struct lone *l, pbft_seq seq)
@@ -202,21 +206,165 @@ static void other(void *context, struct pbft_txn *txn, const struct pbft_call *c
     pbft_result_write(result, op.data, op.size);
 }
 
-/* The log's own result counts for nothing against what q replicas have signed. */
-Test(protocol, r25_a_replay_that_is_not_what_was_certified_is_refused)
+/* ---- a state of our own that is not the certified one (FAULTS 4.24) ---- */
+
+static json_t *report_of(const struct lone *l)
 {
-    struct lone *l = between_flushes();
-    struct pbft_service service = *l->service;
+    json_t *report = json_loads(l->report == NULL ? "" : l->report, 0, NULL);
+    cr_assert_not_null(report, "%s", l->report == NULL ? "there is none" : l->report);
+    return report;
+}
+
+static json_int_t number_of(json_t *object, const char *name)
+{
+    json_t *value = json_object_get(object, name);
+    cr_assert(json_is_integer(value), "%s", name);
+    return json_integer_value(value);
+}
+
+/* The service's "key", behind the engine's prefix. */
+static const json_t *entry_of(json_t *report, const char *key)
+{
+    size_t i;
+    json_t *entry;
+    json_array_foreach(json_object_get(report, "keys"), i, entry)
+    {
+        if (strcmp(json_string_value(json_object_get(entry, "key")), key) == 0) return entry;
+    }
+    return NULL;
+}
+#define KEY "106b6579"
+
+static void connect_all(struct lone *l)
+{
+    for (pbft_id id = 0; id < 4; id++) {
+        struct pbft_peer peer = {PBFT_PEER_REPLICA, id, 1};
+        if (id != 1) pbft_node_peer_up(l->node, l->time, &peer);
+    }
+    lone_drain(l);
+}
+
+static void answers_nothing(struct lone *l)
+{
+    lone_client_up(l, 0, 10);
+    lone_forget(l);
+    cr_assert_eq(lone_from_client(l, 0, 10, lone_query(l, 1, 0)), PBFT_DROP_BUSY);
+    cr_assert_eq(lone_sent(l, PBFT_QUERY_REPLY), 0u, "out of a state that is known to be wrong");
+}
+
+/* The log's own result counts for nothing against what q replicas have signed: it is noticed,
+ * nothing is executed on it, and what was wrong is told. */
+Test(protocol, r25_a_replay_that_is_not_what_was_certified_is_replaced)
+{
+    struct lone *l = between_flushes(), *ahead = lone_new_on_disk();
+    const struct pbft_service *right = l->service;
+    struct pbft_service service = *right;
     service.execute = other;
     l->service = &service;
     cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
-    cr_assert_not_null(strstr(l->last_refusal, "certified"), "%s", l->last_refusal);
-    cr_assert_eq(lone_info(l).applied, 0u);
-    cr_assert_eq(lone_info(l).flushed, 0u);
-    cr_assert_eq(lone_info(l).core.stable, 8u, "the promises stay");
-    lone_pass(l, 3000);
-    cr_assert(lone_info(l).core.transferring);
+    cr_assert_eq(l->divergences, 1u);
+    cr_assert_not_null(strstr(l->divergence, "after_restart=true"), "%s", l->divergence);
+    cr_assert_not_null(strstr(l->divergence, "seq=8 "), "%s", l->divergence);
+    struct pbft_node_info info = lone_info(l);
+    cr_assert_eq(info.divergences, 1u);
+    cr_assert_eq(info.diverged, 8u);
+    cr_assert_eq(info.applied, 8u, "9 and 10 are committed, and wait");
+    cr_assert_eq(info.core.stable, 8u, "the promises stay");
+    cr_assert(info.core.transferring);
+    answers_nothing(l);
+
+    commit_up_to(ahead, 8);
+    service.execute = right->execute;
+    connect_all(l);
+    lone_pass(l, 1000);
+    lone_serve_pages(l, ahead);
+    info = lone_info(l);
+    cr_assert_eq(info.applied, 10u, "and goes on");
+    cr_assert_eq(info.diverged, 0u);
+    cr_assert_eq(info.divergences, 1u);
+    cr_assert_not(info.core.transferring);
+    cr_assert_eq(l->repairs, 1u);
+    cr_value(l, "j");
+    cr_assert_eq(l->report_seq, 8u);
+    json_t *report = report_of(l);
+    cr_assert(json_is_true(json_object_get(report, "after_restart")));
+    const json_t *key = entry_of(report, KEY);
+    cr_assert_not_null(key, "%s", l->report);
+    cr_assert_eq(number_of(json_object_get(key, "ours"), "bytes"), 5, "\"other\"");
+    cr_assert_eq(number_of(json_object_get(key, "certified"), "bytes"), 1);
+    json_decref(report);
     lone_free(l);
+    lone_free(ahead);
+}
+
+/* A bit of its memory flips: noticed at the next certified checkpoint, whichever root comes first,
+ * and the report names what has changed. */
+Test(protocol, r24_a_flipped_bit_is_found_and_named)
+{
+    for (unsigned full = 0; full < 2; full++) {
+        struct lone *l = lone_new_on_disk(), *ahead = lone_new_on_disk();
+        struct lone *both[] = {l, ahead};
+        struct pbft_digest root;
+        for (unsigned i = 0; i < 2; i++) {
+            commit_up_to(both[i], 4);
+            lone_certify(both[i], 4);
+        }
+        struct pbft_damage damage;
+        cr_assert(pbft_damage_state(l->node, 3, &damage));
+        for (unsigned i = 0; i < 2; i++) /* the null request: nothing touches the key */
+            for (pbft_seq seq = 5; seq <= 8; seq++)
+                cr_assert_eq(lone_commit_null(both[i], seq), PBFT_OK);
+        cr_assert(lone_own_root(ahead, 8, &root));
+        l->report_status = full ? PBFT_STATUS_FULL : PBFT_STATUS_OK;
+        connect_all(l);
+        cr_assert_eq(lone_info(l).divergences, 0u, "until it is certified");
+        lone_certify_root(l, 8, &root);
+        cr_assert_eq(l->divergences, 1u);
+        cr_assert_not_null(strstr(l->divergence, "after_restart=false"), "%s", l->divergence);
+        cr_assert_not_null(strstr(l->divergence, "agreed=4 "), "%s", l->divergence);
+        answers_nothing(l);
+        lone_pass(l, 1000);
+        lone_serve_pages(l, ahead);
+        cr_assert_eq(lone_info(l).diverged, 0u);
+        cr_assert_eq(l->repairs, 1u);
+        cr_assert_not_null(strstr(l->repaired, " bits=1 "), "%s", l->repaired);
+        cr_assert_not_null(strstr(l->repaired, full ? "not written" : "divergence-8.json"), "%s",
+                           l->repaired);
+        cr_assert_eq(l->report == NULL, full);
+        cr_value(l, "d");
+        static char status[16384];
+        cr_assert_lt(pbft_node_status_json(l->node, status, sizeof status), sizeof status);
+        json_t *parsed = json_loads(status, JSON_REJECT_DUPLICATES, NULL);
+        cr_assert_not_null(parsed, "one root for a number: %s", status);
+        cr_assert_eq(number_of(parsed, "divergences"), 1);
+        cr_assert(json_is_false(json_object_get(parsed, "repairing")));
+        json_decref(parsed);
+        if (!full) {
+            json_t *report = report_of(l);
+            json_t *entries = json_object_get(report, "entries");
+            cr_assert_eq(number_of(report, "agreed"), 4);
+            cr_assert_eq(number_of(entries, "changed"), 1);
+            const json_t *key = entry_of(report, KEY);
+            cr_assert_not_null(key, "%s", l->report);
+            cr_assert_eq(number_of((json_t *)(uintptr_t)key, "bits"), 1);
+            cr_assert_eq(number_of((json_t *)(uintptr_t)key, "first_byte"), damage.byte);
+            /* One leaf holds all of so small a state, and each number changes it. */
+            json_t *differs = json_object_get(report, "differs");
+            cr_assert_eq(number_of(differs, "after"), 4);
+            cr_assert_eq(number_of(differs, "at_most"), 8);
+            struct pbft_digest right;
+            struct pbft_span value = {(const uint8_t *)"d", 1};
+            char hex[2 * PBFT_DIGEST_BYTES + 1];
+            pbft_hash(&right, "pbft-value", &value, 1);
+            pbft_hex_encode(right.bytes, sizeof right.bytes, hex);
+            cr_assert_str_eq(json_string_value(
+                                 json_object_get(json_object_get(key, "certified"), "digest")),
+                             hex, "whose is whose");
+            json_decref(report);
+        }
+        lone_free(l);
+        lone_free(ahead);
+    }
 }
 
 /* FAULTS 2.43: a rotten page is fetched from the others; votes do not depend on it. */

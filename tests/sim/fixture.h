@@ -82,6 +82,15 @@ struct sim_late {
 };
 void sim_set_late(struct sim *sim, pbft_id id, const struct sim_late *late);
 
+/* What this Byzantine replica does is flip-state (replica/faults) and nothing else: it means well,
+ * and has to notice and to be repaired. Checked from now on (FAULTS 4.24). */
+struct pbft_faults;
+void sim_damaged(struct sim *sim, pbft_id id, const struct pbft_faults *faults);
+uint64_t sim_noticed(const struct sim *sim, pbft_id id);  /* divergences */
+uint64_t sim_repaired(const struct sim *sim, pbft_id id); /* of these */
+/* It noticed nothing, or goes on with the certified state and has told of it. */
+bool sim_check_repaired(struct sim *sim, pbft_id id);
+
 /* ---- running ---- */
 
 uint64_t sim_now(const struct sim *sim);

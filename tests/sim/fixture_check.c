@@ -180,6 +180,9 @@ static void on_transfer(struct sim *sim, struct node *node, const struct pbft_ef
     key_numbers(&key, e->transfer.seq, 0, 0, 0);
     const struct map_entry *root = map_find(&sim->roots, &key);
     const struct pbft_cluster *cluster = sim->epochs[node->epoch].cluster;
+    if (e->transfer.diverged != 0)
+        sim_fail(sim, "FAULTS 4.24: replica %u says that its state at %llu is wrong, and it is not",
+                 node->id, (unsigned long long)e->transfer.diverged);
     bool begins = e->transfer.seq == cluster->genesis_seq &&
                   pbft_digest_equal(&e->transfer.root, &cluster->genesis_root);
     if (!begins && (root == NULL || !pbft_digest_equal(&root->value, &e->transfer.root)))

@@ -7,6 +7,7 @@
 #include "replica/apply.h"
 #include "replica/pool.h"
 #include "tests/sim/fixture.h"
+#include "replica/faults/faults.h"
 #include "tests/sim/recheck.h"
 #include "tests/sim/world.h"
 
@@ -111,6 +112,11 @@ struct node {
     bool transferring, storage_failed, window_full;
     bool restoring; /* its log is read */
     bool clock_skewed, clock_jumped;
+    /* FAULTS 4.24; NULL: its state is left alone */
+    const struct pbft_faults *damaged;
+    bool replacing;                                 /* its state */
+    pbft_seq wrong_root, signed_last, signed_wrong; /* its CHECKPOINTs */
+    uint64_t noticed, repaired;
     uint64_t wished[64]; /* Byzantine: frames that its node wanted to send, by type */
 };
 
@@ -333,6 +339,13 @@ void statement_key(const struct pbft_claim *claim, const struct pbft_digest *con
 void note_synced(struct node *node, struct pbft_span payload);
 void check_outbound(struct sim *sim, struct node *node, const struct pbft_peer *to,
                     struct pbft_frame *frame);
+
+/* fixture_damage.c: a state that changes underneath */
+void damage_effects(struct sim *sim, struct node *node, const struct pbft_effects *effects);
+void damage_outbound(struct sim *sim, struct node *node, const struct pbft_frame *frame);
+void damage_check(struct sim *sim, struct node *node);
+void damage_epoch(struct node *node);
+enum pbft_status damage_report(void *context, pbft_seq seq, const char *json, size_t size);
 
 /* fixture_bounds.c: promises kept, and limits */
 void check_promise(struct sim *sim, struct node *node, struct pbft_span commit);

@@ -34,6 +34,7 @@ static void hook_effects(void *context, struct pbft_node *node, struct pbft_effe
     if (n->user != NULL && n->user->effects != NULL)
         n->user->effects(n->user->context, node, effects);
     if (sim_is_correct(n->sim, n->id)) check_effects(n->sim, n, effects);
+    damage_effects(n->sim, n, effects);
 }
 
 static bool hook_outbound(void *context, struct pbft_node *node, const struct pbft_peer *to,
@@ -45,6 +46,7 @@ static bool hook_outbound(void *context, struct pbft_node *node, const struct pb
         check_outbound(n->sim, n, to, frame);
     else
         n->wished[frame->bytes[0] & 63u]++;
+    damage_outbound(n->sim, n, frame);
     if (n->user != NULL && n->user->outbound != NULL)
         return n->user->outbound(n->user->context, node, to, frame);
     return true;
@@ -84,8 +86,9 @@ static void count_clock(struct sim *sim, const struct node *n, const struct pbft
 
 static void log_line(struct sim *sim, pbft_id id, const struct pbft_output *out)
 {
+    if (strcmp(out->event, "divergence_repaired") == 0) sim->nodes[id].repaired++;
     if (sim->observer != NULL) {
-        char text[512];
+        char text[1024];
         snprintf(text, sizeof text, "%s %s", out->event, out->text);
         struct sim_seen seen = {.kind = SIM_SEEN_LOG, .from = id, .text = text};
         sim_tell(sim, &seen);
@@ -180,6 +183,7 @@ static void drain(struct sim *sim, struct node *n)
     }
     if (n->dying) return;
     if (sim_is_correct(sim, n->id)) check_node(sim, n);
+    damage_check(sim, n);
     schedule_tick(sim, n);
 }
 
@@ -324,7 +328,8 @@ static void start_node(struct sim *sim, struct node *n, struct pbft_log *log,
                                       .mute = n->mute,
                                       .body_max_bytes = sim->o.body_max_bytes,
                                       .outbox_max_bytes = OUTBOX_BYTES,
-                                      .hooks = &n->hooks};
+                                      .hooks = &n->hooks,
+                                      .divergences = {n, damage_report}};
     n->node = pbft_node_new(&config);
     PBFT_ASSERT(n->node != NULL);
 }
@@ -538,6 +543,7 @@ static void begin_epoch(struct sim *sim, struct node *n, const struct pbft_clust
         flushed = 0;
     }
     if (n->place < sim->n) check_restart(n);
+    damage_epoch(n);
     start_node(sim, n, disk_open(n, LOG_BYTES), state, flushed);
     restore_node(sim, n);
     if (!sim->failed) meet_others(sim, n);

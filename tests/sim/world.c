@@ -205,6 +205,21 @@ static void settle(struct world *w, const char *what)
     }
 }
 
+/* FAULTS 4.24: who was wrong is repaired. Others may be asked for pages while they are served. */
+static void wait_for_repairs(struct world *w)
+{
+    uint64_t end = sim_now(w->sim) + settling_bound(w);
+    for (pbft_id id = 0; id < w->sim->n; id++) {
+        while (sim_ok(w->sim) && w->sim->heap_count > 0 && sim_now(w->sim) <= end &&
+               !sim_check_repaired(w->sim, id)) {
+            sim_step(w->sim);
+            world_tell_lies(w);
+        }
+        if (sim_ok(w->sim) && !sim_check_repaired(w->sim, id))
+            sim_fail(w->sim, "FAULTS 4.24: replica %u is not repaired", id);
+    }
+}
+
 static void liveness_phase(struct world *w)
 {
     world_heal(w);
@@ -215,6 +230,7 @@ static void liveness_phase(struct world *w)
     pbft_view view = highest_view(w, false);
     load_all(w, LAST_OPERATIONS);
     settle(w, "at the end");
+    wait_for_repairs(w);
     if (sim_ok(w->sim) && highest_view(w, false) > view + pbft_quorum_faults(w->sim->n) + 1)
         sim_fail(w->sim, "FAULTS 3.21: views go on changing, from %llu to %llu",
                  (unsigned long long)view, (unsigned long long)highest_view(w, false));

@@ -47,6 +47,7 @@
     X(FORGE_NEW_VIEW, "forged NEW-VIEWs")                                                          \
     X(WRONG_CHECKPOINT, "wrong checkpoints")                                                       \
     X(MUTATOR, "mutating replica")                                                                 \
+    X(FLIP_STATE, "a bit of the state flipped")                                                    \
     X(TWIN, "twin")                                                                                \
     X(CLIENT_FORGED, "clients' wrong signatures")                                                  \
     X(CLIENT_CONFLICT, "clients' conflicting requests")                                            \
@@ -98,6 +99,8 @@ const char *sim_fault_text(enum sim_fault fault);
     X(EPOCH_TOLD, "told that an epoch is over")                                                    \
     X(KEY_REPLACED, "keys replaced")                                                               \
     X(MUTE, "mute replicas")                                                                       \
+    X(DIVERGENCE, "divergences noticed")                                                           \
+    X(DAMAGE_NAMED, "damage named in a report")                                                    \
     X(STOPPED, "replicas stopped by their disk")
 
 enum sim_reach {

@@ -209,6 +209,20 @@ static void draw_culprits(struct world_plan *plan, struct dice *d)
     }
 }
 
+/* Dice of their own: a replica that means well, and whose memory is bad. It counts against f. */
+static void draw_flip(struct world_plan *plan, uint64_t seed)
+{
+    struct dice d = {seed * UINT64_C(0xA24BAED4963EE407) + 13};
+    uint32_t culprits = pbft_signers_count(plan->o.byzantine | plan->crashing);
+    if (culprits >= pbft_quorum_faults(plan->o.params.n) || !percent(&d, 40)) return;
+    pbft_id id = draw_culprit(plan, &d);
+    plan->o.byzantine |= pbft_signers_of(id);
+    plan->liars[id].count = 1;
+    plan->liars[id].kind[0] = SIM_FAULT_FLIP_STATE;
+    plan->liars[id].argument[0] = roll_from(&d, 4, 40);
+    configure(plan, SIM_FAULT_FLIP_STATE);
+}
+
 /* ---- faults of the world ---- */
 
 static void draw_network(struct world_plan *plan, struct dice *d)
@@ -425,6 +439,7 @@ void world_draw(struct world_plan *plan, const struct sim_world_options *options
             act(plan, SIM_MS, ACTION_LOAD, client, 20, 0);
     } else {
         draw_culprits(plan, &d);
+        draw_flip(plan, options->seed);
         draw_network(plan, &d);
         draw_hostile(plan, &d);
         draw_schedule(plan, &d);

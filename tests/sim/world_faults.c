@@ -24,6 +24,7 @@ static const char *strategy_spec(enum sim_fault fault, uint64_t argument, char t
     case SIM_FAULT_REPLAY: return "replay";
     case SIM_FAULT_FORGE_NEW_VIEW: return "forge-new-view";
     case SIM_FAULT_WRONG_CHECKPOINT: return "wrong-checkpoint";
+    case SIM_FAULT_FLIP_STATE: snprintf(text, 32, "flip-state=%u", (unsigned)argument); return text;
     default: pbft_panic(__FILE__, __LINE__, "no strategy");
     }
 }
@@ -60,6 +61,13 @@ static bool liar_outbound(void *context, struct pbft_node *node, const struct pb
     return true;
 }
 
+/* Not while its state is replaced, or a job has it; but not for ever. */
+static bool may_flip(struct world *w, pbft_id id, uint64_t seq)
+{
+    struct pbft_node_info info = sim_info(w->sim, id);
+    return info.applied >= seq + 20u && !info.core.transferring;
+}
+
 static bool liar_inbound(void *context, struct pbft_node *node, const struct pbft_peer *from,
                          struct pbft_frame *frame)
 {
@@ -70,6 +78,8 @@ static bool liar_inbound(void *context, struct pbft_node *node, const struct pbf
             from->index == plan->argument[i])
             l->chances[i]++;
         if (plan->kind[i] == SIM_FAULT_REPLAY) l->chances[i]++;
+        if (plan->kind[i] == SIM_FAULT_FLIP_STATE && may_flip(l->world, l->id, plan->argument[i]))
+            l->chances[i]++;
         if (!l->each[i].inbound(l->each[i].context, node, from, frame)) return false;
     }
     return true;
@@ -107,6 +117,7 @@ static void liar_start(struct world *w, pbft_id id)
             pbft_faults_new(strategy_spec(plan->kind[i], plan->argument[i], text), &config, error);
         if (l->faults[i] == NULL) pbft_panic(__FILE__, __LINE__, error);
         l->each[i] = pbft_faults_hooks(l->faults[i]);
+        if (plan->kind[i] == SIM_FAULT_FLIP_STATE) sim_damaged(w->sim, id, l->faults[i]);
     }
     l->hooks = (struct pbft_node_hooks){l, NULL, liar_outbound, liar_inbound};
     sim_set_hooks(w->sim, id, &l->hooks);
@@ -254,6 +265,7 @@ bool world_had_chance(const struct world *w, enum sim_fault fault)
     case SIM_FAULT_DELAY:
     case SIM_FAULT_FORGE_NEW_VIEW:
     case SIM_FAULT_WRONG_CHECKPOINT: return strategy_chances(w, fault) > 0;
+    case SIM_FAULT_FLIP_STATE:
     case SIM_FAULT_REPLAY: return strategy_chances(w, fault) >= OFTEN;
     case SIM_FAULT_MUTATOR: return mutator_chances(w) >= OFTEN;
     case SIM_FAULT_CLIENT_FORGED:
