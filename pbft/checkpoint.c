@@ -321,7 +321,12 @@ enum pbft_verdict on_state_ready(struct pbft_core *c, const struct pbft_event *e
     c->committed = c->executed = c->agreed = event->state_ready.seq;
     c->effective_ns = event->state_ready.effective_ns;
     c->next_due_ns = event->state_ready.next_due_ns;
+    /* What a state that was given up said of the epoch's end is over. What we have signed for above
+     * this one has to be executed again before it lets us vote further on (may_vote()). */
+    c->last = 0;
     epoch_ends(c, event->state_ready.last);
+    if (c->own_checkpoint > c->executed && c->own_checkpoint > c->relearn)
+        c->relearn = c->own_checkpoint;
     if (c->timed_seq <= c->executed) c->timed_seq = 0;
     /* Which of the waiting requests the transferred batches held, nobody told us: their clients,
      * who ask all replicas by now, will (PROTOCOL 21). */

@@ -164,6 +164,7 @@ struct pbft_event {
             uint64_t effective_ns;
             uint64_t next_due_ns;
             pbft_seq last;
+            pbft_seq agreed; /* the last checkpoint before at which it was the certified one */
         } restored;
     };
 };

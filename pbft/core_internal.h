@@ -102,7 +102,7 @@ struct certified_root {
     pbft_seq seq; /* 0: none */
     struct pbft_digest root;
 };
-#define CERTIFIED_ROOTS 4u
+#define CERTIFIED_ROOTS 16u /* who hashes slowly is some behind */
 
 /* A verified VIEW-CHANGE, reduced to what counts; the frame is kept to serve and resend. */
 struct view_change {
@@ -195,8 +195,9 @@ struct pbft_core {
     struct future *future;              /* by sender */
 
     pbft_seq last; /* of this epoch: nothing above it is proposed or voted for; 0: none known */
-    /* What we have signed or seen certified before this start. While our state is behind it, lost
-     * by our disk, we may have forgotten where the epoch ends (may_vote()). */
+    /* What we have signed or seen certified before this start, or before our state went back. While
+     * it is behind that, lost by our disk or given up, we may have forgotten where the epoch ends
+     * (may_vote()). */
     pbft_seq relearn;
     pbft_seq h;
     struct pbft_digest stable_root;

@@ -165,9 +165,8 @@ static enum pbft_verdict restore_checkpoint(struct pbft_core *c, const struct pb
     if (m->seq == 0 || m->seq % c->p.checkpoint_interval != 0) return PBFT_DROP_MALFORMED;
     if (m->seq > c->own_checkpoint) c->own_checkpoint = m->seq;
     if (!in_window(c, m->seq)) return PBFT_OK; /* own_checkpoint is the promise */
+    /* What we signed, not the root of the state that is being loaded: own_known stays false. */
     struct checkpoint *cp = checkpoint_at(c, m->seq);
-    cp->own_known = true;
-    cp->own_root = m->root;
     if (!pbft_signers_has(cp->votes.have, c->id))
         pbft_votes_add(&cp->votes, c->id, &m->root, m->signature);
     return PBFT_OK;
@@ -284,6 +283,7 @@ enum pbft_verdict on_restored(struct pbft_core *c, const struct pbft_event *even
     c->effective_ns = event->restored.effective_ns;
     c->next_due_ns = event->restored.next_due_ns;
     certified_note(c);
+    if (event->restored.agreed > c->agreed) c->agreed = event->restored.agreed;
     if (event->restored.seq <= c->h && event->restored.seq > 0)
         (void)check_divergence(c, event->restored.seq, &event->restored.root);
     epoch_ends(c, event->restored.last);

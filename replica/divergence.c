@@ -22,11 +22,13 @@ enum finding {
     FOUND_NO_KEY,    /* that differs; the pages do */
     FOUND_EXECUTION, /* an operation may have led to it */
     FOUND_NO_OPERATION,
+    FOUND_DAMAGED, /* a page that is none */
 };
 
 static enum finding finding_of(const struct pbft_divergence *d, const struct pbft_diff_result *diff)
 {
     if (diff == NULL) return FOUND_NOTHING;
+    if (diff->damaged > 0) return FOUND_DAMAGED;
     if (diff->differs_at == UINT64_MAX) return FOUND_NO_KEY;
     return diff->differs_at <= d->agreed ? FOUND_NO_OPERATION : FOUND_EXECUTION;
 }
@@ -38,6 +40,7 @@ static const char *finding_name(enum finding finding)
     case FOUND_NO_KEY: return "no_key_differs";
     case FOUND_EXECUTION: return "execution";
     case FOUND_NO_OPERATION: return "no_operation";
+    case FOUND_DAMAGED: return "damaged_page";
     }
     return "unknown";
 }
@@ -59,6 +62,10 @@ static const char *finding_text(enum finding finding)
         return "A key differs that no operation has touched, by either side's change marks, since "
                "the checkpoint at which the states were equal: the state changed underneath. "
                "Suspect memory (ECC, dmesg) or a stray write.";
+    case FOUND_DAMAGED:
+        return "A page of ours is none any more (pages.damaged): its bytes changed underneath. "
+               "What it held counts as only_certified. Suspect memory (ECC, dmesg) or a stray "
+               "write.";
     }
     return "";
 }
@@ -189,10 +196,11 @@ static bool put_diff(json_t *object, const struct pbft_divergence *d,
     ok = put(object, "entries", entries) && ok;
     if (!ok) return false;
     uint64_t at_most = diff->differs_at < d->seq ? diff->differs_at : d->seq;
-    if (finding_of(d, diff) != FOUND_NO_OPERATION)
+    if (finding_of(d, diff) != FOUND_NO_OPERATION && diff->damaged == 0)
         ok = put(differs, "after", number(d->agreed)) && put(differs, "at_most", number(at_most));
     return ok && put(pages, "ours", number(diff->pages_ours)) &&
            put(pages, "certified", number(diff->pages_theirs)) &&
+           put(pages, "damaged", number(diff->damaged)) &&
            put(entries, "changed", number(diff->changed)) &&
            put(entries, "only_ours", number(diff->only_ours)) &&
            put(entries, "only_certified", number(diff->only_theirs)) &&
@@ -260,19 +268,20 @@ void pbft_divergence_summary(const struct pbft_divergence *d, const struct pbft_
 
 /* ---- the disk ---- */
 
-/* "divergence-20.json" -> 20; 0: no such name. */
-static pbft_seq seq_of(const char *name)
-{
-    size_t prefix = sizeof PREFIX - 1;
-    if (strncmp(name, PREFIX, prefix) != 0 || name[prefix] < '0' || name[prefix] > '9') return 0;
-    char *end;
-    pbft_seq seq = strtoull(name + prefix, &end, 10);
-    return strcmp(end, SUFFIX) == 0 ? seq : 0;
-}
-
 static void name_of(pbft_seq seq, char out[NAME_BYTES])
 {
     (void)snprintf(out, NAME_BYTES, PREFIX "%" PRIu64 SUFFIX, seq);
+}
+
+/* "divergence-20.json" -> 20; 0: no name of ours. */
+static pbft_seq seq_of(const char *name)
+{
+    size_t prefix = sizeof PREFIX - 1;
+    if (strncmp(name, PREFIX, prefix) != 0) return 0;
+    pbft_seq seq = strtoull(name + prefix, NULL, 10);
+    char ours[NAME_BYTES];
+    name_of(seq, ours);
+    return strcmp(name, ours) == 0 ? seq : 0;
 }
 
 struct kept {

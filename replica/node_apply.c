@@ -78,11 +78,30 @@ void node_take_checkpoint(struct pbft_node *node, pbft_seq seq)
     node_queue(node, TASK_SNAPSHOT)->seq = seq;
 }
 
+static void snapshot_remove(struct pbft_node *node, size_t at)
+{
+    pbft_snapshot_release(node->snapshots[at].snapshot);
+    for (size_t i = at + 1; i < node->snapshot_count; i++)
+        node->snapshots[i - 1] = node->snapshots[i];
+    node->snapshot_count--;
+}
+
+/* The roots of the old state that the core does not know yet it is not told. Else: one that was
+ * wrong is signed, or held against the state that has replaced it (FAULTS 4.24). */
+static void forget_untold(struct pbft_node *node)
+{
+    for (size_t i = node->snapshot_count; i-- > 0;) {
+        node->snapshots[i].held = false;
+        if (!node->snapshots[i].hashed) snapshot_remove(node, i);
+    }
+}
+
 /* A TRANSFER: what was to be executed on the old state is not (the core asks again for what follows
  * the new one). Look-ups and reads stay. */
 void node_drop_executions(struct pbft_node *node)
 {
     node->generation++;
+    forget_untold(node);
     struct task_list kept = {NULL, NULL, 0};
     for (struct task *task = task_pop(&node->tasks); task != NULL; task = task_pop(&node->tasks)) {
         switch (task->kind) {
@@ -113,14 +132,6 @@ static void snapshots_trim(struct pbft_node *node)
     node->snapshot_count -= drop;
     for (size_t i = 0; i < node->snapshot_count; i++)
         node->snapshots[i] = node->snapshots[i + drop];
-}
-
-static void snapshot_remove(struct pbft_node *node, size_t at)
-{
-    pbft_snapshot_release(node->snapshots[at].snapshot);
-    for (size_t i = at + 1; i < node->snapshot_count; i++)
-        node->snapshots[i - 1] = node->snapshots[i];
-    node->snapshot_count--;
 }
 
 /* Takes the reference. One for each seq, the newest state wins (a transfer replaced ours). */

@@ -25,17 +25,6 @@ static void comparison_free(struct comparison *c)
     free(c);
 }
 
-/* Its job may be out. */
-static void comparison_drop(struct pbft_node *node)
-{
-    struct comparison *c = node->divergence.comparison;
-    node->divergence.comparison = NULL;
-    if (c != NULL && c->out)
-        c->abandoned = true;
-    else
-        comparison_free(c);
-}
-
 /* Ours at that number, if it is still here; retained. */
 static struct pbft_snapshot *own_state(const struct pbft_node *node, pbft_seq seq)
 {
@@ -46,13 +35,9 @@ static struct pbft_snapshot *own_state(const struct pbft_node *node, pbft_seq se
     return NULL;
 }
 
-void node_diverged(struct pbft_node *node, const struct pbft_effect *effect)
+static void keep_evidence(struct pbft_node *node, const struct pbft_effect *effect)
 {
-    struct divergence *d = &node->divergence;
     pbft_seq seq = effect->transfer.diverged;
-    comparison_drop(node);
-    d->count++;
-    d->seq = seq;
     struct comparison *c = node_alloc(sizeof *c);
     c->what = (struct pbft_divergence){.replica = node->id,
                                        .epoch = node->cluster->epoch,
@@ -65,7 +50,18 @@ void node_diverged(struct pbft_node *node, const struct pbft_effect *effect)
                                        .restart = node->resuming};
     c->ours = own_state(node, seq);
     c->sink = node->config.divergences;
-    d->comparison = c;
+    node->divergence.comparison = c;
+}
+
+void node_diverged(struct pbft_node *node, const struct pbft_effect *effect)
+{
+    struct divergence *d = &node->divergence;
+    pbft_seq seq = effect->transfer.diverged;
+    d->count++;
+    d->seq = seq;
+    d->agreed = effect->transfer.agreed;
+    /* Else: of many, one after another, none is ever compared to its end. */
+    if (d->comparison == NULL) keep_evidence(node, effect);
 
     char own[2 * PBFT_DIGEST_BYTES + 1], certified[2 * PBFT_DIGEST_BYTES + 1];
     pbft_hex_encode(effect->transfer.own.bytes, PBFT_DIGEST_BYTES, own);
@@ -90,7 +86,8 @@ static void report_done(struct pbft_node *node, const char *kept)
     char summary[PBFT_DIVERGENCE_SUMMARY_BYTES];
     pbft_divergence_summary(&c->what, c->diff == NULL ? NULL : pbft_diff_result(c->diff), summary);
     node_log_line(node, "divergence_repaired", "%s report=\"%s\"", summary, kept);
-    comparison_drop(node);
+    node->divergence.comparison = NULL;
+    comparison_free(c);
 }
 
 static void report_ready(struct pbft_node *node)
@@ -110,15 +107,40 @@ static void make_report(struct comparison *c)
                                      &c->report_size);
 }
 
+/* The one before was still compared when this one was noticed. */
+static void not_compared(struct pbft_node *node, pbft_seq diverged, pbft_seq installed)
+{
+    struct pbft_divergence what = {.seq = diverged,
+                                   .agreed = node->divergence.agreed,
+                                   .installed = installed};
+    char summary[PBFT_DIVERGENCE_SUMMARY_BYTES];
+    pbft_divergence_summary(&what, NULL, summary);
+    node_log_line(node, "divergence_repaired", "%s report=\"none: one before was under way\"",
+                  summary);
+}
+
+/* What the wrong state said. */
+static void forget_said(struct pbft_node *node)
+{
+    for (size_t i = 0; i < ROOTS_KEPT; i++)
+        if (node->roots[i].seq > node->divergence.agreed) node->roots[i].seq = 0;
+    node->change = (struct pbft_epoch_change){.epoch = 0};
+    node_epoch_look(node);
+}
+
 void node_divergence_installed(struct pbft_node *node, pbft_seq seq, struct pbft_snapshot *snapshot)
 {
     struct divergence *d = &node->divergence;
-    if (d->seq == 0) return;
+    pbft_seq diverged = d->seq;
+    if (diverged == 0) return;
     d->seq = 0;
-    node->change = (struct pbft_epoch_change){.epoch = 0}; /* what the wrong one said */
-    node_epoch_look(node);
+    forget_said(node);
     struct comparison *c = d->comparison;
-    PBFT_ASSERT(c != NULL && !c->out && c->diff == NULL);
+    if (c == NULL || c->what.installed != 0) {
+        not_compared(node, diverged, seq);
+        return;
+    }
+    PBFT_ASSERT(!c->out && c->diff == NULL);
     c->what.installed = seq;
     if (c->ours != NULL && snapshot != NULL)
         c->diff = pbft_diff_new(c->ours, snapshot, c->what.seq);
@@ -131,12 +153,11 @@ void node_divergence_installed(struct pbft_node *node, pbft_seq seq, struct pbft
 
 void node_divergence_left(struct pbft_node *node)
 {
-    const struct comparison *c = node->divergence.comparison;
-    if (c == NULL) return;
+    if (node->divergence.seq == 0) return;
     node_log_line(node, "divergence_left",
                   "seq=%llu hint=\"the epoch ended before the states were compared: the next one "
                   "begins with the certified state, and there is no report\"",
-                  (unsigned long long)c->what.seq);
+                  (unsigned long long)node->divergence.seq);
 }
 
 /* ---- jobs ---- */
@@ -159,18 +180,10 @@ void node_compare_run(struct pbft_job *job)
     if (c->compared) make_report(c);
 }
 
-/* Back from a job. False: it is nobody's any more. */
-static bool come_back(struct comparison *c)
-{
-    c->out = false;
-    if (!c->abandoned) return true;
-    comparison_free(c);
-    return false;
-}
-
 void node_compare_done(struct pbft_node *node, struct pbft_job *job)
 {
-    if (come_back(job->comparison) && job->comparison->compared) report_ready(node);
+    job->comparison->out = false;
+    if (job->comparison->compared) report_ready(node);
 }
 
 struct pbft_job *node_report_job(struct pbft_node *node)
@@ -193,7 +206,7 @@ void node_report_run(struct pbft_job *job)
 void node_report_done(struct pbft_node *node, struct pbft_job *job)
 {
     pbft_seq seq = job->comparison->what.seq;
-    if (!come_back(job->comparison)) return;
+    job->comparison->out = false;
     char kept[80];
     if (job->status == PBFT_STATUS_OK)
         (void)snprintf(kept, sizeof kept, "divergence-%llu.json", (unsigned long long)seq);
@@ -204,5 +217,5 @@ void node_report_done(struct pbft_node *node, struct pbft_job *job)
 
 void node_divergence_free(struct pbft_node *node)
 {
-    comparison_drop(node);
+    comparison_free(node->divergence.comparison); /* no job is out */
 }

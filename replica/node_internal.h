@@ -280,15 +280,15 @@ struct comparison {
     bool compared;
     char *report; /* JSON, malloc'ed; NULL: the comparison is not done, or nobody wants it */
     size_t report_size;
-    bool out;       /* in a job */
-    bool abandoned; /* a later one has taken its place: freed when the job is done */
+    bool out; /* in a job */
     struct pbft_divergence_sink sink;
 };
 
 struct divergence {
     uint64_t count;
     pbft_seq seq;                  /* the state is a wrong one, seen there; 0: it is not */
-    struct comparison *comparison; /* at most one; NULL: none */
+    pbft_seq agreed;               /* the last checkpoint before where it was not */
+    struct comparison *comparison; /* at most one, which ends before the next begins; NULL: none */
 };
 
 struct evidence_item {

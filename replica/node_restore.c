@@ -250,6 +250,7 @@ void pbft_node_resume(struct pbft_node *node, struct pbft_time time)
         snapshot = pbft_apply_snapshot(node->side.apply);
     if (snapshot == NULL && node->applied > 0) pbft_panic(__FILE__, __LINE__, "out of memory");
     event.restored.seq = node->applied;
+    event.restored.agreed = node->flushed; /* or it would not have been loaded */
     event.restored.last = pbft_apply_last(node->side.apply);
     if (snapshot != NULL) {
         struct pbft_digest root;

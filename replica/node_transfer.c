@@ -256,6 +256,8 @@ static void state_installed(struct pbft_node *node, struct task *task)
     t->wanted_count = 0;
     asks_clear(node);
     t->installed = task->seq;
+    /* Back to an earlier state: no read sees less than it might have (PROTOCOL 28). */
+    if (node->applied > node->read_floor) node->read_floor = node->applied;
     node->applied = task->seq;
     node->applied_lsn = node->core_last;
     node_flush_installed(node, task->seq);

@@ -116,6 +116,19 @@ static size_t copy_key(uint8_t *out, struct pbft_span key)
     return key.size;
 }
 
+/* A bit may have flipped where our page says what is where. Theirs have been verified. */
+static bool is_page(const struct pbft_diff *diff, const struct pbft_page *page)
+{
+    struct pbft_span bytes = {page->data, page->length};
+    if (page->level == 0)
+        return pbft_page_check(&diff->ours->space->config, bytes) == PBFT_OK &&
+               bytes.data[0] == LEAF_TYPE && load32(bytes.data + 8) == page->count;
+    for (uint32_t i = 0, start = 0; i < page->count; start = page->children[i++].key_end)
+        if (page->children[i].key_end < start || page->children[i].key_end > page->length)
+            return false;
+    return true;
+}
+
 /* Leaves of one place; either may be NULL. */
 static void note_leaves(struct pbft_diff *diff, const struct pbft_page *ours,
                         const struct pbft_page *theirs)
@@ -123,12 +136,12 @@ static void note_leaves(struct pbft_diff *diff, const struct pbft_page *ours,
     struct pbft_diff_result *r = &diff->result;
     if (r->page_count == PBFT_DIFF_PAGES) return;
     struct pbft_diff_page *p = &r->pages[r->page_count++];
-    const struct pbft_page *shown = ours != NULL && ours->count > 0 ? ours : theirs;
+    const struct pbft_page *shown = theirs != NULL && theirs->count > 0 ? theirs : ours;
     p->in_ours = ours != NULL;
     p->in_theirs = theirs != NULL;
     if (ours != NULL) p->ours = ours->hash;
     if (theirs != NULL) p->theirs = theirs->hash;
-    if (shown == NULL || shown->count == 0) return;
+    if (shown == NULL || shown->count == 0 || (shown == ours && !is_page(diff, ours))) return;
     p->first_size = copy_key(p->first, leaf_key(shown, 0));
     p->last_size = copy_key(p->last, leaf_key(shown, shown->count - 1));
 }
@@ -179,9 +192,11 @@ static void note_key(struct pbft_diff *diff, struct pbft_span key, const struct 
     if (ours != NULL && theirs != NULL) compare_bytes(k, *ours, *theirs);
 }
 
-static uint64_t absent_mark(const struct pbft_snapshot *snapshot, struct pbft_span key)
+static uint64_t absent_mark(const struct pbft_diff *diff, const struct pbft_snapshot *snapshot,
+                            struct pbft_span key)
 {
     uint64_t mark = 0;
+    if (diff->result.damaged > 0) return 0; /* the way may lead there, and nothing is proved */
     (void)pbft_snapshot_get(snapshot, key, NULL, &mark);
     return mark;
 }
@@ -192,7 +207,8 @@ static void only_ours(struct pbft_diff *diff)
 {
     struct pbft_span key, value;
     entry_at(&diff->a, &key, &value);
-    note_key(diff, key, &value, leaf_mark(diff->a.leaf), NULL, absent_mark(diff->theirs, key));
+    note_key(diff, key, &value, leaf_mark(diff->a.leaf), NULL,
+             absent_mark(diff, diff->theirs, key));
     diff->a.entry++;
 }
 
@@ -200,7 +216,7 @@ static void only_theirs(struct pbft_diff *diff)
 {
     struct pbft_span key, value;
     entry_at(&diff->b, &key, &value);
-    note_key(diff, key, NULL, absent_mark(diff->ours, key), &value, leaf_mark(diff->b.leaf));
+    note_key(diff, key, NULL, absent_mark(diff, diff->ours, key), &value, leaf_mark(diff->b.leaf));
     diff->b.entry++;
 }
 
@@ -223,16 +239,34 @@ static void compare_entries(struct pbft_diff *diff)
     }
 }
 
+/* Ours: into it, or past what cannot be read. */
+static void into_ours(struct pbft_diff *diff)
+{
+    struct walk *a = &diff->a;
+    diff->result.pages_ours++;
+    if (is_page(diff, a->next)) {
+        walk_into(a);
+    } else {
+        diff->result.damaged++;
+        walk_on(a);
+    }
+}
+
+static void into_theirs(struct pbft_diff *diff)
+{
+    diff->result.pages_theirs++;
+    walk_into(&diff->b);
+}
+
 /* Before a subtree: enter it. */
 static void enter(struct pbft_diff *diff, struct walk *w)
 {
     bool ours = w == &diff->a;
     const struct pbft_page *page = w->next;
-    walk_into(w);
     if (ours)
-        diff->result.pages_ours++;
+        into_ours(diff);
     else
-        diff->result.pages_theirs++;
+        into_theirs(diff);
     if (page->level == 0) note_leaves(diff, ours ? page : NULL, ours ? NULL : page);
 }
 
@@ -249,10 +283,8 @@ static void compare_subtrees(struct pbft_diff *diff)
     } else if (ours->level < theirs->level) {
         enter(diff, b);
     } else {
-        diff->result.pages_ours++;
-        diff->result.pages_theirs++;
-        walk_into(a);
-        walk_into(b);
+        into_ours(diff);
+        into_theirs(diff);
         if (ours->level == 0) note_leaves(diff, ours, theirs);
     }
 }

@@ -12,7 +12,8 @@
  * of the two leaves changed later, both values of a key that differs were already what they are
  * after that operation: the states differed there. The least of these marks over all keys that
  * differ, `differs_at`, is an upper bound of the first sequence number at which they did. That
- * presumes that the marks themselves are what executions left.
+ * presumes that the marks themselves are what executions left, and proves nothing where a page of
+ * ours is damaged.
  */
 #ifndef PBFT_STORE_DIFF_H
 #define PBFT_STORE_DIFF_H
@@ -53,6 +54,7 @@ struct pbft_diff_page {
 struct pbft_diff_result {
     /* Not in the other state, at the same place: leaves and inner pages. */
     uint64_t pages_ours, pages_theirs;
+    uint64_t damaged; /* of ours: their bytes are those of no page, and what they held is unknown */
     uint64_t changed, only_ours, only_theirs; /* keys that differ */
     uint64_t undecided;                       /* keys that `theirs` may have changed since */
     uint64_t differs_at;                      /* UINT64_MAX: no key differs */

@@ -562,6 +562,7 @@ static void run_job(struct net_node *node)
     event.executed.seq = job.seq;
     event.executed.effective_ns = node->state.effective_ns;
     event.executed.next_due_ns = node->state.effective_ns < t->due_ns ? t->due_ns : 0;
+    event.executed.last = node->divergences == 0 ? node->wrong_last : 0;
     event.executed.done = done;
     event.executed.done_count = count;
     schedule_job(node);

@@ -128,6 +128,7 @@ struct net_node {
     int64_t wall_skew_ns;
     uint64_t hash_extra_ns; /* its checkpoints take so much longer */
     pbft_seq diverge_at;    /* its toy state goes wrong at this seq (0: never) */
+    pbft_seq wrong_last;    /* ... and says that the epoch ends here (0: it does not) */
 
     void *memory;
     struct pbft_core *core;

@@ -123,9 +123,12 @@ void lone_drain(struct lone *l)
             l->sync = o.job;
         } else if (o.job_kind == PBFT_JOB_FLUSH && l->no_flush) {
             l->flush = o.job;
+        } else if (o.job_kind == PBFT_JOB_HASH && l->no_hash) {
+            l->hash = o.job;
         } else {
             pbft_job_run(o.job);
             pbft_node_job_done(l->node, l->time, o.job);
+            if (l->after_job != NULL) l->after_job(l);
         }
     }
 }
@@ -151,6 +154,12 @@ void lone_finish_flush(struct lone *l)
     finish(l, &l->flush);
 }
 
+void lone_finish_hash(struct lone *l)
+{
+    cr_assert_not_null(l->hash, "nobody wanted a root");
+    finish(l, &l->hash);
+}
+
 void lone_forget(struct lone *l)
 {
     for (size_t i = 0; i < l->out_count; i++)
@@ -162,10 +171,11 @@ void lone_forget(struct lone *l)
 void lone_stop(struct lone *l)
 {
     if (l->node == NULL) return;
-    bool no_sync = l->no_sync, no_flush = l->no_flush;
-    l->no_sync = l->no_flush = false;
+    bool no_sync = l->no_sync, no_flush = l->no_flush, no_hash = l->no_hash;
+    l->no_sync = l->no_flush = l->no_hash = false;
     if (l->sync != NULL) finish(l, &l->sync);
     if (l->flush != NULL) finish(l, &l->flush);
+    if (l->hash != NULL) finish(l, &l->hash);
     lone_drain(l);
     lone_forget(l);
     pbft_frame_release(l->proof);
@@ -176,6 +186,7 @@ void lone_stop(struct lone *l)
     l->pages = NULL;
     l->no_sync = no_sync;
     l->no_flush = no_flush;
+    l->no_hash = no_hash;
 }
 
 void lone_free(struct lone *l)

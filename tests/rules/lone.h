@@ -19,8 +19,8 @@ struct lone {
     uint64_t flush_bytes;
     const struct pbft_service *service;
     struct pbft_time time;
-    bool no_sync, no_flush; /* these jobs stay out */
-    struct pbft_job *sync, *flush;
+    bool no_sync, no_flush, no_hash; /* these jobs stay out */
+    struct pbft_job *sync, *flush, *hash;
     struct {
         struct pbft_peer to;
         struct pbft_frame *frame;
@@ -33,7 +33,8 @@ struct lone {
     char divergence[800], repaired[800]; /* the last ones */
     char *report;                        /* the last one */
     pbft_seq report_seq;
-    enum pbft_status report_status; /* what the next one meets */
+    enum pbft_status report_status;    /* what the next one meets */
+    void (*after_job)(struct lone *l); /* NULL: nothing */
 };
 
 /* Replica 1 of 4, K = 4. */
@@ -59,6 +60,7 @@ void lone_small_log(struct lone *l, uint64_t bytes_max);
 void lone_drain(struct lone *l);
 void lone_finish_sync(struct lone *l);  /* the commit that is under way ends */
 void lone_finish_flush(struct lone *l); /* the flush */
+void lone_finish_hash(struct lone *l);  /* a checkpoint is hashed, or a slice of a comparison */
 /* Time goes by. */
 void lone_pass(struct lone *l, uint64_t ms);
 

@@ -287,6 +287,27 @@ Test(faults_4, r24_a_diverged_replica_executes_nothing)
     net_free(t);
 }
 
+/* What the wrong state said of the epoch is forgotten with it. Else: its end never comes, and the
+ * replica that was repaired takes part in nothing behind it. */
+Test(faults_4, r24_a_wrong_end_of_the_epoch_is_forgotten)
+{
+    struct net *t = net_new(4);
+    t->nodes[2].diverge_at = 2;
+    t->nodes[2].wrong_last = 12;
+    for (unsigned i = 1; i <= 10; i++)
+        net_put(t, i);
+    cr_assert(net_run_stable(t, 0, 8, 2000));
+    net_run(t, 100);
+    cr_assert_eq(t->nodes[2].divergences, 1u);
+    for (unsigned i = 11; i <= 20; i++)
+        net_put(t, i);
+    cr_assert(net_run_stable(t, 0, 20, 2000));
+    cr_assert(net_run_executed(t, 2, 20, 2000), "%llu",
+              (unsigned long long)net_info(t, 2).executed);
+    cr_assert(net_roots_equal(t, 0));
+    net_free(t);
+}
+
 /* It has signed a wrong CHECKPOINT(8) when the certificate of 4 sends it back; having executed 5-8
  * again it knows a better root for 8, and must keep it to itself (PROTOCOL 24). */
 Test(faults_4, r24_no_second_checkpoint_after_the_repair)

@@ -265,6 +265,7 @@ Test(protocol, r25_a_replay_that_is_not_what_was_certified_is_replaced)
     cr_assert_eq(l->divergences, 1u);
     cr_assert_not_null(strstr(l->divergence, "after_restart=true"), "%s", l->divergence);
     cr_assert_not_null(strstr(l->divergence, "seq=8 "), "%s", l->divergence);
+    cr_assert_not_null(strstr(l->divergence, "agreed=4 "), "that of the disk: %s", l->divergence);
     struct pbft_node_info info = lone_info(l);
     cr_assert_eq(info.divergences, 1u);
     cr_assert_eq(info.diverged, 8u);
@@ -365,6 +366,154 @@ Test(protocol, r24_a_flipped_bit_is_found_and_named)
         lone_free(l);
         lone_free(ahead);
     }
+}
+
+/* A bit flips after 4; both execute nothing up to `last`, and no root of ours is known after 4. */
+static void diverge_unseen(struct lone *l, struct lone *ahead, pbft_seq last)
+{
+    struct lone *both[] = {l, ahead};
+    for (unsigned i = 0; i < 2; i++) {
+        commit_up_to(both[i], 4);
+        lone_certify(both[i], 4);
+    }
+    struct pbft_damage damage;
+    cr_assert(pbft_damage_state(l->node, 3, &damage));
+    l->no_hash = true;
+    for (unsigned i = 0; i < 2; i++)
+        for (pbft_seq seq = 5; seq <= last; seq++)
+            cr_assert_eq(lone_commit_null(both[i], seq), PBFT_OK);
+    connect_all(l);
+}
+
+static void hash_all(struct lone *l)
+{
+    l->no_hash = false;
+    if (l->hash != NULL) lone_finish_hash(l);
+}
+
+/* A root of the state that is given up is known when the repair is done. It says nothing of the new
+ * one, and is not signed. */
+Test(protocol, r24_a_root_of_the_state_that_was_replaced_is_not_signed)
+{
+    struct lone *l = lone_new(false), *ahead = lone_new(false);
+    struct pbft_digest root, right, own;
+    diverge_unseen(l, ahead, 12);
+    cr_assert(lone_own_root(ahead, 8, &root) && lone_own_root(ahead, 12, &right));
+    lone_certify_root(l, 8, &root);
+    lone_finish_hash(l); /* of 8; that of 12 is wanted next, as long as anybody wants it */
+    cr_assert_eq(l->divergences, 1u);
+    lone_pass(l, 100);
+    lone_serve_pages(l, ahead);
+    cr_assert_eq(lone_info(l).diverged, 0u);
+    cr_assert_eq(lone_info(l).applied, 12u, "executed again");
+    hash_all(l);
+    cr_assert_eq(l->divergences, 1u);
+    cr_assert(lone_own_root(l, 12, &own));
+    cr_assert(pbft_digest_equal(&own, &right));
+    lone_free(l);
+    lone_free(ahead);
+}
+
+/* Nor is it held against the new state. */
+Test(protocol, r24_a_root_of_the_state_that_was_replaced_is_not_compared)
+{
+    struct lone *l = lone_new(false), *ahead = lone_new(false);
+    struct pbft_digest root[3];
+    diverge_unseen(l, ahead, 12);
+    lone_certify(ahead, 8);
+    for (pbft_seq seq = 13; seq <= 16; seq++)
+        cr_assert_eq(lone_commit_null(ahead, seq), PBFT_OK);
+    for (unsigned i = 0; i < 3; i++)
+        cr_assert(lone_own_root(ahead, 8 + 4 * i, &root[i]));
+    lone_certify_root(l, 8, &root[0]);
+    lone_finish_hash(l);
+    cr_assert_eq(l->divergences, 1u);
+    lone_certify_root(l, 12, &root[1]);
+    lone_certify_root(l, 16, &root[2]);
+    lone_pass(l, 3000); /* it takes long, and the newer checkpoint is fetched */
+    lone_serve_pages(l, ahead);
+    cr_assert_eq(lone_info(l).diverged, 0u);
+    cr_assert_eq(lone_info(l).applied, 16u);
+    hash_all(l);
+    cr_assert_eq(l->divergences, 1u, "%s", l->divergence);
+    cr_assert_not(lone_info(l).core.transferring);
+    cr_value(l, "d");
+    lone_free(l);
+    lone_free(ahead);
+}
+
+/* One that is noticed while the report of the one before is written does not stop that. */
+Test(protocol, r24_a_comparison_is_ended_before_the_next_begins)
+{
+    struct lone *l = lone_new(false), *ahead = lone_new(false);
+    struct pbft_digest root;
+    diverge_unseen(l, ahead, 8);
+    lone_certify(ahead, 8);
+    l->no_flush = true;
+    hash_all(l);
+    cr_assert(lone_own_root(ahead, 8, &root));
+    lone_certify_root(l, 8, &root);
+    lone_pass(l, 100);
+    lone_serve_pages(l, ahead);
+    cr_assert_eq(lone_info(l).diverged, 0u);
+    cr_assert_not_null(l->flush, "the report");
+    struct pbft_damage damage;
+    cr_assert(pbft_damage_state(l->node, 3, &damage));
+    for (pbft_seq seq = 9; seq <= 12; seq++) {
+        cr_assert_eq(lone_commit_null(l, seq), PBFT_OK);
+        cr_assert_eq(lone_commit_null(ahead, seq), PBFT_OK);
+    }
+    cr_assert(lone_own_root(ahead, 12, &root));
+    lone_certify_root(l, 12, &root);
+    cr_assert_eq(l->divergences, 2u);
+    cr_assert_eq(l->repairs, 0u);
+    lone_finish_flush(l);
+    cr_assert_eq(l->repairs, 1u);
+    cr_assert_eq(l->report_seq, 8u);
+    cr_assert_not_null(strstr(l->repaired, "divergence-8.json"), "%s", l->repaired);
+    lone_pass(l, 100);
+    lone_serve_pages(l, ahead);
+    cr_assert_eq(l->repairs, 2u, "of each");
+    cr_assert_not_null(strstr(l->repaired, "seq=12 "), "%s", l->repaired);
+    cr_assert_eq(lone_info(l).diverged, 0u);
+    cr_value(l, "d");
+    lone_free(l);
+    lone_free(ahead);
+}
+
+/* As soon as it is repaired, and before it has executed again what it had executed. */
+static void ask_in_between(struct lone *l)
+{
+    struct pbft_node_info info = lone_info(l);
+    if (info.divergences == 0 || info.diverged != 0 || info.applied >= 12) return;
+    l->after_job = NULL;
+    struct pbft_peer client = {PBFT_PEER_CLIENT, 0, 10};
+    struct pbft_frame *query = lone_query(l, 1, 0);
+    cr_assert_eq(pbft_node_frame(l->node, l->time, &client, query), PBFT_OK);
+    pbft_frame_release(query);
+    cr_assert_eq(lone_info(l).queries_held, 1u, "at %llu", (unsigned long long)info.applied);
+}
+
+/* PROTOCOL 28: a write that others count it for does not disappear from its reads, for the state
+ * goes back. */
+Test(protocol, r28_no_read_of_a_repaired_state_before_what_was_executed_is_again)
+{
+    struct lone *l = lone_new(false), *ahead = lone_new(false);
+    struct pbft_digest root;
+    diverge_unseen(l, ahead, 12);
+    hash_all(l);
+    lone_client_up(l, 0, 10);
+    cr_assert(lone_own_root(ahead, 8, &root));
+    lone_certify_root(l, 8, &root);
+    cr_assert_eq(l->divergences, 1u);
+    lone_pass(l, 100);
+    l->after_job = ask_in_between;
+    lone_serve_pages(l, ahead);
+    cr_assert_null(l->after_job, "it was asked");
+    cr_assert_eq(lone_info(l).applied, 12u);
+    cr_assert_eq(lone_info(l).queries_answered, 1u);
+    lone_free(l);
+    lone_free(ahead);
 }
 
 /* FAULTS 2.43: a rotten page is fetched from the others; votes do not depend on it. */

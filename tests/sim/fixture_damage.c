@@ -42,6 +42,9 @@ static void on_transfer(struct sim *sim, struct node *n, const struct pbft_effec
     if (damage_of(n) == NULL)
         sim_fail(sim, "FAULTS 4.24: replica %u says that its state at %llu is wrong, and it is not",
                  n->id, (unsigned long long)e->transfer.diverged);
+    if (n->noticed > n->noticed_before)
+        sim_fail(sim, "FAULTS 4.24: replica %u is wrong again at %llu, after its repair", n->id,
+                 (unsigned long long)e->transfer.diverged);
     n->noticed++;
     n->wrong_root = 0;
     n->signed_wrong = n->signed_last;
@@ -101,7 +104,8 @@ void damage_epoch(struct node *n)
 {
     n->replacing = false;
     n->wrong_root = n->signed_last = n->signed_wrong = 0;
-    n->repaired = n->noticed; /* by what the epoch begins with; or it is noticed again */
+    n->repaired = n->noticed_before =
+        n->noticed; /* by what the epoch begins with; or it is noticed again */
 }
 
 bool sim_check_repaired(struct sim *sim, pbft_id id)

@@ -117,6 +117,8 @@ struct node {
     bool replacing;                                 /* its state */
     pbft_seq wrong_root, signed_last, signed_wrong; /* its CHECKPOINTs */
     uint64_t noticed, repaired;
+    uint64_t
+        noticed_before; /* in earlier epochs; a bit flips once, so in this one it is noticed once */
     uint64_t wished[64]; /* Byzantine: frames that its node wanted to send, by type */
 };
 
