@@ -157,7 +157,8 @@ static void load_state(struct check *c, struct pbft_pages *pages)
                     seq, c->checkpoint->seq);
 }
 
-/* What a restored cluster begins with has no certificate but the cluster id. */
+/* What a restored cluster begins with has no certificate but the cluster id, what a later epoch
+ * begins with, none but its proof. */
 static bool is_genesis(const struct pbft_cluster *cluster, const struct pbft_pages_checkpoint *cp)
 {
     return cp->seq == cluster->genesis_seq && pbft_digest_equal(&cp->root, &cluster->genesis_root);
@@ -175,7 +176,9 @@ static void check_pages(struct check *c, struct pbft_pages *pages)
         check_failed(c, "the record of the checkpoint: %s", pbft_status_text(status));
     if (status != PBFT_STATUS_OK) cp->seq = 0;
     bool has = cp->seq != 0, genesis = has && is_genesis(c->config->cluster, cp);
-    bool certified = has && !genesis && check_certificate(c, cp, &msg);
+    bool outdated =
+        has && c->config->cluster->epoch > 0 && cp->seq < c->config->cluster->genesis_seq;
+    bool certified = has && !genesis && !outdated && check_certificate(c, cp, &msg);
     if (has)
         check_say(c, "owner ok, checkpoint %" PRIu64 ", root %s..", cp->seq, brief(&cp->root, hex));
     else if (status == PBFT_STATUS_OK)
@@ -185,8 +188,10 @@ static void check_pages(struct check *c, struct pbft_pages *pages)
                   pbft_signers_count(msg.certificate.signatures.signers));
     else if (genesis)
         check_say(c, c->config->cluster->epoch > 0
-                         ? "it is what the epoch began with"
+                         ? "it is what this epoch began with, by its proof"
                          : "it is the genesis that the cluster was restored with");
+    else if (outdated)
+        check_say(c, "it is of an epoch that is over: a start fetches a later one");
     else if (has)
         check_found(c, "the certificate of checkpoint %" PRIu64 " is none", cp->seq);
     status = pbft_pages_audit(pages, NULL, has ? &cp->root : NULL, page_wrong, c, &audit);
@@ -202,7 +207,7 @@ static void check_pages(struct check *c, struct pbft_pages *pages)
         check_found(c, "the index of the pages is damaged");
     else if (status != PBFT_STATUS_OK)
         check_failed(c, "pages.mdb: %s", pbft_status_text(status));
-    else if (has && wrong == 0)
+    else if (has && !outdated && wrong == 0)
         load_state(c, pages);
     if ((!certified && !genesis) || wrong > 0 || status != PBFT_STATUS_OK) cp->seq = 0;
 }

@@ -444,7 +444,8 @@ static void say_found(struct reading *r, const struct pbft_log_file_report *repo
                     c->checkpoint->seq);
     if (c->pages_missing && report->first > 1 && !forgot)
         check_found(c, "pages.mdb is missing: the vote log was cut after a checkpoint was flushed");
-    else if (c->pages_missing && c->config->cluster->genesis_seq > 0)
+    else if (c->pages_missing && c->config->cluster->epoch == 0 &&
+             c->config->cluster->genesis_seq > 0)
         check_found(c, "pages.mdb is missing: the cluster was restored, and began with a state");
 }
 

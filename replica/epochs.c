@@ -143,6 +143,20 @@ static enum pbft_status sync_folder(const char *dir)
     return status;
 }
 
+/* The folder that `path` lies in. */
+static enum pbft_status sync_parent(const char *path)
+{
+    char parent[PATH_BYTES + NAME_MAX_BYTES];
+    size_t size = strlen(path);
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    while (size > 0 && path[size - 1] != '/')
+        size--;
+    (void)snprintf(parent, sizeof parent, "%.*s", size == 0 ? 1 : (int)size,
+                   size == 0 ? "." : path);
+    return sync_folder(parent);
+}
+
 static enum pbft_status write_whole(int fd, const uint8_t *bytes, size_t size)
 {
     for (size_t at = 0; at < size;) {
@@ -193,7 +207,7 @@ static bool is_ours(const char *name)
 {
     return leads_with(name, "log-") || leads_with(name, "pages.mdb") ||
            strcmp(name, "superblock") == 0 || strcmp(name, "superblock.tmp") == 0 ||
-           strcmp(name, "lock") == 0;
+           strcmp(name, "superblock.new") == 0 || strcmp(name, "lock") == 0;
 }
 
 static void empty_folder(const char *dir)
@@ -209,18 +223,24 @@ static void empty_folder(const char *dir)
     (void)closedir(folder);
 }
 
+/* The epoch whose folder has this name; 0: none. */
+static pbft_epoch epoch_of(const char *name)
+{
+    char *end = NULL;
+    if (!leads_with(name, "epoch-")) return 0;
+    unsigned long epoch = strtoul(name + strlen("epoch-"), &end, 10);
+    return *end == '\0' && epoch <= UINT32_MAX ? (pbft_epoch)epoch : 0;
+}
+
 void pbft_epochs_tidy(const char *dir, pbft_epoch present)
 {
-    char path[PATH_BYTES], own[NAME_MAX_BYTES];
+    char path[PATH_BYTES];
     DIR *folder = opendir(dir);
     if (folder == NULL) return;
-    (void)snprintf(own, sizeof own, "epoch-%u", (unsigned)present);
     for (const struct dirent *e = readdir(folder); e != NULL; e = readdir(folder)) {
-        char *end = NULL;
-        if (!leads_with(e->d_name, "epoch-") || strcmp(e->d_name, own) == 0) continue;
-        unsigned long epoch = strtoul(e->d_name + strlen("epoch-"), &end, 10);
-        if (*end != '\0' || epoch == 0 || epoch > UINT32_MAX) continue;
-        pbft_epochs_path(dir, (pbft_epoch)epoch, path);
+        pbft_epoch epoch = epoch_of(e->d_name);
+        if (epoch == 0 || epoch == present) continue;
+        pbft_epochs_path(dir, epoch, path);
         empty_folder(path);
         (void)rmdir(path);
     }
@@ -230,7 +250,8 @@ void pbft_epochs_tidy(const char *dir, pbft_epoch present)
 
 static enum pbft_status make_folder(const char *path)
 {
-    return mkdir(path, 0700) == 0 || errno == EEXIST ? PBFT_STATUS_OK : status_of(errno);
+    if (mkdir(path, 0700) != 0) return errno == EEXIST ? PBFT_STATUS_OK : status_of(errno);
+    return sync_parent(path);
 }
 
 /* The same file under a second name: the first one goes when the epoch has begun. */
@@ -259,24 +280,49 @@ static enum pbft_status make_epoch(const struct pbft_epochs_begin *b, const char
     char from[PATH_BYTES];
     struct pbft_superblock_info before;
     pbft_epochs_path(b->dir, b->next->epoch - 1, from);
-    /* Started on, and yet DIR/epochs does not name it: that file was lost. */
-    bool used = pbft_superblock_look(to, &before) == PBFT_STATUS_OK && before.starts > 0;
-    enum pbft_status status = make_folder(to);
+    enum pbft_status status = pbft_superblock_look(to, &before);
+    if (status != PBFT_STATUS_OK && status != PBFT_STATUS_NOT_FOUND) return status;
+    /* Started on, and yet DIR/epochs does not name it: that file was lost. The votes stay, so that
+     * a crash does not make it one that was never started on. */
+    if (before.starts > 0 &&
+        pbft_digest_equal(&before.owner.key_fingerprint, &owner->key_fingerprint))
+        return mark_forgetful(to, owner);
+    status = make_folder(to);
+    if (status != PBFT_STATUS_OK) return status;
     empty_folder(to); /* of an attempt that never came to its end */
-    if (status == PBFT_STATUS_OK) status = pbft_data_create(to, owner);
+    status = pbft_data_create(to, owner);
     if (status == PBFT_STATUS_OK && b->keep_pages) status = keep_pages(from, to);
     if (status == PBFT_STATUS_OK) status = sync_folder(to);
-    if (status == PBFT_STATUS_OK && (b->forgets || used)) status = mark_forgetful(to, owner);
+    if (status == PBFT_STATUS_OK && b->forgets) status = mark_forgetful(to, owner);
     return status;
 }
 
-/* Whatever lies there and will be removed is this replica's. */
-static bool is_anothers(const char *dir, const struct pbft_superblock_owner *owner)
+/* Whatever lies there and will be removed is this replica's, and over. */
+static enum pbft_status may_go(const char *dir, pbft_epoch epoch, pbft_epoch next,
+                               const struct pbft_superblock_owner *owner)
 {
+    char path[PATH_BYTES];
     struct pbft_superblock_info info;
-    return pbft_superblock_look(dir, &info) == PBFT_STATUS_OK &&
-           (info.owner.replica != owner->replica ||
-            !pbft_digest_equal(&info.owner.cluster_id, &owner->cluster_id));
+    pbft_epochs_path(dir, epoch, path);
+    if (pbft_superblock_look(path, &info) != PBFT_STATUS_OK) return PBFT_STATUS_OK;
+    if (info.owner.replica != owner->replica ||
+        !pbft_digest_equal(&info.owner.cluster_id, &owner->cluster_id))
+        return PBFT_STATUS_REFUSED;
+    return epoch > next && info.starts > 0 ? PBFT_STATUS_EXISTS : PBFT_STATUS_OK;
+}
+
+static enum pbft_status all_may_go(const struct pbft_epochs_begin *begin,
+                                   const struct pbft_superblock_owner *owner)
+{
+    DIR *folder = opendir(begin->dir);
+    if (folder == NULL) return status_of(errno);
+    enum pbft_status status = may_go(begin->dir, 0, begin->next->epoch, owner);
+    for (const struct dirent *e; status == PBFT_STATUS_OK && (e = readdir(folder)) != NULL;) {
+        pbft_epoch epoch = epoch_of(e->d_name);
+        if (epoch > 0) status = may_go(begin->dir, epoch, begin->next->epoch, owner);
+    }
+    (void)closedir(folder);
+    return status;
 }
 
 /* What is begun stays: a vote log of this epoch is not made twice. */
@@ -290,7 +336,12 @@ static enum pbft_status not_begun(const struct pbft_epochs_begin *begin, char er
     enum pbft_status status = read_file(path, &bytes, &size);
     if (status == PBFT_STATUS_NOT_FOUND || status == PBFT_STATUS_CORRUPT) return PBFT_STATUS_OK;
     /* One that is damaged names none: who was told to begin anew does. */
-    bool named = status == PBFT_STATUS_OK && proofs_of(bytes, size, &count) > 0;
+    size_t each = status == PBFT_STATUS_OK ? proofs_of(bytes, size, &count) : 0;
+    /* Nor does that of another cluster. Who signed may differ. */
+    uint32_t last = (count < begin->next->epoch ? count : begin->next->epoch) - 1;
+    bool named = each > 0 && each == pbft_epoch_proof_size(begin->next) &&
+                 memcmp(bytes + HEAD_BYTES + last * each, begin->next->history + last * each,
+                        PBFT_EPOCH_CHANGE_BYTES) == 0;
     free(bytes);
     if (named && count >= begin->next->epoch) status = PBFT_STATUS_EXISTS;
     if (status != PBFT_STATUS_OK)
@@ -309,13 +360,14 @@ static enum pbft_status begin_alone(const struct pbft_epochs_begin *begin,
     if (status != PBFT_STATUS_OK) return status;
     pbft_epochs_path(begin->dir, begin->next->epoch, to);
     pbft_config_owner(begin->next, begin->id, &owner);
-    if (is_anothers(begin->dir, &owner) || is_anothers(to, &owner)) {
+    status = all_may_go(begin, &owner);
+    if (status == PBFT_STATUS_REFUSED) {
         (void)snprintf(error, 256,
                        "%.150s holds the data of another replica, or of another cluster.",
                        begin->dir);
-        return PBFT_STATUS_REFUSED;
+        return status;
     }
-    status = make_epoch(begin, to, &owner);
+    if (status == PBFT_STATUS_OK) status = make_epoch(begin, to, &owner);
     /* Locked before anybody can find it. */
     if (status == PBFT_STATUS_OK && out != NULL)
         status = pbft_superblock_open(&superblock, to, &owner, NULL);
@@ -338,7 +390,9 @@ enum pbft_status pbft_epochs_begin(const struct pbft_epochs_begin *begin,
     PBFT_ASSERT(begin->next->epoch > 0);
     enum pbft_status status = make_folder(begin->dir);
     int fd = status == PBFT_STATUS_OK ? open(begin->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (status == PBFT_STATUS_OK && (fd < 0 || flock(fd, LOCK_EX) != 0)) status = status_of(errno);
+    if (status == PBFT_STATUS_OK && fd < 0) status = status_of(errno);
+    while (status == PBFT_STATUS_OK && flock(fd, LOCK_EX) != 0)
+        if (errno != EINTR) status = status_of(errno);
     if (status == PBFT_STATUS_OK)
         status = begin_alone(begin, out, error);
     else

@@ -5,7 +5,7 @@
  *                    "PBFTEPOC", u32 version 1, u32 how many, the proofs, and
  *                    pbft_hash("pbft-epochs", all of that). Without it: the first epoch
  *     DIR/epoch-N/   superblock, lock, vote log and checkpoint of epoch N (replica/data.h); those
- * of the first epoch lie in DIR itself
+ *                    of the first epoch lie in DIR itself
  *
  * An epoch begins when DIR/epochs names it, and what it needs is on the disk by then; what is left
  * of the one before goes afterwards. A crash at any time leaves either the old one or the new one.
@@ -42,9 +42,13 @@ struct pbft_epochs_begin {
  * Begin it, durably: a fresh vote log and superblock, then DIR/epochs. The data directory is in use
  * by nobody else, or was never used.
  *
+ * What an attempt that was cut short has left is made anew. What a replica was started on is not:
+ * if DIR/epochs was lost since, it stays as it is, and is mute.
+ *
  * out      the new epoch's superblock, open and locked; NULL is allowed
  * Returns  PBFT_STATUS_OK; PBFT_STATUS_EXISTS: it, or a later one, has begun here already, and
- *          nothing is changed; PBFT_STATUS_REFUSED: DIR is another replica's; _FULL,
+ *          nothing is changed; PBFT_STATUS_REFUSED: DIR holds data of another replica or
+ *          cluster, or is in use; _CORRUPT: the superblock that lies there is damaged; _FULL,
  *          _PERMISSION, _IO, _MEMORY; the old epoch goes on then
  */
 enum pbft_status pbft_epochs_begin(const struct pbft_epochs_begin *begin,

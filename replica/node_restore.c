@@ -78,7 +78,7 @@ static struct pbft_pages *pages_of(const struct pbft_node *node)
 }
 
 /* Nothing of it can be used: what a first start has, and a transfer brings the rest. */
-static enum pbft_status start_empty(struct pbft_node *node, const char *why)
+static enum pbft_status start_without(struct pbft_node *node, const char *event, const char *why)
 {
     struct pbft_apply_config config = {node->cluster, node->config.service, node->config.pool};
     struct pbft_apply *apply = pbft_apply_new(&config);
@@ -88,8 +88,13 @@ static enum pbft_status start_empty(struct pbft_node *node, const char *why)
     node->side.apply = apply;
     node->applied = 0;
     node->change = (struct pbft_epoch_change){.epoch = 0};
-    node_log_line(node, "state_refused", "why=\"%s\" hint=\"it is fetched from the others\"", why);
+    node_log_line(node, event, "why=\"%s\" hint=\"it is fetched from the others\"", why);
     return PBFT_STATUS_OK;
+}
+
+static enum pbft_status start_empty(struct pbft_node *node, const char *why)
+{
+    return start_without(node, "state_refused", why);
 }
 
 /* Whether q replicas have signed for a state at this number; which one, its caller compares. */
@@ -170,6 +175,8 @@ static enum pbft_status load_checkpoint(struct reading *r, struct pbft_frame **c
     if (status != PBFT_STATUS_OK) return start_empty(node, pbft_status_text(status));
     if (cp->seq == 0) return PBFT_STATUS_OK;
     if (is_genesis(node, cp)) return load_state(node, pages, cp, &cp->root);
+    if (node->cluster->epoch > 0 && cp->seq < node->cluster->genesis_seq)
+        return start_without(node, "state_outdated", "it is of an epoch that is over");
     struct pbft_digest certified;
     status = restore_certificate(r, cp, certificate, &certified);
     if (status == PBFT_STATUS_OK) return load_state(node, pages, cp, &certified);

@@ -81,22 +81,24 @@ static void print_table(const json_t *status, const struct ctl_status_summary *s
                  (unsigned)pbft_quorum_faults(n), (unsigned)pbft_quorum(n), (unsigned)s->reachable,
                  (unsigned)s->active);
     if (s->active > 0)
-        (void)printf(" in view %" PRIu64 ", whose primary is %u", s->view,
-                     (unsigned)pbft_primary(n, s->view));
+        (void)printf(" in view %" PRIu64 " of epoch %u, whose primary is %u", s->view,
+                     (unsigned)s->epoch, (unsigned)pbft_primary(n, s->view));
     (void)printf("\n");
-    (void)printf("%-3s %-8s %8s %12s %12s  %-16s  %s\n", "ID", "ROLE", "VIEW", "EXECUTED", "STABLE",
-                 "STATE ROOT", "NOTES");
+    (void)printf("%-3s %-8s %5s %8s %12s %12s  %-16s  %s\n", "ID", "ROLE", "EPOCH", "VIEW",
+                 "EXECUTED", "STABLE", "STATE ROOT", "NOTES");
     const json_t *replicas = json_object_get(status, "replicas");
     for (size_t i = 0; i < json_array_size(replicas); i++) {
         const json_t *r = json_array_get(replicas, i);
         if (!json_is_true(json_object_get(r, "reachable"))) {
-            (void)printf("%-3zu %-8s %8s %12s %12s  %-16s  no answer%s\n", i, "-", "-", "-", "-",
-                         "-", json_is_true(json_object_get(r, "accused")) ? ", ACCUSED" : "");
+            (void)printf("%-3zu %-8s %5s %8s %12s %12s  %-16s  no answer%s\n", i, "-", "-", "-",
+                         "-", "-", "-",
+                         json_is_true(json_object_get(r, "accused")) ? ", ACCUSED" : "");
             continue;
         }
-        (void)printf("%-3zu %-8s %8" JSON_INTEGER_FORMAT " %12" JSON_INTEGER_FORMAT
-                     " %12" JSON_INTEGER_FORMAT "  %.16s  ",
+        (void)printf("%-3zu %-8s %5" JSON_INTEGER_FORMAT " %8" JSON_INTEGER_FORMAT
+                     " %12" JSON_INTEGER_FORMAT " %12" JSON_INTEGER_FORMAT "  %.16s  ",
                      i, json_string_value(json_object_get(r, "role")),
+                     json_integer_value(json_object_get(r, "epoch")),
                      json_integer_value(json_object_get(r, "view")),
                      json_integer_value(json_object_get(r, "last_executed")),
                      json_integer_value(json_object_get(r, "stable")),

@@ -28,6 +28,8 @@ static bool sensible(const struct pbft_cluster *cluster, pbft_id id, const json_
            hex_digest(object, "cluster_id", &cluster_id) &&
            pbft_digest_equal(&cluster_id, &cluster->id) && role != NULL &&
            (strcmp(role, "primary") == 0 || strcmp(role, "backup") == 0) &&
+           natural(object, "epoch") &&
+           json_integer_value(json_object_get(object, "epoch")) <= UINT32_MAX &&
            natural(object, "view") && json_is_boolean(json_object_get(object, "view_active")) &&
            natural(object, "last_executed") && natural(object, "stable") &&
            hex_digest(object, "root", &root);
@@ -101,11 +103,12 @@ bool ctl_status_bar(const json_t *entry, char out[CTL_STATUS_BAR_BYTES])
 
 /* ---- merging ---- */
 
-static bool active_in(const json_t *object, pbft_view *view)
+static bool active_in(const json_t *object, pbft_epoch *epoch, pbft_view *view)
 {
     if (object == NULL || json_is_true(json_object_get(object, "mute")) ||
         !json_is_true(json_object_get(object, "view_active")))
         return false;
+    *epoch = (pbft_epoch)json_integer_value(json_object_get(object, "epoch"));
     *view = (pbft_view)json_integer_value(json_object_get(object, "view"));
     return true;
 }
@@ -115,13 +118,16 @@ static void summarize(uint32_t n, json_t *const objects[], struct ctl_status_sum
     memset(out, 0, sizeof *out);
     for (pbft_id id = 0; id < n; id++) {
         pbft_view view, other;
+        pbft_epoch epoch, its;
         uint32_t count = 0;
         if (objects[id] != NULL) out->reachable++;
-        if (!active_in(objects[id], &view)) continue;
+        if (!active_in(objects[id], &epoch, &view)) continue;
         for (pbft_id j = 0; j < n; j++)
-            if (active_in(objects[j], &other) && other == view) count++;
-        if (count < out->active || (count == out->active && view <= out->view)) continue;
+            if (active_in(objects[j], &its, &other) && its == epoch && other == view) count++;
+        bool later = epoch > out->epoch || (epoch == out->epoch && view > out->view);
+        if (count < out->active || (count == out->active && !later)) continue;
         out->active = count;
+        out->epoch = epoch;
         out->view = view;
     }
     out->healthy = out->active >= pbft_quorum(n);

@@ -11,9 +11,10 @@
 
 struct ctl_status_summary {
     uint32_t reachable;
-    uint32_t active; /* reachable, in `view`, taking part in it, not mute */
-    pbft_view view;  /* in which most replicas are active; the higher one of equals */
-    bool healthy;    /* a quorum is active in one view */
+    uint32_t active;  /* reachable, in `view` of `epoch`, taking part in it, not mute */
+    pbft_epoch epoch; /* in which most replicas are active; the latest of equals */
+    pbft_view view;
+    bool healthy; /* a quorum is active in one view */
 };
 
 /* The answer of replica `id` if it makes sense, else NULL; the caller decrefs. */

@@ -16,6 +16,7 @@
 struct pbft_witness {
     const struct pbft_cluster *cluster;
     pbft_id self;
+    pbft_epoch epoch; /* of the frame that is looked at */
     struct pbft_arena arena;
     int file;
     uint8_t seen[SEEN][WITNESS_BYTES];
@@ -32,8 +33,9 @@ static bool put(struct pbft_witness *w, const uint8_t record[WITNESS_BYTES])
     abort(); /* a gap in what it saw would prove nothing */
 }
 
-static void statement(uint8_t record[WITNESS_BYTES], char direction, uint8_t type, pbft_id sender,
-                      pbft_view view, pbft_seq seq, struct pbft_span body)
+static void statement(const struct pbft_witness *w, uint8_t record[WITNESS_BYTES], char direction,
+                      uint8_t type, pbft_id sender, pbft_view view, pbft_seq seq,
+                      struct pbft_span body)
 {
     struct pbft_digest hash;
     pbft_hash(&hash, "witness", &body, 1);
@@ -41,6 +43,7 @@ static void statement(uint8_t record[WITNESS_BYTES], char direction, uint8_t typ
     record[0] = (uint8_t)direction;
     record[1] = type;
     record[2] = (uint8_t)sender;
+    pbft_put_u32(record + WITNESS_EPOCH, w->epoch);
     pbft_put_u64(record + WITNESS_VIEW, view);
     pbft_put_u64(record + WITNESS_SEQ, seq);
     memcpy(record + WITNESS_HASH, hash.bytes, WITNESS_BYTES - WITNESS_HASH);
@@ -56,7 +59,7 @@ static void quote_new_view(struct pbft_witness *w, const struct pbft_new_view *n
                sizeof digest.bytes);
         pbft_seq seq = nv->min_s + 1 + i;
         size_t size = pbft_wire_pre_prepare_body(nv->view, seq, &digest, body);
-        statement(record, 'q', PBFT_PRE_PREPARE, nv->sender, nv->view, seq,
+        statement(w, record, 'q', PBFT_PRE_PREPARE, nv->sender, nv->view, seq,
                   (struct pbft_span){body, size});
         (void)put(w, record);
     }
@@ -70,13 +73,13 @@ static void quote_view_change(struct pbft_witness *w, const struct pbft_view_cha
     for (uint32_t i = 0; i < vc->prepared_count; i++) {
         const struct pbft_prepared *p = &vc->prepared[i];
         size_t size = pbft_wire_pre_prepare_body(p->view, p->seq, &p->digest, body);
-        statement(record, 'q', PBFT_PRE_PREPARE, pbft_primary(n, p->view), p->view, p->seq,
+        statement(w, record, 'q', PBFT_PRE_PREPARE, pbft_primary(n, p->view), p->view, p->seq,
                   (struct pbft_span){body, size});
         (void)put(w, record);
         for (pbft_id id = 0; id < n; id++) {
             if ((p->prepares.signers & pbft_signers_of(id)) == 0) continue;
             size = pbft_wire_vote_body(p->view, p->seq, &p->digest, id, body);
-            statement(record, 'q', PBFT_PREPARE, id, p->view, p->seq,
+            statement(w, record, 'q', PBFT_PREPARE, id, p->view, p->seq,
                       (struct pbft_span){body, size});
             (void)put(w, record);
         }
@@ -110,9 +113,10 @@ bool pbft_witness_see(struct pbft_witness *w, bool sent, struct pbft_frame *fram
         view = msg.type == PBFT_NEW_VIEW ? msg.new_view.view : msg.view_change.view;
         sender = msg.type == PBFT_NEW_VIEW ? msg.new_view.sender : msg.view_change.sender;
     }
+    w->epoch = msg.epoch;
     uint8_t record[WITNESS_BYTES];
     char direction = sent && sender == w->self ? 's' : 'r';
-    statement(record, direction, msg.type, sender, view, seq, pbft_wire_signed_body(bytes));
+    statement(w, record, direction, msg.type, sender, view, seq, pbft_wire_signed_body(bytes));
     if (!put(w, record)) return false;
     if (msg.type == PBFT_NEW_VIEW) quote_new_view(w, &msg.new_view);
     if (msg.type == PBFT_VIEW_CHANGE) quote_view_change(w, &msg.view_change);

@@ -11,7 +11,8 @@
  *                 passed on; 'q': quoted inside another message
  *      1     1  enum pbft_type
  *      2     1  sender: the replica that signed it
- *      3     5  0
+ *      3     1  0
+ *      4     4  epoch, little-endian
  *      8     8  view, little-endian; 0 in a CHECKPOINT
  *     16     8  sequence number; 0 in VIEW-CHANGE and NEW-VIEW
  *     24    16  the beginning of the hash of what the signature covers
@@ -22,6 +23,7 @@
 #include "replica/node.h"
 
 #define WITNESS_BYTES    40u
+#define WITNESS_EPOCH    4u
 #define WITNESS_VIEW     8u
 #define WITNESS_SEQ      16u
 #define WITNESS_HASH     24u

@@ -12,10 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HEAL_MS   120000u
-#define LOOK_MS   5000u /* into the logs, while nothing moves */
-#define STATUS_NS UINT64_C(5000000000)
-#define BAR       30u
+#define HEAL_MS        120000u
+#define LOOK_MS        5000u /* into the logs, while nothing moves */
+#define STATUS_NS      UINT64_C(5000000000)
+#define BAR            30u
+#define REPLACE_ONE_IN 20u /* cycles */
 
 static atomic_uint findings;
 static volatile sig_atomic_t interrupted;
@@ -64,6 +65,7 @@ struct run {
     uint64_t random, begun_ms;
     uint64_t patience_ms; /* the longest time without an acknowledged operation */
     unsigned cycles, cycle, ones, twos, alls;
+    bool replaces; /* keys, now and then: votes are on the disk */
 };
 
 static void show(const struct run *r, bool end)
@@ -114,6 +116,26 @@ static void shuffle(struct run *r, unsigned order[CRASH_REPLICAS])
     }
 }
 
+/* One cycle in twenty, and one at least: a replica gets a new key, while the blows go on. */
+static bool replace_now_and_then(struct run *r)
+{
+    const struct crash_replace *replace = &r->cluster.replace;
+    bool due = crash_random(&r->random, REPLACE_ONE_IN) == 0 ||
+               (replace->begun == 0 && r->cycle + 1 >= r->cycles / 2);
+    unsigned id = (unsigned)crash_random(&r->random, CRASH_REPLICAS);
+    bool wiped = crash_random(&r->random, 2) == 0;
+    uint64_t kill_after_ms =
+        crash_random(&r->random, 2) == 0 ? 20 + crash_random(&r->random, 1500) : 0;
+    if (!r->replaces || !due || replace->pid != 0) return true;
+    if (wiped) {
+        crash_kill(&r->cluster, id);
+        crash_compare_file(r->compare, id, r->cluster.replicas[id].statements);
+    }
+    if (crash_replace(&r->cluster, id, wiped, kill_after_ms)) return true;
+    crash_found("cannot replace the key of replica %u", id);
+    return false;
+}
+
 /* One cycle. Three times in four the next one waits until the cluster works again; else the blow
  * falls while replicas are still coming back. */
 static bool cycle(struct run *r)
@@ -125,7 +147,7 @@ static bool cycle(struct run *r)
     if (victims == 2) r->twos++;
     if (victims == CRASH_REPLICAS) r->alls++;
     shuffle(r, order);
-    if (!crash_all_run(&r->cluster)) return false;
+    if (!crash_all_run(&r->cluster) || !replace_now_and_then(r)) return false;
     bool spread = crash_random(&r->random, 2) == 0;
     for (unsigned i = 0; i < victims; i++) {
         struct crash_replica *victim = &r->cluster.replicas[order[i]];
@@ -163,7 +185,7 @@ static json_t *status_of(struct run *r, pbft_id id)
 static bool all_equal(struct run *r, char *text, size_t capacity)
 {
     bool equal = true;
-    json_int_t executed = -1, stable = -1;
+    json_int_t executed = -1, stable = -1, epoch = -1;
     char root[80] = "";
     size_t used = 0;
     for (pbft_id id = 0; id < CRASH_REPLICAS; id++) {
@@ -171,21 +193,24 @@ static bool all_equal(struct run *r, char *text, size_t capacity)
         const char *its_root = json_string_value(json_object_get(s, "root"));
         json_int_t e = json_integer_value(json_object_get(s, "last_executed"));
         json_int_t k = json_integer_value(json_object_get(s, "stable"));
+        json_int_t p = json_integer_value(json_object_get(s, "epoch"));
         bool mute = json_is_true(json_object_get(s, "mute"));
         bool accused = json_array_size(json_object_get(s, "evidence_against")) > 0;
         int size =
-            snprintf(text + used, capacity - used, " %u: executed %lld stable %lld root %.8s%s%s;",
-                     (unsigned)id, (long long)e, (long long)k, its_root != NULL ? its_root : "?",
+            snprintf(text + used, capacity - used,
+                     " %u: epoch %lld executed %lld stable %lld root %.8s%s%s;", (unsigned)id,
+                     (long long)p, (long long)e, (long long)k, its_root != NULL ? its_root : "?",
                      mute ? " MUTE" : "", accused ? " HOLDS EVIDENCE" : "");
         if (size > 0 && (size_t)size < capacity - used) used += (size_t)size;
         if (s == NULL || its_root == NULL || mute || accused ||
             json_is_true(json_object_get(s, "transferring")))
             equal = false;
         if (id == 0) {
+            epoch = p;
             executed = e;
             stable = k;
             (void)snprintf(root, sizeof root, "%s", its_root != NULL ? its_root : "");
-        } else if (e != executed || k != stable || its_root == NULL ||
+        } else if (p != epoch || e != executed || k != stable || its_root == NULL ||
                    strcmp(root, its_root) != 0) {
             equal = false;
         }
@@ -210,8 +235,22 @@ static void heal(struct run *r)
                   (unsigned long long)(crash_now_ms() - begun), text);
 }
 
+/* What is under way comes to its end, now that nobody is killed. */
+static void await_replacement(struct run *r)
+{
+    uint64_t begun = crash_now_ms();
+    while (crash_replacing(&r->cluster) && crash_all_run(&r->cluster) && crash_findings() == 0) {
+        if (crash_now_ms() - begun > HEAL_MS) {
+            crash_found("replica replace %u does not come to an end", r->cluster.replace.id);
+            return;
+        }
+        crash_sleep_ms(20);
+    }
+}
+
 static void finish(struct run *r, struct crash_load_stats *stats)
 {
+    await_replacement(r);
     crash_load_stop(r->load);
     crash_load_totals(r->load, stats);
     if (crash_findings() == 0) crash_load_check(r->load);
@@ -233,6 +272,14 @@ static void verdict(struct run *r, const struct crash_load_stats *s)
         if (crash_findings() == 0 && crash_compare_sent(r->compare, (uint8_t)type) == 0)
             crash_found("nobody sent a %s: there was nothing to compare",
                         pbft_type_text((uint8_t)type));
+    const struct crash_replace *p = &r->cluster.replace;
+    if (crash_findings() == 0 && crash_compare_epoch(r->compare) < p->begun)
+        crash_found("%u keys were replaced, but the last epoch was %u", p->begun,
+                    (unsigned)crash_compare_epoch(r->compare));
+    (void)
+        printf("%u keys replaced, %u of them after a lost disk; the command killed %u times; last "
+               "epoch %u\n",
+               p->begun, p->wipes, p->killed, (unsigned)crash_compare_epoch(r->compare));
     (void)printf("%u cycles (%u of one replica, %u of two, %u of all), %u kills, %u incarnations\n"
                  "%llu operations acknowledged, %llu with unknown outcome, longest wait %llu ms, "
                  "%llu MB written\n"
@@ -307,6 +354,7 @@ int main(int argc, char **argv)
     r.begun_ms = crash_now_ms();
     r.compare = crash_compare_new();
     bool ok = crash_cluster_make(&r.cluster, durability);
+    r.replaces = getenv("PBFT_CRASH_DURABILITY") == NULL;
     for (unsigned id = 0; ok && id < CRASH_REPLICAS; id++)
         ok = crash_start(&r.cluster, id);
     /* Large values fill the log, so that checkpoints are flushed and it is cut. */

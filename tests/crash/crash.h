@@ -4,8 +4,10 @@
  *
  *   - no acknowledged operation is lost, none is done twice (crash_load.c);
  *   - the cluster goes on, nobody is mute, and in the end all have the same state (crash.c);
- *   - no replica ever contradicted itself: all signed statements of all incarnations are compared
- *     (crash_compare.c; PROTOCOL 24-28);
+ *   - no replica ever contradicted itself: all signed statements of all incarnations are compared,
+ *     those of each epoch (crash_compare.c; PROTOCOL 24-28);
+ *   - now and then a replica gets a new key, sometimes because its disk is lost, while the blows go
+ *     on; so does the command that does it, and it goes on where it stopped (PROTOCOL 29);
  *   - what is left on the disks is sound (`pbftd --check-data`).
  */
 #ifndef PBFT_TESTS_CRASH_H
@@ -38,10 +40,21 @@ struct crash_replica {
     char log[CRASH_PATH];        /* of all incarnations */
 };
 
+/* One `pbftctl replica replace` at a time. */
+struct crash_replace {
+    pid_t pid; /* 0: none is under way */
+    unsigned id;
+    bool wiped;       /* the replica waits until it has its new key */
+    uint64_t kill_ms; /* when the command itself is killed; 0: it is not */
+    uint64_t ended_ms;
+    unsigned begun, wipes, killed;
+};
+
 struct crash_cluster {
     char dir[CRASH_PATH - 64]; /* holds c (the cluster's folder) and everything else */
     char folder[CRASH_PATH - 60];
     struct crash_replica replicas[CRASH_REPLICAS];
+    struct crash_replace replace;
     unsigned kills;
 };
 
@@ -50,6 +63,10 @@ bool crash_start(struct crash_cluster *c, unsigned id);
 void crash_kill(struct crash_cluster *c, unsigned id); /* -9, and waits */
 /* False: one has ended that nobody killed (said). */
 bool crash_all_run(struct crash_cluster *c);
+/* Its key is replaced from now on; `wiped`: it was killed, and its data are removed first. */
+bool crash_replace(struct crash_cluster *c, unsigned id, bool wiped, uint64_t kill_after_ms);
+/* Look after it; true while it is under way. A failure is said. */
+bool crash_replacing(struct crash_cluster *c);
 /* TERM for all; each must end with 0 within 20 s. */
 void crash_stop(struct crash_cluster *c);
 /* Lines of the logs that no kill -9 explains: mute, a log refused, a failed disk ... */
@@ -87,6 +104,7 @@ uint64_t crash_compare_count(const struct crash_compare *compare);   /* differen
 uint64_t crash_compare_records(const struct crash_compare *compare); /* times they were seen */
 /* Statements of a type that were sent first by a replica itself: that there is something to see. */
 uint64_t crash_compare_sent(const struct crash_compare *compare, uint8_t type);
+uint32_t crash_compare_epoch(const struct crash_compare *compare); /* the last one */
 void crash_compare_free(struct crash_compare *compare);
 
 #endif

@@ -104,6 +104,7 @@ bool crash_cluster_make(struct crash_cluster *c, const char *durability)
 bool crash_start(struct crash_cluster *c, unsigned id)
 {
     struct crash_replica *r = &c->replicas[id];
+    if (c->replace.pid != 0 && c->replace.wiped && c->replace.id == id) return true; /* later */
     char bin[CRASH_PATH], conf[CRASH_PATH];
     char config[] = "--config", fault[] = "--fault", witness[] = "witness";
     (void)program("pbftd-faulty", bin);
@@ -136,14 +137,88 @@ void crash_kill(struct crash_cluster *c, unsigned id)
     c->kills++;
 }
 
+/* ---- a new key ---- */
+
+static bool run_replace(struct crash_cluster *c)
+{
+    char ctl[CRASH_PATH], output[CRASH_PATH], number[16], cluster[] = "--cluster";
+    char noun[] = "replica", verb[] = "replace", option[] = "--timeout", patience[] = "20s";
+    (void)program("pbftctl", ctl);
+    (void)snprintf(output, sizeof output, "%s/replace.log", c->dir);
+    (void)snprintf(number, sizeof number, "%u", c->replace.id);
+    char *argv[] = {ctl, cluster, c->folder, noun, verb, number, option, patience, NULL};
+    c->replace.pid = run(argv, output);
+    if (c->replace.pid < 0) c->replace.pid = 0;
+    return c->replace.pid != 0;
+}
+
+bool crash_replace(struct crash_cluster *c, unsigned id, bool wiped, uint64_t kill_after_ms)
+{
+    char rm[] = "/bin/rm", option[] = "-r", data[CRASH_PATH];
+    (void)snprintf(data, sizeof data, "%s/node-%u/data", c->folder, id);
+    char *argv[] = {rm, option, data, NULL};
+    int status = 0;
+    c->replace.id = id;
+    c->replace.wiped = wiped;
+    c->replace.kill_ms = kill_after_ms > 0 ? crash_now_ms() + kill_after_ms : 0;
+    c->replace.begun++;
+    if (wiped) {
+        c->replace.wipes++;
+        pid_t pid = run(argv, "/dev/null");
+        if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) return false;
+    }
+    return run_replace(c);
+}
+
+/* Killed, or out of time because everybody is killed: the same command goes on. */
+static bool replace_ended(struct crash_cluster *c, int status)
+{
+    struct crash_replace *r = &c->replace;
+    r->pid = 0;
+    r->ended_ms = crash_now_ms();
+    if (WIFSIGNALED(status) || (WIFEXITED(status) && WEXITSTATUS(status) == 3))
+        return run_replace(c);
+    if (status != 0) {
+        crash_found("replica replace %u: status %x, see replace.log", r->id, (unsigned)status);
+        return false;
+    }
+    return !r->wiped || crash_start(c, r->id);
+}
+
+bool crash_replacing(struct crash_cluster *c)
+{
+    struct crash_replace *r = &c->replace;
+    int status;
+    if (r->pid == 0) return false;
+    if (waitpid(r->pid, &status, WNOHANG) == r->pid) {
+        if (!replace_ended(c, status) && crash_findings() == 0)
+            crash_found("replica %u or its replacement cannot be started", r->id);
+    } else if (r->kill_ms != 0 && crash_now_ms() > r->kill_ms) {
+        r->kill_ms = 0;
+        r->killed++;
+        (void)kill(r->pid, SIGKILL);
+    }
+    return r->pid != 0;
+}
+
+/* It was started while its data went over to the next epoch: it is started again. */
+static bool met_the_replacement(const struct crash_cluster *c, unsigned id, int status)
+{
+    const struct crash_replace *r = &c->replace;
+    bool now = r->pid != 0 || crash_now_ms() - r->ended_ms < 5000;
+    return r->begun > 0 && r->id == id && now && WIFEXITED(status) && WEXITSTATUS(status) == 4;
+}
+
 bool crash_all_run(struct crash_cluster *c)
 {
     bool all = true;
+    (void)crash_replacing(c);
     for (unsigned id = 0; id < CRASH_REPLICAS; id++) {
         struct crash_replica *r = &c->replicas[id];
         int status;
         if (r->pid == 0 || waitpid(r->pid, &status, WNOHANG) != r->pid) continue;
         r->pid = 0;
+        if (met_the_replacement(c, id, status) && crash_start(c, id)) continue;
         all = false;
         if (WIFSIGNALED(status))
             crash_found("replica %u died of signal %d", id, WTERMSIG(status));

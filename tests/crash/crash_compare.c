@@ -11,6 +11,7 @@
 
 struct statement {
     uint64_t view, seq;
+    uint32_t epoch;
     uint8_t hash[HASH_BYTES];
     uint8_t type; /* 0: an empty place */
     uint8_t sender;
@@ -20,7 +21,8 @@ struct statement {
 struct crash_compare {
     struct statement *places; /* open addressing */
     uint64_t capacity, count, records;
-    uint64_t left[CRASH_REPLICAS]; /* the highest view that it asked for: it has left all below */
+    uint64_t left[CRASH_REPLICAS];   /* the highest view that it asked for: it has left all below */
+    uint32_t epochs[CRASH_REPLICAS]; /* in this epoch; it has left all before */
     uint64_t sent[PBFT_NEW_VIEW + 1];
 };
 
@@ -39,13 +41,13 @@ static struct statement *place_of(struct statement *places, uint64_t capacity,
                                   const struct statement *s)
 {
     uint64_t h = (s->view * 0x9e3779b97f4a7c15u) ^ (s->seq * 0xc2b2ae3d27d4eb4fu) ^
-                 ((uint64_t)(s->type * 8u + s->sender) * 0x165667b19e3779f9u);
+                 ((uint64_t)(s->epoch * 256u + s->type * 8u + s->sender) * 0x165667b19e3779f9u);
     h ^= h >> 29;
     h *= 0xbf58476d1ce4e5b9u;
     for (uint64_t i = h >> 20;; i++) {
         struct statement *p = &places[i & (capacity - 1)];
-        if (p->type == 0 || (p->type == s->type && p->sender == s->sender && p->view == s->view &&
-                             p->seq == s->seq))
+        if (p->type == 0 || (p->type == s->type && p->sender == s->sender && p->epoch == s->epoch &&
+                             p->view == s->view && p->seq == s->seq))
             return p;
     }
 }
@@ -62,9 +64,17 @@ static void grow(struct crash_compare *c)
     c->capacity *= 2;
 }
 
-/* A vote of its own, first sent now: never in a view that it has left. Sent again it may be. */
+/* A vote of its own, first sent now: never in a view or epoch that it has left. Sent again it may
+ * be. */
 static void check_order(struct crash_compare *c, unsigned id, const struct statement *s)
 {
+    if (s->epoch < c->epochs[id])
+        crash_found("replica %u sent a first %s of epoch %u after it had entered epoch %u", id,
+                    pbft_type_text(s->type), (unsigned)s->epoch, (unsigned)c->epochs[id]);
+    if (s->epoch > c->epochs[id]) {
+        c->epochs[id] = s->epoch;
+        c->left[id] = 0;
+    }
     if (s->type == PBFT_VIEW_CHANGE) {
         if (s->view > c->left[id]) c->left[id] = s->view;
         return;
@@ -79,7 +89,8 @@ static void check_order(struct crash_compare *c, unsigned id, const struct state
 
 static void add(struct crash_compare *c, unsigned id, const uint8_t *record)
 {
-    struct statement s = {.view = pbft_get_u64(record + WITNESS_VIEW),
+    struct statement s = {.epoch = pbft_get_u32(record + WITNESS_EPOCH),
+                          .view = pbft_get_u64(record + WITNESS_VIEW),
                           .seq = pbft_get_u64(record + WITNESS_SEQ),
                           .type = record[1],
                           .sender = record[2]};
@@ -95,10 +106,10 @@ static void add(struct crash_compare *c, unsigned id, const uint8_t *record)
         *p = s;
         c->count++;
     } else if (memcmp(p->hash, s.hash, HASH_BYTES) != 0) {
-        crash_found("replica %u contradicts itself: two %s in view %llu for seq %llu (one in the "
-                    "file of replica %u, direction %c)",
-                    (unsigned)s.sender, pbft_type_text(s.type), (unsigned long long)s.view,
-                    (unsigned long long)s.seq, id, record[0]);
+        crash_found("replica %u contradicts itself: two %s in epoch %u, view %llu for seq %llu "
+                    "(one in the file of replica %u, direction %c)",
+                    (unsigned)s.sender, pbft_type_text(s.type), (unsigned)s.epoch,
+                    (unsigned long long)s.view, (unsigned long long)s.seq, id, record[0]);
     }
     if (record[0] == 's' && !p->sent) {
         p->sent = true;
@@ -134,6 +145,14 @@ uint64_t crash_compare_records(const struct crash_compare *c)
 uint64_t crash_compare_sent(const struct crash_compare *c, uint8_t type)
 {
     return c->sent[type];
+}
+
+uint32_t crash_compare_epoch(const struct crash_compare *c)
+{
+    uint32_t last = 0;
+    for (unsigned id = 0; id < CRASH_REPLICAS; id++)
+        if (c->epochs[id] > last) last = c->epochs[id];
+    return last;
 }
 
 void crash_compare_free(struct crash_compare *c)

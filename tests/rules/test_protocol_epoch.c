@@ -288,3 +288,24 @@ Test(protocol, r29_a_replacement_of_another_history_is_void)
         lone_free(l);
     }
 }
+
+/* Its disk holds a checkpoint of the epoch before, and that epoch's signatures are none here. */
+Test(protocol, r29_an_older_state_is_not_refused_but_fetched_anew)
+{
+    struct lone *l = lone_new_on_disk();
+    commit_up_to(l, 4);
+    lone_certify(l, 4);
+    cr_assert_eq(lone_info(l).flushed, 4u);
+    lone_stop(l);
+    lone_small_log(l, 64u << 20);
+    l->t->cluster.epoch = 1;
+    l->t->cluster.genesis_seq = 8;
+    memset(l->t->cluster.genesis_root.bytes, 7, PBFT_DIGEST_BYTES);
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    cr_assert_str_empty(l->last_refusal, "%s", l->last_refusal);
+    cr_assert_eq(lone_info(l).applied, 0u);
+    cr_assert_eq(lone_info(l).core.stable, 8u);
+    lone_pass(l, 3000);
+    cr_assert(lone_info(l).core.transferring);
+    lone_free(l);
+}

@@ -810,3 +810,38 @@ Test(check_data, rot_in_the_pages_file, .timeout = 240)
     }
     world_free(w);
 }
+
+/* ---- a later epoch (PROTOCOL 29) ---- */
+
+static int check_in(struct world *w, pbft_epoch epoch, pbft_seq genesis_seq)
+{
+    struct pbft_cluster cluster = w->s->cluster;
+    cluster.epoch = epoch;
+    cluster.genesis_seq = genesis_seq;
+    return check_as(w, &cluster, SELF);
+}
+
+/* Who followed before it had the state that the epoch begins with: the next start fetches that. */
+Test(check_data, a_state_of_an_epoch_that_is_over)
+{
+    struct world *w = world_new();
+    struct pbft_digest root = make_state(w);
+    flush(w, &root, quorum);
+    close_data(w);
+    cr_expect_eq(check_in(w, 1, 2 * CHECKPOINT), PBFT_EXIT_CLEAN, "%s", w->text);
+    cr_expect_not_null(strstr(w->text, "of an epoch that is over"), "%s", w->text);
+    cr_expect_eq(check_in(w, 0, 2 * CHECKPOINT), PBFT_EXIT_CLEAN, "%s", w->text);
+    cr_expect_null(strstr(w->text, "of an epoch that is over"), "%s", w->text);
+    world_free(w);
+}
+
+Test(check_data, an_epoch_begins_without_pages)
+{
+    struct world *w = world_new();
+    close_data(w);
+    (void)unlink(path_of(w, "pages.mdb"));
+    cr_expect_eq(check_in(w, 1, CHECKPOINT), PBFT_EXIT_CLEAN, "%s", w->text);
+    cr_expect_eq(check_in(w, 0, CHECKPOINT), PBFT_EXIT_DATA, "%s", w->text);
+    cr_expect_not_null(strstr(w->text, "the cluster was restored"), "%s", w->text);
+    world_free(w);
+}

@@ -27,7 +27,8 @@ static void answer_of(const struct pbft_cluster *c, unsigned id, unsigned long l
     pbft_hex_encode(c->id.bytes, PBFT_DIGEST_BYTES, hex);
     snprintf(out, 1024,
              "{\"cluster_id\":\"%s\",\"n\":4,\"f\":1,\"id\":%u,\"reachable\":true,\"role\":\"%s\","
-             "\"view\":%llu,\"view_active\":true,\"last_executed\":300,\"stable\":256,\"root\":"
+             "\"epoch\":0,\"view\":%llu,\"view_active\":true,\"last_executed\":300,\"stable\":256,"
+             "\"root\":"
              "\"%s\",\"mute\":false%s}",
              hex, id, view % 4 == id ? "primary" : "backup", view, ROOT, extra);
 }
@@ -65,6 +66,9 @@ Test(ctl_status, answers_that_make_no_sense_are_refused)
     static const char *const changes[][2] = {
         {"\"role\":\"primary\"", "\"role\":\"emperor\""},
         {"\"role\":\"primary\"", "\"role\":7"},
+        {"\"epoch\":0", "\"epoch\":-1"},
+        {"\"epoch\":0", "\"epoch\":4294967296"},
+        {"\"epoch\":0", "\"age\":0"},
         {"\"view\":6", "\"view\":-6"},
         {"\"view\":6", "\"view\":\"6\""},
         {"\"view_active\":true", "\"view_active\":1"},
@@ -169,6 +173,35 @@ Test(ctl_status, health_is_a_quorum_active_in_one_view)
         cr_expect_eq(s.view, cases[i].view, "case %zu", i);
         cr_expect_eq(json_is_true(json_object_get(status, "healthy")), cases[i].healthy);
         json_decref(status);
+        release(objects);
+    }
+}
+
+/* View 2 of one epoch has nothing in common with view 2 of another. */
+Test(ctl_status, views_of_different_epochs_are_not_one)
+{
+    static const struct {
+        int epochs[NODES], views[NODES];
+        bool healthy;
+        unsigned active, epoch, view;
+    } cases[] = {
+        {{1, 1, 1, 1}, {0, 0, 0, 0}, true, 4, 1, 0},  {{0, 0, 1, 1}, {2, 2, 2, 2}, false, 2, 1, 2},
+        {{0, 0, 1, 1}, {3, 3, 0, 0}, false, 2, 1, 0}, {{7, 6, 6, 6}, {0, 1, 1, 1}, true, 3, 6, 1},
+        {{1, 0, 0, 2}, {1, 1, 2, 1}, false, 1, 2, 1},
+    };
+    struct pbft_cluster c = make_cluster(NODES);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        json_t *objects[NODES];
+        struct ctl_status_summary s;
+        for (unsigned id = 0; id < NODES; id++) {
+            objects[id] = said(&c, id, (unsigned long long)cases[i].views[id], "");
+            json_object_set_new(objects[id], "epoch", json_integer(cases[i].epochs[id]));
+        }
+        json_decref(ctl_status_merge(&c, objects, 0, &s));
+        cr_expect_eq(s.healthy, cases[i].healthy, "case %zu", i);
+        cr_expect_eq(s.active, cases[i].active, "case %zu", i);
+        cr_expect_eq(s.epoch, cases[i].epoch, "case %zu", i);
+        cr_expect_eq(s.view, cases[i].view, "case %zu", i);
         release(objects);
     }
 }

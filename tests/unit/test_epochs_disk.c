@@ -1,0 +1,724 @@
+/* PROTOCOL 29, FAULTS 2.39 and 2.40: how a data directory goes from one epoch to the next, and what
+ * a start finds wherever that was cut short: by a kill, and by a loss of power that left of each
+ * file and folder no more than what was synced. */
+#define _DEFAULT_SOURCE /* struct __ptrace_syscall_info */
+#include "replica/epochs.h"
+
+#include "crypto/hash.h"
+#include "replica/data.h"
+#include "store/log_file.h"
+#include "tests/unit/epoch_fixture.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define NODES      128u
+#define ENTRIES    16u
+#define NAME_BYTES 48u
+#define PATH_MAXI  512u
+#define CHUNK      65536u
+
+static char base[64]; /* of all that a test makes */
+
+static void setup(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    (void)snprintf(base, sizeof base, "%.30s/pbft-epochs-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    cr_assert_not_null(mkdtemp(base));
+}
+
+static void remove_all(const char *dir)
+{
+    char path[PATH_MAXI];
+    DIR *folder = opendir(dir);
+    for (const struct dirent *e; folder != NULL && (e = readdir(folder)) != NULL;) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        (void)snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+        if (unlink(path) != 0) remove_all(path);
+    }
+    if (folder != NULL) (void)closedir(folder);
+    (void)rmdir(dir);
+}
+
+static void teardown(void)
+{
+    remove_all(base);
+}
+
+TestSuite(epochs_disk, .init = setup, .fini = teardown, .timeout = 240);
+
+/* ---- what is on the disk ---- */
+
+struct entry {
+    char name[NAME_BYTES];
+    ino_t ino;
+};
+
+/* A file or folder, and what of it outlives a loss of power. */
+struct node {
+    ino_t ino;
+    int fd; /* open: nobody else gets the number */
+    bool folder;
+    uint8_t *bytes;
+    size_t size;
+    struct entry entries[ENTRIES];
+    unsigned count;
+};
+
+struct disk {
+    struct node nodes[NODES];
+    unsigned count;
+};
+
+static struct node *node_of(struct disk *d, ino_t ino)
+{
+    for (unsigned i = 0; i < d->count; i++)
+        if (d->nodes[i].ino == ino) return &d->nodes[i];
+    return NULL;
+}
+
+static ino_t number_of(const char *path)
+{
+    struct stat info;
+    cr_assert_eq(lstat(path, &info), 0, "%s", path);
+    return info.st_ino;
+}
+
+static unsigned list(const char *dir, struct entry entries[ENTRIES])
+{
+    char path[PATH_MAXI];
+    unsigned count = 0;
+    DIR *folder = opendir(dir);
+    cr_assert_not_null(folder, "%s", dir);
+    for (const struct dirent *e; (e = readdir(folder)) != NULL;) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        cr_assert(count < ENTRIES && strlen(e->d_name) < NAME_BYTES, "%s", e->d_name);
+        (void)snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+        (void)snprintf(entries[count].name, NAME_BYTES, "%.47s", e->d_name);
+        entries[count++].ino = number_of(path);
+    }
+    (void)closedir(folder);
+    return count;
+}
+
+/* What a sync makes safe. */
+static void keep(struct disk *d, const char *path)
+{
+    struct node *node = node_of(d, number_of(path));
+    cr_assert_not_null(node, "%s", path);
+    if (node->folder) {
+        node->count = list(path, node->entries);
+        return;
+    }
+    struct stat info;
+    cr_assert_eq(fstat(node->fd, &info), 0);
+    free(node->bytes);
+    node->size = (size_t)info.st_size;
+    node->bytes = malloc(node->size + 1);
+    cr_assert_not_null(node->bytes);
+    cr_assert_eq(pread(node->fd, node->bytes, node->size, 0), (ssize_t)node->size);
+}
+
+/* Notice what is new; `safe`: and all of it has been there for long. */
+static void look(struct disk *d, const char *path, bool safe)
+{
+    struct stat info;
+    struct entry entries[ENTRIES];
+    char below[PATH_MAXI];
+    cr_assert_eq(lstat(path, &info), 0, "%s", path);
+    if (node_of(d, info.st_ino) == NULL) {
+        cr_assert_lt(d->count, NODES);
+        d->nodes[d->count] = (struct node){.ino = info.st_ino, .folder = S_ISDIR(info.st_mode)};
+        d->nodes[d->count].fd = open(path, O_RDONLY | O_CLOEXEC);
+        cr_assert_geq(d->nodes[d->count++].fd, 0, "%s", path);
+    }
+    if (safe) keep(d, path);
+    if (!S_ISDIR(info.st_mode)) return;
+    unsigned count = list(path, entries);
+    for (unsigned i = 0; i < count; i++) {
+        (void)snprintf(below, sizeof below, "%.400s/%.47s", path, entries[i].name);
+        look(d, below, safe);
+    }
+}
+
+static void disk_free(struct disk *d)
+{
+    for (unsigned i = 0; i < d->count; i++) {
+        (void)close(d->nodes[i].fd);
+        free(d->nodes[i].bytes);
+    }
+    free(d);
+}
+
+enum loss {
+    LOSS_NONE,     /* the process is killed */
+    LOSS_ALL,      /* of all that was not synced */
+    LOSS_CONTENTS, /* names are as they are, what is in the files was not written yet */
+};
+static const char *const loss_text[] = {"killed", "all that was not synced is lost",
+                                        "contents that were not synced are lost"};
+
+/* Holes instead of zeros. */
+static void put(const char *path, const uint8_t *bytes, size_t size)
+{
+    static const uint8_t zeros[CHUNK];
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    cr_assert_geq(fd, 0, "%s", path);
+    for (size_t at = 0; at < size; at += CHUNK) {
+        size_t part = size - at < CHUNK ? size - at : CHUNK;
+        if (memcmp(bytes + at, zeros, part) == 0) continue;
+        cr_assert_eq(pwrite(fd, bytes + at, part, (off_t)at), (ssize_t)part);
+    }
+    cr_assert_eq(ftruncate(fd, (off_t)size), 0);
+    (void)close(fd);
+}
+
+/* What a start finds after the loss, at `to`. */
+static void copy(struct disk *d, ino_t ino, const char *from, enum loss loss, const char *to)
+{
+    char above[PATH_MAXI], below[PATH_MAXI];
+    const struct node *node = node_of(d, ino);
+    cr_assert_not_null(node, "%s", to);
+    if (!node->folder) {
+        struct stat info;
+        struct node now = *node;
+        if (loss == LOSS_NONE) {
+            cr_assert_eq(fstat(node->fd, &info), 0);
+            now.size = (size_t)info.st_size;
+            now.bytes = malloc(now.size + 1);
+            cr_assert_not_null(now.bytes);
+            cr_assert_eq(pread(node->fd, now.bytes, now.size, 0), (ssize_t)now.size);
+        }
+        put(to, now.bytes, now.size);
+        if (loss == LOSS_NONE) free(now.bytes);
+        return;
+    }
+    struct entry entries[ENTRIES];
+    unsigned count = node->count;
+    memcpy(entries, node->entries, sizeof entries);
+    if (loss != LOSS_ALL) count = list(from, entries);
+    cr_assert_eq(mkdir(to, 0700), 0, "%s", to);
+    for (unsigned i = 0; i < count; i++) {
+        (void)snprintf(above, sizeof above, "%.400s/%.47s", from, entries[i].name);
+        (void)snprintf(below, sizeof below, "%.400s/%.47s", to, entries[i].name);
+        copy(d, entries[i].ino, above, loss, below);
+    }
+}
+
+/* ---- the steps of a process, one by one ---- */
+
+enum step { STEP_NONE, STEP_NAMES, STEP_CONTENTS, STEP_SYNC };
+
+static enum step step_of(const struct __ptrace_syscall_info *entry)
+{
+    const int creates = O_CREAT | O_TRUNC;
+    switch (entry->entry.nr) {
+    case SYS_openat: return ((int)entry->entry.args[2] & creates) != 0 ? STEP_NAMES : STEP_NONE;
+#ifdef SYS_open
+    case SYS_open: return ((int)entry->entry.args[1] & creates) != 0 ? STEP_NAMES : STEP_NONE;
+    case SYS_mkdir:
+    case SYS_rmdir:
+    case SYS_unlink:
+    case SYS_link:
+    case SYS_rename:
+#endif
+#ifdef SYS_renameat
+    case SYS_renameat:
+#endif
+    case SYS_renameat2:
+    case SYS_mkdirat:
+    case SYS_unlinkat:
+    case SYS_linkat: return STEP_NAMES;
+    case SYS_write:
+    case SYS_pwrite64: /* not the zeros of a new segment, one by one */
+        return entry->entry.args[2] < CHUNK ? STEP_CONTENTS : STEP_NONE;
+    case SYS_fsync:
+    case SYS_fdatasync: return STEP_SYNC;
+    default: return STEP_NONE;
+    }
+}
+
+struct trace {
+    struct disk *disk;
+    char folder[PATH_MAXI]; /* that is watched */
+    void (*found)(void *context, const char *dir, const char *when);
+    void *context;
+    bool *over; /* becomes true: the process has come to its end */
+    unsigned steps, states;
+};
+
+static void cut_short(struct trace *t, enum loss loss, long call)
+{
+    char dir[PATH_MAXI], when[160];
+    (void)snprintf(dir, sizeof dir, "%s/found", base);
+    (void)snprintf(when, sizeof when, "after step %u (system call %ld): %s", t->steps, call,
+                   loss_text[loss]);
+    copy(t->disk, number_of(t->folder), t->folder, loss, dir);
+    t->found(t->context, dir, when);
+    remove_all(dir);
+    t->states++;
+}
+
+static void after_step(struct trace *t, pid_t pid, const struct __ptrace_syscall_info *entry)
+{
+    enum step step = step_of(entry);
+    if (step == STEP_NONE) return;
+    char link[64], path[PATH_MAXI] = "";
+    long call = (long)entry->entry.nr;
+    t->steps++;
+    look(t->disk, t->folder, false);
+    if (step == STEP_SYNC) {
+        (void)snprintf(link, sizeof link, "/proc/%d/fd/%d", (int)pid, (int)entry->entry.args[0]);
+        cr_assert_gt(readlink(link, path, sizeof path - 1), 0);
+        keep(t->disk, path);
+        cut_short(t, LOSS_ALL, call);
+    } else {
+        cut_short(t, LOSS_NONE, call);
+    }
+    if (step == STEP_NAMES) cut_short(t, LOSS_CONTENTS, call);
+}
+
+/* Runs it in a process of its own; after each step that changes the folder, the start that follows
+ * is looked at. */
+static void watch(struct trace *t, void (*run)(void *context))
+{
+    struct __ptrace_syscall_info info, entry = {0};
+    t->disk = calloc(1, sizeof *t->disk);
+    cr_assert_not_null(t->disk);
+    look(t->disk, t->folder, true);
+    pid_t pid = fork();
+    cr_assert_geq(pid, 0);
+    if (pid == 0) {
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0) _exit(99);
+        (void)raise(SIGSTOP);
+        run(t->context);
+        _exit(0);
+    }
+    int status;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    cr_assert(WIFSTOPPED(status), "nobody may be traced here: status %x", (unsigned)status);
+    cr_assert_eq(ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL),
+                 0);
+    for (int signal = 0;; signal = 0) {
+        cr_assert_eq(ptrace(PTRACE_SYSCALL, pid, NULL, (void *)(intptr_t)signal), 0);
+        cr_assert_eq(waitpid(pid, &status, 0), pid);
+        if (!WIFSTOPPED(status)) break;
+        if (WSTOPSIG(status) != (SIGTRAP | 0x80)) {
+            signal = WSTOPSIG(status);
+            continue;
+        }
+        cr_assert_gt(ptrace(PTRACE_GET_SYSCALL_INFO, pid, (void *)sizeof info, &info), 0);
+        if (info.op == PTRACE_SYSCALL_INFO_ENTRY) entry = info;
+        if (info.op == PTRACE_SYSCALL_INFO_EXIT) after_step(t, pid, &entry);
+    }
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
+    *t->over = true;
+    cut_short(t, LOSS_ALL, -1);
+    disk_free(t->disk);
+}
+
+/* ---- one replica and its next epoch ---- */
+
+struct change {
+    const char *name;
+    pbft_epoch from;
+    pbft_id id;
+    bool wiped; /* `pbftctl replica replace` after a lost disk */
+    bool voted; /* in the next one, and then DIR/epochs was lost */
+    bool mute;
+};
+
+struct life {
+    struct epoch_chain *chain;
+    struct change change;
+    char node[PATH_MAXI]; /* holds key, key.next and data/ */
+    bool over;            /* it has begun, and everything is durable */
+};
+
+static const struct pbft_cluster *next_of(const struct life *l)
+{
+    return &l->chain->at[l->change.from + 1];
+}
+
+static bool key_changes(const struct life *l)
+{
+    return !pbft_public_key_equal(&l->chain->at[l->change.from].replicas[l->change.id],
+                                  &next_of(l)->replicas[l->change.id]);
+}
+
+static void in(const char *node, const char *name, char out[PATH_MAXI])
+{
+    (void)snprintf(out, PATH_MAXI, "%.400s/%s", node, name);
+}
+
+struct open_data {
+    struct pbft_superblock *superblock;
+    struct pbft_data data;
+};
+
+static void open_data(struct open_data *o, const struct pbft_cluster *cluster, pbft_id id,
+                      const char *data, const char *when)
+{
+    char dir[PBFT_CONFIG_PATH_MAX + 32], error[256] = "";
+    struct pbft_data_config config = {.dir = dir,
+                                      .durability = PBFT_DURABILITY_SYNC,
+                                      .genesis_seq = cluster->genesis_seq,
+                                      .log_bytes_max = 128u << 20};
+    pbft_config_owner(cluster, id, &config.owner);
+    pbft_epochs_path(data, cluster->epoch, dir);
+    cr_assert_eq(pbft_superblock_open(&o->superblock, dir, &config.owner, NULL), PBFT_STATUS_OK,
+                 "%s: epoch %u cannot be opened", when, (unsigned)cluster->epoch);
+    pbft_epochs_tidy(data, cluster->epoch);
+    config.superblock = o->superblock;
+    cr_assert_eq(pbft_data_open(&o->data, &config, error), PBFT_STATUS_OK, "%s: %s", when, error);
+    cr_assert_eq(pbft_superblock_mark_start(o->superblock, false), PBFT_STATUS_OK);
+}
+
+static void close_data(struct open_data *o)
+{
+    pbft_data_close(&o->data);
+    pbft_superblock_close(o->superblock);
+}
+
+static void vote(struct pbft_log *log)
+{
+    struct pbft_log_stats stats;
+    pbft_log_stats(log, &stats);
+    uint8_t bytes[64] = {1};
+    struct pbft_span part = {bytes, sizeof bytes};
+    cr_assert_eq(pbft_log_append(log, 1, stats.last + 1, &part, 1), PBFT_STATUS_OK);
+    cr_assert_eq(pbft_log_sync(log), PBFT_STATUS_OK);
+    pbft_log_commit(log);
+    cr_assert(pbft_log_poll(log));
+}
+
+static void flush(struct pbft_pages *pages, pbft_seq seq)
+{
+    struct pbft_tree *tree;
+    struct pbft_span k = {(const uint8_t *)"k", 1};
+    struct pbft_pages_checkpoint *cp = calloc(1, sizeof *cp);
+    cr_assert_not_null(cp);
+    cr_assert_eq(pbft_tree_create(&tree, NULL), PBFT_STATUS_OK);
+    cr_assert_eq(pbft_tree_put(tree, k, k, 1), PBFT_STATUS_OK);
+    struct pbft_snapshot *snapshot = pbft_tree_snapshot(tree);
+    cp->seq = seq;
+    pbft_snapshot_root(snapshot, &cp->root);
+    cr_assert_eq(pbft_pages_flush(pages, snapshot, cp), PBFT_STATUS_OK);
+    pbft_snapshot_release(snapshot);
+    pbft_tree_destroy(tree);
+    free(cp);
+}
+
+static pbft_seq flushed(struct pbft_pages *pages)
+{
+    struct pbft_pages_checkpoint *cp = calloc(1, sizeof *cp);
+    cr_assert_not_null(cp);
+    enum pbft_status status = pbft_pages_checkpoint(pages, cp);
+    pbft_seq seq = status == PBFT_STATUS_OK ? cp->seq : 0;
+    free(cp);
+    return seq;
+}
+
+/* The replica has voted in this epoch, and flushed what the next one begins with. */
+static void live_to(struct life *l, pbft_epoch last)
+{
+    char data[PATH_MAXI], error[256];
+    struct pbft_superblock_owner owner;
+    struct open_data o;
+    const struct pbft_cluster *at = l->chain->at;
+    in(l->node, "data", data);
+    cr_assert_eq(mkdir(data, 0700), 0);
+    pbft_config_owner(&at[0], l->change.id, &owner);
+    cr_assert_eq(pbft_data_create(data, &owner), PBFT_STATUS_OK);
+    for (pbft_epoch e = 1; e <= last; e++) {
+        struct pbft_epochs_begin b = {.dir = data, .next = &at[e], .id = l->change.id};
+        cr_assert_eq(pbft_epochs_begin(&b, NULL, error), PBFT_STATUS_OK, "%s", error);
+    }
+    open_data(&o, &at[last], l->change.id, data, "before");
+    vote(o.data.log);
+    flush(o.data.pages, at[last + 1].genesis_seq);
+    close_data(&o);
+}
+
+static void save_key(const struct life *l, pbft_epoch epoch, const char *name)
+{
+    char path[PATH_MAXI], error[256];
+    in(l->node, name, path);
+    cr_assert_eq(pbft_keypair_save(&l->chain->keys[epoch][l->change.id], path, error),
+                 PBFT_STATUS_OK, "%s", error);
+}
+
+static void life_new(struct life *l, const struct change *change)
+{
+    char data[PATH_MAXI];
+    *l = (struct life){.chain = chain_new(4, 1), .change = *change};
+    in(base, "node", l->node);
+    cr_assert_eq(mkdir(l->node, 0700), 0);
+    save_key(l, change->from, "key");
+    if (key_changes(l)) save_key(l, change->from + 1, "key.next");
+    live_to(l, change->from);
+    in(l->node, "data", data);
+    if (change->wiped) remove_all(data);
+}
+
+static void life_free(struct life *l)
+{
+    remove_all(l->node);
+    chain_free(l->chain);
+}
+
+/* As main.c and `pbftctl replica replace` do. */
+static enum pbft_status begin_in(const struct life *l, const char *node, char error[256])
+{
+    char data[PATH_MAXI], key[PATH_MAXI], next[PATH_MAXI];
+    struct pbft_superblock *superblock = NULL;
+    in(node, "data", data);
+    in(node, "key", key);
+    struct pbft_epochs_begin b = {.dir = data,
+                                  .next = next_of(l),
+                                  .id = l->change.id,
+                                  .keep_pages = !key_changes(l),
+                                  .forgets = l->change.mute};
+    enum pbft_status status = pbft_epochs_begin(&b, &superblock, error);
+    if (status != PBFT_STATUS_OK) return status;
+    in(node, "key.next", next);
+    if (key_changes(l)) status = pbft_keypair_adopt(next, key, error);
+    pbft_superblock_close(superblock);
+    return status;
+}
+
+static void transition(void *context)
+{
+    const struct life *l = context;
+    char error[256];
+    if (begin_in(l, l->node, error) != PBFT_STATUS_OK) _exit(1);
+}
+
+static bool holds_key(const char *path, const struct pbft_public_key *public)
+{
+    struct pbft_keypair keypair;
+    char error[256];
+    return pbft_keypair_load(&keypair, path, error) == PBFT_STATUS_OK &&
+           pbft_public_key_equal(&keypair.public, public);
+}
+
+/* The key of this epoch is there, in one place or the other, and ends in the right one. */
+static void find_key(const struct life *l, const char *node, const struct pbft_cluster *cluster,
+                     const char *when)
+{
+    char key[PATH_MAXI], next[PATH_MAXI], error[256];
+    const struct pbft_public_key *public = &cluster->replicas[l->change.id];
+    in(node, "key", key);
+    in(node, "key.next", next);
+    cr_assert(!l->over || holds_key(key, public), "%s: the key was not renamed durably", when);
+    if (!holds_key(key, public) && cluster->epoch > l->change.from) {
+        cr_assert(holds_key(next, public), "%s: the key of epoch %u is lost", when,
+                  (unsigned)cluster->epoch);
+        cr_assert_eq(pbft_keypair_adopt(next, key, error), PBFT_STATUS_OK, "%s", error);
+        cr_assert(holds_key(key, public), "%s", when);
+    }
+    if (!key_changes(l) || cluster->epoch > l->change.from) return;
+    cr_assert(holds_key(next, &next_of(l)->replicas[l->change.id]), "%s: key.next is gone", when);
+    cr_assert(l->change.wiped || holds_key(key, public), "%s: the key is gone", when);
+}
+
+/* What nobody needs is gone. */
+static void expect_tidy(const char *data, pbft_epoch present, const char *when)
+{
+    struct entry entries[ENTRIES];
+    char own[32];
+    unsigned count = list(data, entries);
+    (void)snprintf(own, sizeof own, "epoch-%u", (unsigned)present);
+    for (unsigned i = 0; i < count; i++)
+        cr_assert(strcmp(entries[i].name, "epochs") == 0 || strcmp(entries[i].name, own) == 0,
+                  "%s: %s is left", when, entries[i].name);
+    cr_assert_eq(count, 2u, "%s", when);
+}
+
+static void expect_new(const struct life *l, struct open_data *o, const char *data,
+                       const char *when)
+{
+    bool mute = l->change.mute || l->change.voted;
+    cr_assert(l->change.voted || !o->data.resumed, "%s: a log of another epoch", when);
+    cr_assert_eq(o->data.mute, mute, "%s: %s", when, o->data.why);
+    expect_tidy(data, l->change.from + 1, when);
+    if (o->data.mute) return;
+    pbft_seq seq = flushed(o->data.pages);
+    cr_assert_eq(seq, key_changes(l) ? 0 : next_of(l)->genesis_seq, "%s: checkpoint %llu", when,
+                 (unsigned long long)seq);
+    vote(o->data.log);
+}
+
+static void expect_old(struct open_data *o, const char *when)
+{
+    cr_assert(o->data.resumed, "%s: votes are lost", when);
+    cr_assert_not(o->data.mute, "%s: %s", when, o->data.why);
+    cr_assert_gt(flushed(o->data.pages), 0u, "%s", when);
+}
+
+/* A start: in which epoch, and with what? From the old one the way is still open. */
+static void come_back(void *context, const char *node, const char *when)
+{
+    const struct life *l = context;
+    char data[PATH_MAXI], error[256] = "", path[PBFT_CONFIG_PATH_MAX + 32];
+    struct open_data o;
+    bool lost = l->change.wiped || l->change.voted;
+    for (bool again = true; again;) {
+        struct pbft_cluster cluster = l->chain->at[0];
+        in(node, "data", data);
+        cr_assert_eq(pbft_epochs_load(data, &cluster, error), PBFT_STATUS_OK, "%s: %s", when,
+                     error);
+        again = cluster.epoch != l->change.from + 1;
+        cr_assert(!again || !l->over, "%s: epoch %u", when, (unsigned)cluster.epoch);
+        cr_assert(!again || cluster.epoch == (lost ? 0 : l->change.from), "%s: epoch %u", when,
+                  (unsigned)cluster.epoch);
+        find_key(l, node, &cluster, when);
+        if (again && lost) {
+            struct pbft_superblock_info info;
+            pbft_epochs_path(data, 0, path);
+            cr_assert_eq(pbft_superblock_look(path, &info), PBFT_STATUS_NOT_FOUND, "%s", when);
+        } else {
+            open_data(&o, &cluster, l->change.id, data, when);
+            if (again)
+                expect_old(&o, when);
+            else
+                expect_new(l, &o, data, when);
+            close_data(&o);
+        }
+        pbft_epoch_free(&cluster);
+        if (again)
+            cr_assert_eq(begin_in(l, node, error), PBFT_STATUS_OK, "%s: then %s", when, error);
+    }
+}
+
+static void start_and_vote(const struct life *l)
+{
+    char data[PATH_MAXI];
+    struct open_data o;
+    in(l->node, "data", data);
+    open_data(&o, next_of(l), l->change.id, data, "started");
+    cr_assert_not(o.data.mute);
+    vote(o.data.log);
+    close_data(&o);
+}
+
+static void lose_the_proofs(const struct life *l)
+{
+    char path[PATH_MAXI], error[256] = "";
+    cr_assert_eq(begin_in(l, l->node, error), PBFT_STATUS_OK, "%s", error);
+    start_and_vote(l);
+    in(l->node, "data/epochs", path);
+    cr_assert_eq(unlink(path), 0);
+}
+
+static void goes_over(const struct change *change)
+{
+    struct life l;
+    life_new(&l, change);
+    if (change->voted) lose_the_proofs(&l);
+    struct trace t = {.found = come_back, .context = &l, .over = &l.over};
+    (void)snprintf(t.folder, sizeof t.folder, "%s", l.node);
+    watch(&t, transition);
+    come_back(&l, l.node, "in the end");
+    (void)fprintf(stderr, "%s: %u steps, %u states\n", change->name, t.steps, t.states);
+    cr_expect_gt(t.steps, change->voted ? 8u : 20u, "what was watched?");
+    life_free(&l);
+}
+
+/* Epoch e replaces the key of replica e - 1 (epoch_fixture.h). */
+Test(epochs_disk, the_first_epoch_ends_for_a_replica_that_keeps_its_key)
+{
+    goes_over(&(struct change){.name = "0 to 1, same key", .from = 0, .id = 3});
+}
+
+Test(epochs_disk, a_later_epoch_ends_for_a_replica_that_keeps_its_key)
+{
+    goes_over(&(struct change){.name = "2 to 3, same key", .from = 2, .id = 3});
+}
+
+Test(epochs_disk, the_key_is_replaced)
+{
+    goes_over(&(struct change){.name = "1 to 2, other key", .from = 1, .id = 1});
+}
+
+Test(epochs_disk, the_key_is_replaced_in_the_first_epoch)
+{
+    goes_over(&(struct change){.name = "0 to 1, other key", .from = 0, .id = 0});
+}
+
+Test(epochs_disk, the_key_is_replaced_after_a_lost_disk)
+{
+    goes_over(&(struct change){.name = "1 to 2, wiped", .from = 1, .id = 1, .wiped = true});
+}
+
+Test(epochs_disk, a_mute_replica_stays_mute)
+{
+    goes_over(&(struct change){.name = "1 to 2, mute", .from = 1, .id = 3, .mute = true});
+}
+
+/* Nobody knows which votes that log lacks: DIR/epochs did not come back with it. */
+Test(epochs_disk, begun_again_without_its_proofs_it_is_mute)
+{
+    goes_over(&(struct change){.name = "0 to 1, voted", .from = 0, .id = 3, .voted = true});
+}
+
+/* ---- steps that fail ---- */
+
+Test(epochs_disk, a_failure_leaves_the_old_epoch)
+{
+    static const char *const obstacles[] = {"epochs.tmp/x", "epoch-2/superblock/x",
+                                            "epoch-2/log-0000000000000001/x"};
+    struct change change = {.from = 1, .id = 1};
+    for (size_t i = 0; i < sizeof obstacles / sizeof obstacles[0]; i++) {
+        struct life l;
+        char path[PATH_MAXI], error[256] = "";
+        life_new(&l, &change);
+        in(l.node, "data/", path);
+        size_t size = strlen(path);
+        (void)snprintf(path + size, sizeof path - size, "%s", obstacles[i]);
+        for (char *slash = path + size; (slash = strchr(slash, '/')) != NULL; *slash++ = '/') {
+            *slash = '\0';
+            cr_assert_eq(mkdir(path, 0700), 0, "%s", path);
+        }
+        cr_expect_neq(begin_in(&l, l.node, error), PBFT_STATUS_OK, "%s", obstacles[i]);
+        cr_expect_not_null(strstr(error, "cannot begin epoch 2 in "), "%s", error);
+        *strrchr(path, '/') = '\0';
+        cr_assert_eq(rmdir(path), 0, "%s", path);
+        come_back(&l, l.node, obstacles[i]);
+        life_free(&l);
+    }
+}
+
+/* ---- an epoch that has begun ---- */
+
+/* `pbftctl replica replace` looked, then pbftd was started, and then it goes on. */
+Test(epochs_disk, an_epoch_that_has_begun_is_not_begun_again)
+{
+    struct life l;
+    struct change change = {.from = 1, .id = 1};
+    char data[PATH_MAXI], error[256] = "";
+    struct open_data o;
+    life_new(&l, &change);
+    cr_assert_eq(begin_in(&l, l.node, error), PBFT_STATUS_OK, "%s", error);
+    start_and_vote(&l);
+    cr_expect_eq(begin_in(&l, l.node, error), PBFT_STATUS_EXISTS, "it votes already");
+    in(l.node, "data", data);
+    open_data(&o, next_of(&l), 1, data, "again");
+    cr_expect(o.data.resumed, "votes are lost");
+    cr_expect_not(o.data.mute);
+    close_data(&o);
+    struct pbft_epochs_begin earlier = {.dir = data, .next = &l.chain->at[1], .id = 1};
+    cr_expect_eq(pbft_epochs_begin(&earlier, NULL, error), PBFT_STATUS_EXISTS, "back again");
+    cr_expect_not_null(strstr(error, "epoch 1"), "%s", error);
+    life_free(&l);
+}
