@@ -19,6 +19,7 @@
 #define NAME_MAX_BYTES 64u
 #define FILE_VERSION   1u
 #define HEAD_BYTES     16u
+#define COPY_BYTES     (1u << 20)
 #define DOMAIN_EPOCHS  "pbft-epochs"
 
 static const uint8_t magic[8] = {'P', 'B', 'F', 'T', 'E', 'P', 'O', 'C'};
@@ -157,7 +158,7 @@ static enum pbft_status sync_parent(const char *path)
     return sync_folder(parent);
 }
 
-static enum pbft_status write_whole(int fd, const uint8_t *bytes, size_t size)
+static enum pbft_status write_all(int fd, const uint8_t *bytes, size_t size)
 {
     for (size_t at = 0; at < size;) {
         ssize_t n = write(fd, bytes + at, size - at);
@@ -165,7 +166,7 @@ static enum pbft_status write_whole(int fd, const uint8_t *bytes, size_t size)
         if (n <= 0) return status_of(n == 0 ? ENOSPC : errno);
         at += (size_t)n;
     }
-    return fsync(fd) == 0 ? PBFT_STATUS_OK : status_of(errno);
+    return PBFT_STATUS_OK;
 }
 
 /* From here on it is the present epoch. */
@@ -187,7 +188,8 @@ static enum pbft_status commit(const char *dir, const struct pbft_cluster *next)
     join(dir, "epochs.tmp", fresh);
     join(dir, "epochs", path);
     int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    enum pbft_status status = fd < 0 ? status_of(errno) : write_whole(fd, bytes, size);
+    enum pbft_status status = fd < 0 ? status_of(errno) : write_all(fd, bytes, size);
+    if (status == PBFT_STATUS_OK && fsync(fd) != 0) status = status_of(errno);
     if (fd >= 0) close(fd);
     if (status == PBFT_STATUS_OK && rename(fresh, path) != 0) status = status_of(errno);
     if (status == PBFT_STATUS_OK) status = sync_folder(dir);
@@ -254,13 +256,42 @@ static enum pbft_status make_folder(const char *path)
     return sync_parent(path);
 }
 
-/* The same file under a second name: the first one goes when the epoch has begun. */
+static enum pbft_status copy_bytes(int from, int to)
+{
+    uint8_t *block = malloc(COPY_BYTES);
+    enum pbft_status status = block == NULL ? PBFT_STATUS_MEMORY : PBFT_STATUS_OK;
+    while (status == PBFT_STATUS_OK) {
+        ssize_t n = read(from, block, COPY_BYTES);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) status = status_of(errno);
+        if (n <= 0) break;
+        status = write_all(to, block, (size_t)n);
+    }
+    free(block);
+    if (status == PBFT_STATUS_OK && fsync(to) != 0) status = status_of(errno);
+    return status;
+}
+
+static enum pbft_status copy_file(const char *before, const char *after)
+{
+    int from = open(before, O_RDONLY | O_CLOEXEC);
+    if (from < 0) return status_of(errno);
+    int to = open(after, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    enum pbft_status status = to < 0 ? status_of(errno) : copy_bytes(from, to);
+    if (to >= 0) close(to);
+    close(from);
+    return status;
+}
+
+/* The same file under a second name: the first one goes when the epoch has begun. Where the file
+ * system has no such names, a copy. */
 static enum pbft_status keep_pages(const char *from, const char *to)
 {
     char before[PATH_BYTES + NAME_MAX_BYTES], after[PATH_BYTES + NAME_MAX_BYTES];
     join(from, "pages.mdb", before);
     join(to, "pages.mdb", after);
-    return link(before, after) == 0 || errno == ENOENT ? PBFT_STATUS_OK : status_of(errno);
+    if (link(before, after) == 0 || errno == ENOENT) return PBFT_STATUS_OK;
+    return errno == ENOSPC || errno == EDQUOT ? PBFT_STATUS_FULL : copy_file(before, after);
 }
 
 /* A start that forgets, so that every later one is mute, too. */

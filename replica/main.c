@@ -8,10 +8,12 @@
 #include "replica/runtime.h"
 
 #include <getopt.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CLIENT_POOL_DIVISOR 4u /* of the frame budget: what clients may fill */
@@ -393,13 +395,44 @@ static int serve(struct start *s)
     return pbft_runtime_run(&config);
 }
 
+/* False: it is time to stop. */
+static bool wait_for_room(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    return sigtimedwait(&set, NULL, &(struct timespec){.tv_sec = 1}) < 0;
+}
+
+/* FAULTS 2.42: what lacks room is tried again; it votes in neither epoch until there is some. */
+static int begin_epoch(struct start *s, const struct pbft_epochs_begin *begin,
+                       struct pbft_superblock **superblock)
+{
+    char error[256];
+    enum pbft_status status = pbft_epochs_begin(begin, superblock, error);
+    if (status == PBFT_STATUS_FULL)
+        pbft_logger_write(s->logger, PBFT_LOG_ERROR, "disk_full",
+                          "epoch=%u what=\"%s\" hint=\"it goes on by itself when there is room\"",
+                          (unsigned)begin->next->epoch, error);
+    bool waited = status == PBFT_STATUS_FULL;
+    while (status == PBFT_STATUS_FULL) {
+        if (!wait_for_room()) return PBFT_EXIT_CLEAN;
+        status = pbft_epochs_begin(begin, superblock, error);
+    }
+    if (status != PBFT_STATUS_OK) return complain(&s->options, PBFT_EXIT_FAILURE, "%s", error);
+    if (waited)
+        pbft_logger_write(s->logger, PBFT_LOG_WARN, "disk_room", "epoch=%u",
+                          (unsigned)begin->next->epoch);
+    return -1;
+}
+
 /* PROTOCOL 29. The vote log of the old epoch is of no use any more, nor is a key that was replaced.
  */
 static int next_epoch(struct start *s)
 {
     struct pbft_cluster *now = &s->cluster.cluster, next;
     struct pbft_span proof = {s->epoch.proof, s->epoch.proof_size};
-    char error[256];
     enum pbft_verdict verdict = pbft_epoch_next(now, &pbft_signer_ed25519, proof, &next);
     if (verdict != PBFT_OK)
         return complain(&s->options, PBFT_EXIT_FAILURE, "the next epoch cannot begin: %s.",
@@ -412,10 +445,10 @@ static int next_epoch(struct start *s)
                                       .keep_pages = same,
                                       .forgets = same && s->epoch.mute};
     struct pbft_superblock *superblock;
-    enum pbft_status status = pbft_epochs_begin(&begin, &superblock, error);
-    if (status != PBFT_STATUS_OK) {
+    int code = begin_epoch(s, &begin, &superblock);
+    if (code >= 0) {
         pbft_epoch_free(&next);
-        return complain(&s->options, PBFT_EXIT_FAILURE, "%s", error);
+        return code;
     }
     pbft_superblock_close(s->superblock);
     s->superblock = superblock;

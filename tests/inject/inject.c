@@ -5,9 +5,9 @@
  *     PBFT_INJECT      rules, separated by ';'; each is words: CALLS PATH FAULT [OPTION]...
  *                      CALLS   joined by '+': sync (fsync, fdatasync, msync), write (write, pwrite,
  *                              writev, pwritev), truncate (ftruncate), allocate (fallocate,
- *                              posix_fallocate)
+ *                              posix_fallocate), link (of the new name)
  *                      PATH    part of the file's path, or * for any
- *                      FAULT   EIO, ENOSPC, short (half is written), delay=MS
+ *                      FAULT   EIO, ENOSPC, EPERM, short (half is written), delay=MS
  *                      OPTION  after=N (so many calls pass first), times=N (then no more),
  *                              when=FILE (only while FILE exists)
  *     PBFT_INJECT_LOG  takes a line for each call that a rule is about, while it is in force:
@@ -33,7 +33,7 @@
 #define RULES_MAX  8u
 #define PATH_BYTES 512u
 
-enum { CALL_SYNC = 1, CALL_WRITE = 2, CALL_TRUNCATE = 4, CALL_ALLOCATE = 8 };
+enum { CALL_SYNC = 1, CALL_WRITE = 2, CALL_TRUNCATE = 4, CALL_ALLOCATE = 8, CALL_LINK = 16 };
 enum fault { FAULT_NONE, FAULT_ERROR, FAULT_SHORT, FAULT_DELAY };
 
 struct rule {
@@ -62,6 +62,7 @@ static int (*real_msync)(void *, size_t, int);
 static int (*real_ftruncate)(int, off_t);
 static int (*real_fallocate)(int, int, off_t, off_t);
 static int (*real_posix_fallocate)(int, off_t, off_t);
+static int (*real_link)(const char *, const char *);
 
 /* ---- rules ---- */
 
@@ -84,6 +85,8 @@ static unsigned parse_calls(char *text)
             calls |= CALL_TRUNCATE;
         else if (strcmp(t, "allocate") == 0)
             calls |= CALL_ALLOCATE;
+        else if (strcmp(t, "link") == 0)
+            calls |= CALL_LINK;
         else
             refuse(t);
     }
@@ -94,9 +97,10 @@ static void parse_word(struct rule *r, const char *word, unsigned index)
 {
     if (index == 1)
         snprintf(r->path, sizeof r->path, "%s", strcmp(word, "*") == 0 ? "" : word);
-    else if (strcmp(word, "EIO") == 0 || strcmp(word, "ENOSPC") == 0) {
+    else if (strcmp(word, "EIO") == 0 || strcmp(word, "ENOSPC") == 0 ||
+             strcmp(word, "EPERM") == 0) {
         r->fault = FAULT_ERROR;
-        r->error = word[1] == 'I' ? EIO : ENOSPC;
+        r->error = word[1] == 'I' ? EIO : word[1] == 'N' ? ENOSPC : EPERM;
     } else if (strcmp(word, "short") == 0)
         r->fault = FAULT_SHORT;
     else if (strncmp(word, "delay=", 6) == 0) {
@@ -150,6 +154,7 @@ static void begin(void)
     find(&real_ftruncate, "ftruncate");
     find(&real_fallocate, "fallocate");
     find(&real_posix_fallocate, "posix_fallocate");
+    find(&real_link, "link");
     const char *text = getenv("PBFT_INJECT"), *log = getenv("PBFT_INJECT_LOG");
     static char copy[4096];
     snprintf(copy, sizeof copy, "%s", text != NULL ? text : "");
@@ -173,22 +178,12 @@ static bool in_force(const struct rule *r)
     return r->when[0] == '\0' || access(r->when, F_OK) == 0;
 }
 
-/* The fault that befalls this call; what it needs is copied. fd -1: no file is known. */
-static enum fault decide(unsigned call, const char *name, int fd, int *error)
+/* The fault that befalls a call on this file; what the caller needs is copied. */
+static enum fault decide_path(unsigned call, const char *name, const char *path, int *error)
 {
-    int saved = errno;
-    (void)pthread_once(&once, begin);
-    if ((calls_of_rules & call) == 0) {
-        errno = saved;
-        return FAULT_NONE;
-    }
-    char link[64], path[PATH_BYTES] = "";
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t size = fd < 0 ? 0 : readlink(link, path, sizeof path - 1);
-    path[size > 0 ? size : 0] = '\0';
     enum fault fault = FAULT_NONE;
     unsigned long delay_ms = 0;
-    for (unsigned i = 0; i < rule_count && fd != log_fd; i++) {
+    for (unsigned i = 0; i < rule_count; i++) {
         struct rule *r = &rules[i];
         if ((r->calls & call) == 0 || strstr(path, r->path) == NULL || !in_force(r)) continue;
         (void)pthread_mutex_lock(&mutex);
@@ -206,6 +201,22 @@ static enum fault decide(unsigned call, const char *name, int fd, int *error)
     if (fault == FAULT_DELAY) {
         struct timespec t = {(time_t)(delay_ms / 1000), (long)(delay_ms % 1000) * 1000000L};
         nanosleep(&t, NULL);
+    }
+    return fault;
+}
+
+/* ... on an open file; fd -1: none is known. */
+static enum fault decide(unsigned call, const char *name, int fd, int *error)
+{
+    int saved = errno;
+    (void)pthread_once(&once, begin);
+    enum fault fault = FAULT_NONE;
+    if ((calls_of_rules & call) != 0 && (fd < 0 || fd != log_fd)) {
+        char entry[64], path[PATH_BYTES] = "";
+        snprintf(entry, sizeof entry, "/proc/self/fd/%d", fd);
+        ssize_t size = fd < 0 ? 0 : readlink(entry, path, sizeof path - 1);
+        path[size > 0 ? size : 0] = '\0';
+        fault = decide_path(call, name, path, error);
     }
     errno = saved;
     return fault;
@@ -305,6 +316,15 @@ int posix_fallocate(int fd, off_t offset, off_t size)
     int error = 0;
     if (decide(CALL_ALLOCATE, "posix_fallocate", fd, &error) == FAULT_ERROR) return error;
     return real_posix_fallocate(fd, offset, size);
+}
+
+int link(const char *from, const char *to)
+{
+    int error = 0;
+    (void)pthread_once(&once, begin);
+    if (decide_path(CALL_LINK, "link", to, &error) != FAULT_ERROR) return real_link(from, to);
+    errno = error;
+    return -1;
 }
 
 /* What programs call that were built for files of any size; on 64 bits the same. */

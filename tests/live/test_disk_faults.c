@@ -315,6 +315,39 @@ Test(live_disk_faults, full_page_store_goes_on_voting)
     live_stop(&f.live);
 }
 
+/* It is in no epoch until there is room; its checkpoint goes along without hard links, too. */
+Test(live_disk_faults, full_disk_delays_an_epoch)
+{
+    struct faulty f;
+    char number[16], out[512];
+    begin(&f, "64KiB");
+    start_under(&f, "link epoch-1 EPERM;write+allocate+truncate epoch-1 ENOSPC");
+    expect_flush(&f);
+    fault(&f, true);
+    struct live_writer *writer = live_writer_start(&f.live, 2);
+    snprintf(number, sizeof number, "%u", (f.victim + 2) % 4);
+    cr_assert_eq(live_ctl(&f.live, out, sizeof out, "replica", "replace", number, "--timeout",
+                          "25s", NULL),
+                 0, "%s", out);
+    cr_expect(live_logged(&f.live, f.victim, "disk_full", 20), "it does not say that it waits");
+    expect_ordered(&f, "10s", true); /* by the others */
+    unsigned other = lose_another(&f);
+    expect_ordered(&f, "3s", false);
+    fault(&f, false);
+    cr_expect(live_logged(&f.live, f.victim, "disk_room", 30), "it does not notice the room");
+    expect_ordered(&f, "25s", true);
+    cr_expect_eq(live_number(&f.live, f.victim, "epoch"), 1);
+    cr_expect_eq(noted(&f, "fault link"), 1u, "%u links", noted(&f, "fault link"));
+    live_restart(&f.live, other, NULL);
+    live_terminate(&f.live, f.victim);
+    start_under(&f, NULL);
+    live_sleep_ms(500);
+    expect_written(writer);
+    live_terminate(&f.live, f.victim);
+    expect_sound(&f);
+    live_stop(&f.live);
+}
+
 /* Nobody waits for the slowest f. */
 Test(live_disk_faults, slow_disk_slows_one_replica)
 {
