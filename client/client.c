@@ -23,6 +23,20 @@ static bool is_folder(const char *path)
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+/* As the options have it, or beside client.conf, whose path is `file`. */
+static enum pbft_status set_epochs(struct pbft_client *c, const char *file, char error[256])
+{
+    const char *given = c->options.epochs, *slash = strrchr(file, '/');
+    int folder = slash == NULL ? 0 : (int)(slash - file) + 1;
+    int size = given != NULL
+                   ? snprintf(c->epochs, sizeof c->epochs, "%s", given)
+                   : snprintf(c->epochs, sizeof c->epochs, "%.*s" PBFT_CLIENT_EPOCHS, folder, file);
+    c->options.epochs = NULL; /* the caller's */
+    if (size >= 0 && (size_t)size < sizeof c->epochs) return PBFT_STATUS_OK;
+    (void)snprintf(error, 256, "the path of the client's epochs is too long");
+    return PBFT_STATUS_ARGUMENT;
+}
+
 /* A file, the folder of client.conf, or the folder that `pbftctl init` made. */
 static enum pbft_status load_own(struct pbft_client *c, const char *path, char error[256])
 {
@@ -38,7 +52,8 @@ static enum pbft_status load_own(struct pbft_client *c, const char *path, char e
         (void)snprintf(error, 256, "the path of the client's configuration is too long");
         return PBFT_STATUS_ARGUMENT;
     }
-    return pbft_client_config_load(&c->own, file, error);
+    enum pbft_status status = set_epochs(c, file, error);
+    return status == PBFT_STATUS_OK ? pbft_client_config_load(&c->own, file, error) : status;
 }
 
 static enum pbft_status load(struct pbft_client *c, const char *path, char error[256])
@@ -59,10 +74,8 @@ static enum pbft_status load(struct pbft_client *c, const char *path, char error
     return PBFT_STATUS_REFUSED;
 }
 
-static enum pbft_status set_options(struct pbft_client *c,
-                                    const struct pbft_client_options *options, char error[256])
+static enum pbft_status set_options(struct pbft_client *c, char error[256])
 {
-    if (options != NULL) c->options = *options;
     struct pbft_client_options *o = &c->options;
     uint32_t most = c->config.cluster.params.session_window / 2;
     if (most == 0) most = 1;
@@ -85,7 +98,9 @@ static enum pbft_status set_options(struct pbft_client *c,
 
 static enum pbft_status start(struct pbft_client *c, char error[256])
 {
+    char warning[256] = "";
     c->cluster = &c->config.cluster;
+    client_recall(c, warning);
     atomic_store(&c->epoch, c->cluster->epoch);
     c->pool = pbft_pool_new(POOL_BYTES);
     c->sessions = calloc(c->options.sessions, sizeof *c->sessions);
@@ -97,7 +112,7 @@ static enum pbft_status start(struct pbft_client *c, char error[256])
     if (status != PBFT_STATUS_OK) return status;
     (void)snprintf(error, 256, "out of memory or threads");
     c->started = pthread_create(&c->thread, NULL, client_run, c) == 0;
-    if (c->started) error[0] = '\0';
+    if (c->started) memcpy(error, warning, sizeof warning);
     return c->started ? PBFT_STATUS_OK : PBFT_STATUS_MEMORY;
 }
 
@@ -113,8 +128,9 @@ enum pbft_status pbft_client_open(struct pbft_client **out, const char *path,
     }
     (void)pthread_mutex_init(&c->lock, NULL);
     (void)pthread_mutex_init(&c->epoch_lock, NULL);
+    if (options != NULL) c->options = *options;
     enum pbft_status status = load(c, path, error);
-    if (status == PBFT_STATUS_OK) status = set_options(c, options, error);
+    if (status == PBFT_STATUS_OK) status = set_options(c, error);
     if (status == PBFT_STATUS_OK) status = start(c, error);
     if (status == PBFT_STATUS_OK)
         *out = c;

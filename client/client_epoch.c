@@ -2,7 +2,7 @@
  * (PROTOCOL 29). */
 #include "client/client_internal.h"
 
-#include "crypto/epoch.h"
+#include "crypto/epoch_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +64,7 @@ static void adopt(struct pbft_client *c, struct pbft_cluster *next, struct pbft_
         c->sessions[i].due_ns = 0;
     }
     pbft_door_free(door_before);
+    c->unkept = true;
     if (before != &c->config.cluster) cluster_free((struct pbft_cluster *)(uintptr_t)before);
 }
 
@@ -82,6 +83,52 @@ void client_follow(struct pbft_client *c, struct pbft_span proof)
         adopt(c, next, door, net);
     else
         cluster_free(next);
+}
+
+/* ---- from handle to handle ---- */
+
+void client_recall(struct pbft_client *c, char warning[256])
+{
+    if (c->epochs[0] == '\0') return;
+    struct pbft_cluster *kept = malloc(sizeof *kept);
+    enum pbft_status status = kept == NULL ? PBFT_STATUS_MEMORY : PBFT_STATUS_OK;
+    if (kept != NULL) {
+        *kept = c->config.cluster;
+        status = pbft_epoch_file_load(c->epochs, kept);
+    }
+    if (status == PBFT_STATUS_OK) {
+        c->cluster = kept;
+        return;
+    }
+    free(kept);
+    if (status == PBFT_STATUS_CORRUPT)
+        (void)snprintf(warning, 256,
+                       "%.150s is damaged, or of another cluster, and was not used: remove it",
+                       c->epochs);
+    else if (status != PBFT_STATUS_NOT_FOUND)
+        (void)snprintf(warning, 256, "%.150s was not used: %s", c->epochs,
+                       pbft_status_text(status));
+}
+
+/* Another process may have been told more. What it wrote counts if it leads there from our genesis:
+ * something that is just called a later epoch would stay for ever. */
+static bool is_kept(const struct pbft_client *c)
+{
+    pbft_epoch named = 0;
+    struct pbft_cluster kept = c->config.cluster;
+    if (pbft_epoch_file_look(c->epochs, NULL, &named) != PBFT_STATUS_OK ||
+        named < c->cluster->epoch || pbft_epoch_file_load(c->epochs, &kept) != PBFT_STATUS_OK)
+        return false;
+    pbft_epoch_free(&kept);
+    return true;
+}
+
+void client_keep(struct pbft_client *c)
+{
+    if (!c->unkept || c->epochs[0] == '\0') return;
+    c->unkept = false;
+    /* Where it can not be written, every start is told anew. */
+    if (!is_kept(c)) (void)(pbft_epoch_file_save(c->epochs, c->cluster) == PBFT_STATUS_OK);
 }
 
 void client_epoch_free(struct pbft_client *c)

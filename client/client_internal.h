@@ -59,6 +59,9 @@ struct pbft_client {
     struct pbft_door *door;
     const struct pbft_cluster *cluster; /* config.cluster, or what followed it, which is ours */
     struct pbft_net *net;
+    /* Where the proofs that led to `cluster` are kept; empty: nowhere. */
+    char epochs[PBFT_CONFIG_PATH_MAX + 16];
+    bool unkept; /* the thread's: there are some that are not there yet */
     /* The thread alone replaces `cluster` and `net`, under this lock; others use them under it. */
     pthread_mutex_t epoch_lock;
     _Atomic uint32_t epoch; /* of `cluster` */
@@ -91,6 +94,12 @@ enum pbft_status client_connect(const struct pbft_client *c, const struct pbft_c
 /* Under the configuration that the proof leads to from ours, if it does and there is memory for it;
  * else everything stays as it is, and whoever has moved on tells us again. */
 void client_follow(struct pbft_client *c, struct pbft_span proof);
+/* Before anything is connected: what earlier handles were told, if it is on the disk. `warning`
+ * takes a sentence if it is there and can not be used. */
+void client_recall(struct pbft_client *c, char warning[256]);
+/* Write down what we were told, if that is new and can be done: a later handle does not have to
+ * believe the first epoch's keys again. */
+void client_keep(struct pbft_client *c);
 void client_epoch_free(struct pbft_client *c);
 
 uint64_t client_now(void);

@@ -141,8 +141,9 @@ static uint32_t connected_count(const struct pbft_client *c)
 
 static void release_waiters(struct pbft_client *c)
 {
-    if (connected_count(c) >= pbft_quorum(c->config.cluster.params.n))
-        finish_all(c, &c->waiters, PBFT_STATUS_OK);
+    if (connected_count(c) < pbft_quorum(c->config.cluster.params.n)) return;
+    client_keep(c);
+    finish_all(c, &c->waiters, PBFT_STATUS_OK);
 }
 
 static void on_up(struct pbft_client *c, const struct pbft_peer *peer)
@@ -348,5 +349,6 @@ void *client_run(void *client)
     }
     finish_all(c, &jobs, PBFT_STATUS_CLOSED);
     shut_down(c);
+    client_keep(c);
     return NULL;
 }

@@ -15,7 +15,8 @@
  * Exactly once: an operation that is answered was executed once. One that timed out was executed
  * once or not at all, perhaps later.
  *
- * When a replica's key is replaced, a client follows by itself and callers notice a pause.
+ * When a replica's key is replaced, a client follows by itself and callers notice a pause. What it
+ * was told is on the disk for the next one, which does not believe replaced keys again.
  */
 #ifndef PBFT_CLIENT_PBFT_H
 #define PBFT_CLIENT_PBFT_H
@@ -33,7 +34,12 @@ struct pbft_client_options {
     uint32_t sessions;   /* over the same connections; at most 256, and sessions_per_client / 2, or
                           * 1 [1] */
     uint64_t timeout_ns; /* of an operation [client.conf: timeout] */
+    const char *epochs;  /* file in which the proofs of later epochs are kept, so that the next
+                          * handle begins where this one ends (crypto/epoch_file.h); "": nowhere
+                          * [client.epochs beside client.conf] */
 };
+
+#define PBFT_CLIENT_EPOCHS "client.epochs"
 
 /* How an operation ended. */
 struct pbft_answer {
@@ -57,7 +63,8 @@ bool pbft_answer_next(const struct pbft_answer *answer, size_t *cursor, struct p
  *
  * path     a client.conf, its folder, or the folder that `pbftctl init` made
  * options  may be NULL; copied
- * error    takes one sentence when the status is not OK
+ * error    takes one sentence when the status is not OK, or, with OK, when the file of epochs is
+ *          there and can not be used: what this handle is told will replace it; else empty
  * Returns  PBFT_STATUS_NOT_FOUND, PERMISSION, CORRUPT, CONFIG, IO (files and what is in them),
  *          REFUSED (genesis does not list the key), CRYPTO, NETWORK, MEMORY, ARGUMENT (options)
  */
@@ -148,7 +155,8 @@ bool pbft_client_refused(struct pbft_client *client, pbft_id *replica, char text
  * keys may have changed since (below). Immutable; lives as long as the client. */
 const struct pbft_cluster *pbft_client_cluster(const struct pbft_client *client);
 /* Which epoch the client is in. It follows as soon as a replica proves the next one (PROTOCOL 29);
- * what is outstanding goes with it. The file is left as it is. Any thread, callbacks too. */
+ * what is outstanding goes with it. cluster.conf is left as it is; the proofs are kept
+ * (options.epochs). Any thread, callbacks too. */
 uint32_t pbft_client_epoch(const struct pbft_client *client);
 /* The configuration of that epoch, with the proofs that led to it: a copy (pbft_epoch_free()), but
  * the lists of clients in it live as long as the client. MEMORY. Any thread, callbacks too. */

@@ -1,8 +1,7 @@
 /* From epoch to epoch on a disk. */
 #include "replica/epochs.h"
 
-#include "crypto/hash.h"
-#include "pbft/quorum.h"
+#include "crypto/epoch_file.h"
 #include "replica/data.h"
 
 #include <dirent.h>
@@ -17,12 +16,7 @@
 
 #define PATH_BYTES     (PBFT_CONFIG_PATH_MAX + 32u)
 #define NAME_MAX_BYTES 64u
-#define FILE_VERSION   1u
-#define HEAD_BYTES     16u
 #define COPY_BYTES     (1u << 20)
-#define DOMAIN_EPOCHS  "pbft-epochs"
-
-static const uint8_t magic[8] = {'P', 'B', 'F', 'T', 'E', 'P', 'O', 'C'};
 
 static enum pbft_status status_of(int error)
 {
@@ -55,75 +49,12 @@ static void join(const char *dir, const char *name, char out[PATH_BYTES + NAME_M
 
 /* ---- DIR/epochs ---- */
 
-static enum pbft_status read_file(const char *path, uint8_t **bytes, size_t *size)
-{
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) return status_of(errno);
-    struct stat info;
-    enum pbft_status status = PBFT_STATUS_OK;
-    *bytes = NULL;
-    if (fstat(fileno(file), &info) != 0 || info.st_size < 0 || info.st_size > (64 << 20))
-        status = PBFT_STATUS_CORRUPT;
-    if (status == PBFT_STATUS_OK) {
-        *size = (size_t)info.st_size;
-        *bytes = malloc(*size + 1);
-        if (*bytes == NULL)
-            status = PBFT_STATUS_MEMORY;
-        else if (fread(*bytes, 1, *size, file) != *size)
-            status = PBFT_STATUS_IO;
-    }
-    (void)fclose(file);
-    return status;
-}
-
-static void seal(const uint8_t *bytes, size_t size, struct pbft_digest *out)
-{
-    pbft_hash(out, DOMAIN_EPOCHS, &(struct pbft_span){bytes, size}, 1);
-}
-
-/* The proofs of a file that is whole; their common length, 0 if there is something wrong. */
-static size_t proofs_of(const uint8_t *bytes, size_t size, uint32_t *count)
-{
-    struct pbft_digest digest;
-    if (size < HEAD_BYTES + PBFT_DIGEST_BYTES || memcmp(bytes, magic, sizeof magic) != 0 ||
-        pbft_get_u32(bytes + 8) != FILE_VERSION)
-        return 0;
-    size_t body = size - HEAD_BYTES - PBFT_DIGEST_BYTES;
-    *count = pbft_get_u32(bytes + 12);
-    seal(bytes, size - PBFT_DIGEST_BYTES, &digest);
-    if (memcmp(bytes + size - PBFT_DIGEST_BYTES, digest.bytes, PBFT_DIGEST_BYTES) != 0 ||
-        *count == 0 || body % *count != 0)
-        return 0;
-    return body / *count;
-}
-
-/* Replaces *cluster by the next one. */
-static enum pbft_verdict step(struct pbft_cluster *cluster, struct pbft_span proof)
-{
-    struct pbft_cluster next;
-    enum pbft_verdict verdict = pbft_epoch_next(cluster, &pbft_signer_ed25519, proof, &next);
-    if (verdict != PBFT_OK) return verdict;
-    pbft_epoch_free(cluster);
-    *cluster = next;
-    return PBFT_OK;
-}
-
 enum pbft_status pbft_epochs_load(const char *dir, struct pbft_cluster *cluster, char error[256])
 {
     char path[PATH_BYTES + NAME_MAX_BYTES];
-    uint8_t *bytes = NULL;
-    size_t size = 0;
     join(dir, "epochs", path);
-    enum pbft_status status = read_file(path, &bytes, &size);
+    enum pbft_status status = pbft_epoch_file_load(path, cluster);
     if (status == PBFT_STATUS_NOT_FOUND) return PBFT_STATUS_OK;
-    uint32_t count = 0;
-    size_t each = status == PBFT_STATUS_OK ? proofs_of(bytes, size, &count) : 0;
-    enum pbft_verdict verdict = PBFT_OK;
-    for (uint32_t i = 0; each > 0 && i < count && verdict == PBFT_OK; i++)
-        verdict = step(cluster, (struct pbft_span){bytes + HEAD_BYTES + (size_t)i * each, each});
-    free(bytes);
-    if (verdict == PBFT_DROP_BUSY) status = PBFT_STATUS_MEMORY;
-    if (status == PBFT_STATUS_OK && (each == 0 || verdict != PBFT_OK)) status = PBFT_STATUS_CORRUPT;
     if (status == PBFT_STATUS_CORRUPT)
         (void)
             snprintf(error, 256,
@@ -172,29 +103,9 @@ static enum pbft_status write_all(int fd, const uint8_t *bytes, size_t size)
 /* From here on it is the present epoch. */
 static enum pbft_status commit(const char *dir, const struct pbft_cluster *next)
 {
-    size_t each = pbft_epoch_proof_size(next);
-    size_t size = HEAD_BYTES + next->epoch * each + PBFT_DIGEST_BYTES;
-    uint8_t *bytes = malloc(size);
-    if (bytes == NULL) return PBFT_STATUS_MEMORY;
-    memcpy(bytes, magic, sizeof magic);
-    pbft_put_u32(bytes + 8, FILE_VERSION);
-    pbft_put_u32(bytes + 12, next->epoch);
-    memcpy(bytes + HEAD_BYTES, next->history, next->epoch * each);
-    struct pbft_digest digest;
-    seal(bytes, size - PBFT_DIGEST_BYTES, &digest);
-    memcpy(bytes + size - PBFT_DIGEST_BYTES, digest.bytes, PBFT_DIGEST_BYTES);
-
-    char fresh[PATH_BYTES + NAME_MAX_BYTES], path[PATH_BYTES + NAME_MAX_BYTES];
-    join(dir, "epochs.tmp", fresh);
+    char path[PATH_BYTES + NAME_MAX_BYTES];
     join(dir, "epochs", path);
-    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    enum pbft_status status = fd < 0 ? status_of(errno) : write_all(fd, bytes, size);
-    if (status == PBFT_STATUS_OK && fsync(fd) != 0) status = status_of(errno);
-    if (fd >= 0) close(fd);
-    if (status == PBFT_STATUS_OK && rename(fresh, path) != 0) status = status_of(errno);
-    if (status == PBFT_STATUS_OK) status = sync_folder(dir);
-    free(bytes);
-    return status;
+    return pbft_epoch_file_save(path, next);
 }
 
 /* ---- folders ---- */
@@ -360,21 +271,12 @@ static enum pbft_status all_may_go(const struct pbft_epochs_begin *begin,
 static enum pbft_status not_begun(const struct pbft_epochs_begin *begin, char error[256])
 {
     char path[PATH_BYTES + NAME_MAX_BYTES];
-    uint8_t *bytes = NULL;
-    size_t size = 0;
-    uint32_t count = 0;
+    pbft_epoch named = 0;
     join(begin->dir, "epochs", path);
-    enum pbft_status status = read_file(path, &bytes, &size);
-    if (status == PBFT_STATUS_NOT_FOUND || status == PBFT_STATUS_CORRUPT) return PBFT_STATUS_OK;
+    enum pbft_status status = pbft_epoch_file_look(path, begin->next, &named);
     /* One that is damaged names none: who was told to begin anew does. */
-    size_t each = status == PBFT_STATUS_OK ? proofs_of(bytes, size, &count) : 0;
-    /* Nor does that of another cluster. Who signed may differ. */
-    uint32_t last = (count < begin->next->epoch ? count : begin->next->epoch) - 1;
-    bool named = each > 0 && each == pbft_epoch_proof_size(begin->next) &&
-                 memcmp(bytes + HEAD_BYTES + last * each, begin->next->history + last * each,
-                        PBFT_EPOCH_CHANGE_BYTES) == 0;
-    free(bytes);
-    if (named && count >= begin->next->epoch) status = PBFT_STATUS_EXISTS;
+    if (status == PBFT_STATUS_NOT_FOUND || status == PBFT_STATUS_CORRUPT) return PBFT_STATUS_OK;
+    if (status == PBFT_STATUS_OK && named >= begin->next->epoch) status = PBFT_STATUS_EXISTS;
     if (status != PBFT_STATUS_OK)
         (void)snprintf(error, 256, "cannot begin epoch %u in %.150s: its file `epochs`: %s.",
                        (unsigned)begin->next->epoch, begin->dir, pbft_status_text(status));

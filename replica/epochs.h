@@ -1,9 +1,8 @@
 /**
  * replica/epochs.h - which epoch a data directory is in (PROTOCOL 29).
  *
- *     DIR/epochs     the proofs of all epochs since genesis (crypto/epoch.h), little-endian: magic
- *                    "PBFTEPOC", u32 version 1, u32 how many, the proofs, and
- *                    pbft_hash("pbft-epochs", all of that). Without it: the first epoch
+ *     DIR/epochs     the proofs of all epochs since genesis (crypto/epoch_file.h). Without it: the
+ *                    first epoch
  *     DIR/epoch-N/   superblock, lock, vote log and checkpoint of epoch N (replica/data.h); those
  *                    of the first epoch lie in DIR itself
  *

@@ -223,6 +223,7 @@ static void only_theirs(struct pbft_diff *diff)
 static void compare_entries(struct pbft_diff *diff)
 {
     struct pbft_span key_a, value_a, key_b, value_b;
+    PBFT_ASSERT(diff->a.leaf != NULL && diff->b.leaf != NULL);
     entry_at(&diff->a, &key_a, &value_a);
     entry_at(&diff->b, &key_b, &value_b);
     int order = span_compare(key_a, key_b);

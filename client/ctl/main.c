@@ -84,6 +84,7 @@ struct pbft_client *ctl_open(const struct ctl_options *options, bool wait, int *
         *code = open_failed(status, error);
         return NULL;
     }
+    if (error[0] != '\0') (void)fprintf(stderr, "pbftctl: %s.\n", error);
     if (!wait || pbft_client_wait(client, options->timeout_ns) == PBFT_STATUS_OK) return client;
     *code = no_quorum(client);
     pbft_client_close(client);

@@ -9,18 +9,35 @@
 #include <stdio.h>
 #include <string.h>
 
+#define ROUNDS_MAX 4u /* of questions, if the configuration changes meanwhile */
+
 struct inquiry {
     struct pbft_client *client;
     const struct pbft_cluster *cluster;
     uint64_t timeout_ns;
+    bool asked[PBFT_REPLICAS_MAX];
+    uint32_t epochs[PBFT_REPLICAS_MAX]; /* of the client when it asked */
     json_t *objects[PBFT_REPLICAS_MAX]; /* NULL: no answer that makes sense */
     bool nonsense[PBFT_REPLICAS_MAX];
 };
+
+/* An answer that may be a replaced key's: the client has heard of a later epoch since it asked. */
+static bool stale(const struct inquiry *q, pbft_id id)
+{
+    return (q->objects[id] != NULL || q->nonsense[id]) &&
+           q->epochs[id] != pbft_client_epoch(q->client);
+}
 
 static void inquire(void *context, pbft_id id)
 {
     struct inquiry *q = context;
     struct pbft_answer answer = {0};
+    if (q->asked[id] && !stale(q, id)) return;
+    q->asked[id] = true;
+    json_decref(q->objects[id]);
+    q->objects[id] = NULL;
+    q->nonsense[id] = false;
+    q->epochs[id] = pbft_client_epoch(q->client);
     if (ctl_ask(q->client, id, PBFT_ADMIN_STATUS, (struct pbft_span){NULL, 0}, q->timeout_ns,
                 &answer) != PBFT_STATUS_OK)
         return;
@@ -28,6 +45,24 @@ static void inquire(void *context, pbft_id id)
         ctl_status_parse(q->cluster, id, (struct pbft_span){answer.bytes, answer.size});
     q->nonsense[id] = q->objects[id] == NULL;
     pbft_answer_free(&answer);
+}
+
+/* Everybody, under one configuration. */
+static void inquire_all(struct inquiry *q)
+{
+    uint32_t n = q->cluster->params.n;
+    bool again = true;
+    for (unsigned round = 0; again && round < ROUNDS_MAX; round++) {
+        again = false;
+        ctl_ask_all(n, inquire, q);
+        for (pbft_id id = 0; id < n; id++)
+            again = stale(q, id) || again;
+    }
+    for (pbft_id id = 0; again && id < n; id++) {
+        if (!stale(q, id)) continue;
+        json_decref(q->objects[id]);
+        q->objects[id] = NULL;
+    }
 }
 
 /* Who is accused by more than liars, or by evidence that we have seen ourselves (PROTOCOL 38). */
@@ -141,7 +176,7 @@ static int run_status(const struct ctl_options *options, int argc, char **argv)
     struct inquiry q = {.client = client,
                         .cluster = pbft_client_cluster(client),
                         .timeout_ns = ctl_ask_timeout(options)};
-    ctl_ask_all(q.cluster->params.n, inquire, &q);
+    inquire_all(&q);
     code = report(options, &q);
     for (pbft_id id = 0; id < q.cluster->params.n; id++)
         json_decref(q.objects[id]);
@@ -152,9 +187,10 @@ static int run_status(const struct ctl_options *options, int argc, char **argv)
 const struct ctl_command ctl_status_commands[] = {
     {"status", "status [--json]",
      "what each replica says of itself, and whether the cluster is well",
-     "Each line is the word of that replica alone; a replica counts as accused when f+1 others "
-     "say\n"
-     "so, or when evidence against it verifies here. Exit code 0 when a quorum is active in one\n"
+     "Each line is the word of that replica alone; a replica counts as accused when f+1 of a "
+     "quorum\n"
+     "say so, or when evidence against it verifies here. Exit code 0 when a quorum is active in "
+     "one\n"
      "view, 1 when not, 3 when nobody answers.\n"
      "Example: pbftctl --cluster d status --json | jq '.replicas[].view'",
      run_status},

@@ -59,8 +59,9 @@ static pbft_signers claims_of(uint32_t n, const json_t *object)
 
 pbft_signers ctl_status_accused(uint32_t n, json_t *const objects[], pbft_signers *doubtful)
 {
-    uint32_t accusers[PBFT_REPLICAS_MAX] = {0};
+    uint32_t accusers[PBFT_REPLICAS_MAX] = {0}, answers = 0;
     for (pbft_id id = 0; id < n; id++) {
+        if (objects[id] != NULL) answers++;
         pbft_signers against = objects[id] == NULL ? 0 : claims_of(n, objects[id]);
         for (pbft_id culprit = 0; culprit < n; culprit++)
             if (pbft_signers_has(against, culprit)) accusers[culprit]++;
@@ -68,7 +69,7 @@ pbft_signers ctl_status_accused(uint32_t n, json_t *const objects[], pbft_signer
     pbft_signers accused = 0;
     *doubtful = 0;
     for (pbft_id culprit = 0; culprit < n; culprit++) {
-        if (accusers[culprit] >= pbft_quorum_weak(n))
+        if (accusers[culprit] >= pbft_quorum_weak(n) && answers >= pbft_quorum(n))
             accused |= pbft_signers_of(culprit);
         else if (accusers[culprit] > 0)
             *doubtful |= pbft_signers_of(culprit);

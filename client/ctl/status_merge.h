@@ -21,9 +21,13 @@ struct ctl_status_summary {
 json_t *ctl_status_parse(const struct pbft_cluster *cluster, pbft_id id, struct pbft_span answer);
 
 /**
- * Whom the replicas accuse. objects[id] is NULL for a replica that does not answer.
+ * Whom the replicas accuse. objects[id] is NULL for a replica that does not answer; those that do
+ * have answered under one configuration.
  *
- * doubtful  takes those whom at most f accuse: perhaps liars only, so their proof must be seen
+ * doubtful  takes those whom at most f accuse, or more when fewer than q answer at all: perhaps
+ *           liars only, so their proof must be seen. f+1 keys of an epoch that is over may be in
+ *           wrong hands, which a client that has not heard of the next one believes; f+1 of q that
+ *           are let in may not (PROTOCOL 29)
  * Returns   those whom f+1 accuse: a correct one among them holds verified evidence (PROTOCOL 38)
  */
 pbft_signers ctl_status_accused(uint32_t n, json_t *const objects[], pbft_signers *doubtful);

@@ -102,7 +102,7 @@ struct live_writer *live_writer_start(const struct live *l, unsigned threads)
 struct reading {
     struct worker *worker;
     unsigned i;
-    bool ordered;
+    bool ordered; /* a list of one result */
 };
 
 static void was_read(void *context, const struct pbft_answer *answer)

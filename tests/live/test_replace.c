@@ -95,6 +95,29 @@ Test(live_replace, an_old_key_starts_no_replica)
     live_stop(&l);
 }
 
+/* What `pbftctl` was told is beside its client.conf; without it, it is told again. */
+Test(live_replace, a_command_begins_where_the_one_before_ended)
+{
+    struct live l;
+    char path[512], damage[600], out[512];
+    struct stat info;
+    live_start_sync(&l, 4, 2);
+    (void)snprintf(path, sizeof path, "%s/client/client.epochs", l.dir);
+    (void)snprintf(damage, sizeof damage, "echo damaged > %s", path);
+    cr_assert_eq(live_ctl(&l, NULL, 0, "put", "k", "v", NULL), 0);
+    cr_expect_eq(stat(path, &info), -1, "there is but one epoch");
+    replace(&l, 2);
+    until(&l, 2, "epoch", 1);
+    cr_expect_eq(stat(path, &info), 0, "%s", path);
+    off_t size = info.st_size;
+    cr_expect_eq(live_ctl(&l, NULL, 0, "get", "k", NULL), 0);
+    cr_assert_eq(system(damage), 0);
+    cr_expect_eq(live_ctl(&l, out, sizeof out, "get", "k", NULL), 0, "%s", out);
+    cr_expect_eq(stat(path, &info), 0);
+    cr_expect_eq(info.st_size, size, "written anew");
+    live_stop(&l);
+}
+
 /* Everybody's, one after the other, while clients write; one that sleeps through two of them. */
 Test(live_replace, keys_are_rotated_under_load)
 {

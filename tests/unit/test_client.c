@@ -1,6 +1,7 @@
 /* client/client against small replicas in this process, over real connections: some of them lie. */
 #include "client/pbft.h"
 
+#include "crypto/epoch_file.h"
 #include "crypto/hash.h"
 #include "net/net.h"
 #include "pbft/quorum.h"
@@ -221,16 +222,16 @@ static void *fake_run(void *context)
     while (!atomic_load(&f->stop)) {
         for (pbft_id id = 0; id < N; id++) {
             struct pbft_net_event events[16];
+            if (f->nets[id] == NULL) continue;
             size_t count = pbft_net_poll(f->nets[id], 500000, events, 16);
             for (size_t i = 0; i < count; i++) {
                 if (events[i].kind == PBFT_NET_UP) f->peers[id] = events[i].peer;
                 if (events[i].kind == PBFT_NET_DOWN &&
                     f->peers[id].connection == events[i].peer.connection)
                     f->peers[id].connection = 0;
-                if (events[i].kind == PBFT_NET_FRAME) {
-                    on_frame(f, id, &events[i]);
+                if (events[i].kind == PBFT_NET_FRAME) on_frame(f, id, &events[i]);
+                if (events[i].kind == PBFT_NET_FRAME || events[i].kind == PBFT_NET_EPOCH)
                     pbft_frame_release(events[i].frame);
-                }
             }
             pbft_net_flush(f->nets[id]);
         }
@@ -320,8 +321,10 @@ static void fake_stop(struct fake *f)
     (void)pthread_join(f->thread, NULL);
     atomic_store(&f->stop, false);
     for (pbft_id id = 0; id < N; id++) {
-        pbft_net_close(f->nets[id]);
+        if (f->nets[id] != NULL) pbft_net_close(f->nets[id]);
         pbft_door_free(f->doors[id]);
+        f->nets[id] = NULL;
+        f->doors[id] = NULL;
         f->peers[id].connection = 0;
     }
 }
@@ -359,8 +362,8 @@ static void fake_free(struct fake *f)
     for (size_t i = 0; i < 4; i++)
         pbft_epoch_free(&f->epochs[i]);
     pbft_cluster_unseal(&f->config.cluster);
-    static const char *const names[] = {"cluster.conf", "client.conf", "key"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const names[] = {"cluster.conf", "client.conf", "key", PBFT_CLIENT_EPOCHS};
+    for (size_t i = 0; i < 4; i++) {
         path_of(f, names[i], path);
         (void)unlink(path);
     }
@@ -368,12 +371,22 @@ static void fake_free(struct fake *f)
     free(f);
 }
 
+static struct pbft_client *open_with(struct fake *f, uint32_t window, const char *epochs,
+                                     char error[256])
+{
+    struct pbft_client *client;
+    struct pbft_client_options options = {.window = window,
+                                          .timeout_ns = 20 * SECOND,
+                                          .epochs = epochs};
+    cr_assert_eq(pbft_client_open(&client, f->dir, &options, error), PBFT_STATUS_OK, "%s", error);
+    return client;
+}
+
 static struct pbft_client *open_client(struct fake *f, uint32_t window)
 {
     char error[256];
-    struct pbft_client *client;
-    struct pbft_client_options options = {.window = window, .timeout_ns = 20 * SECOND};
-    cr_assert_eq(pbft_client_open(&client, f->dir, &options, error), PBFT_STATUS_OK, "%s", error);
+    struct pbft_client *client = open_with(f, window, NULL, error);
+    cr_assert_str_empty(error);
     return client;
 }
 
@@ -936,8 +949,9 @@ Test(client, follows_the_cluster_from_epoch_to_epoch)
         cr_assert_eq(stats.timeouts, 0u);
     }
     pbft_client_close(client);
-    /* The file is as it was: three steps at once. */
-    client = open_client(f, 8);
+    /* The cluster's file is as it was: three steps at once. */
+    char error[256];
+    client = open_with(f, 8, "", error);
     cr_assert_eq(pbft_client_epoch(client), 0u);
     expect_call(client, "late", "re:late");
     expect_epoch(f, client);
@@ -1011,5 +1025,189 @@ Test(client, what_is_outstanding_is_answered_in_the_next_epoch)
         expect_epoch(f, client);
     }
     pbft_client_close(client);
+    fake_free(f);
+}
+
+/* ---- what was learned is kept ---- */
+
+static pbft_epoch kept_epoch(struct fake *f)
+{
+    char path[128];
+    struct pbft_cluster cluster = f->config.cluster;
+    path_of(f, PBFT_CLIENT_EPOCHS, path);
+    if (pbft_epoch_file_load(path, &cluster) != PBFT_STATUS_OK) return 0;
+    pbft_epoch epoch = cluster.epoch;
+    pbft_epoch_free(&cluster);
+    return epoch;
+}
+
+static void learn(struct fake *f, pbft_id replica)
+{
+    fake_stop(f);
+    fake_advance(f, replica);
+    fake_resume(f);
+}
+
+static void expect_nothing(struct pbft_client *client)
+{
+    struct pbft_answer answer;
+    enum pbft_status status = pbft_client_call(client, text_span("x"), SECOND / 2, &answer);
+    cr_assert_eq(status, PBFT_STATUS_TIMEOUT, "%s", pbft_status_text(status));
+    pbft_answer_free(&answer);
+    status = pbft_client_read(client, text_span("x"), SECOND / 2, &answer);
+    cr_assert_eq(status, PBFT_STATUS_TIMEOUT, "%s", pbft_status_text(status));
+    pbft_answer_free(&answer);
+}
+
+Test(client, a_later_handle_begins_where_an_earlier_one_ended)
+{
+    struct fake *f = fake_new();
+    fake_start(f);
+    struct pbft_client *client = open_client(f, 8);
+    expect_call(client, "zero", "re:zero");
+    cr_assert_eq(kept_epoch(f), 0u);
+    for (pbft_id replica = 0; replica < 2; replica++) {
+        learn(f, replica);
+        expect_call(client, "again", "re:again");
+        cr_assert_eq(kept_epoch(f), replica + 1u, "as soon as a quorum lets us in");
+    }
+    pbft_client_close(client);
+    fake_stop(f);
+    client = open_client(f, 8); /* nobody is there to tell it */
+    expect_epoch(f, client);
+    fake_resume(f);
+    expect_call(client, "more", "re:more");
+    learn(f, 2);
+    expect_call(client, "third", "re:third");
+    cr_assert_eq(kept_epoch(f), 3u);
+    pbft_client_close(client);
+    fake_free(f);
+}
+
+/* All replaced keys of the first epoch, in wrong hands: whoever begins there believes them. */
+Test(client, replaced_keys_are_not_believed_again)
+{
+    char error[256];
+    struct fake *f = fake_new();
+    struct pbft_keypair old[N];
+    memcpy(old, f->keys, sizeof old);
+    fake_start(f);
+    struct pbft_client *client = open_client(f, 8);
+    learn(f, 1);
+    expect_call(client, "one", "re:one");
+    pbft_client_close(client);
+    fake_stop(f);
+    const struct pbft_cluster *present = f->cluster;
+    f->cluster = &f->config.cluster;
+    memcpy(f->keys, old, sizeof old);
+    for (pbft_id id = 0; id < N; id++)
+        f->conduct[id] = WRONG_RESULT;
+    fake_resume(f);
+    client = open_with(f, 8, "", error);
+    expect_call(client, "x", "no:x");
+    pbft_client_close(client);
+    client = open_client(f, 8);
+    cr_assert_eq(pbft_client_epoch(client), present->epoch);
+    expect_nothing(client);
+    pbft_client_close(client);
+    fake_free(f);
+}
+
+/* f liars and one replaced key are f+1, and are there before anybody else: they can but wait until
+ * a quorum has let this client in, and by then it knows the epoch (PROTOCOL 29, 31, 32). */
+Test(client, f_plus_one_keys_of_the_first_epoch_decide_nothing)
+{
+    struct fake *f = fake_new();
+    struct tally t = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    for (pbft_id id = 2; id < N; id++) {
+        pbft_net_close(f->nets[id]);
+        f->nets[id] = NULL;
+    }
+    f->conduct[0] = f->conduct[1] = WRONG_RESULT;
+    fake_start(f);
+    struct pbft_client *client = open_client(f, 8);
+    struct pbft_span op = text_span("op");
+    cr_assert_eq(pbft_client_submit(client, &op, 1, 0, count_answer, &t), PBFT_STATUS_OK);
+    expect_nothing(client);
+    cr_assert_eq(tally_done(&t), 0u);
+    cr_assert_eq(pbft_client_wait(client, SECOND / 10), PBFT_STATUS_TIMEOUT);
+    f->conduct[1] = HONEST; /* under its new key */
+    learn(f, 1);
+    expect_call(client, "late", "re:late");
+    expect_epoch(f, client);
+    while (tally_done(&t) == 0) {
+        struct timespec pause = {0, 1000 * 1000};
+        (void)nanosleep(&pause, NULL);
+    }
+    cr_assert_eq(t.ok, 1u);
+    pbft_client_close(client);
+    fake_free(f);
+}
+
+static void put_file(struct fake *f, const char *bytes, size_t size)
+{
+    char path[128];
+    path_of(f, PBFT_CLIENT_EPOCHS, path);
+    FILE *file = fopen(path, "wb");
+    cr_assert_not_null(file);
+    cr_assert_eq(fwrite(bytes, 1, size, file), size);
+    (void)fclose(file);
+}
+
+/* It is told of, ignored, and replaced by what a quorum has signed. */
+Test(client, a_bad_file_of_epochs_is_no_obstacle)
+{
+    char path[128], error[256];
+    struct fake *f = fake_new();
+    struct epoch_chain *foreign = chain_new(N, 3);
+    path_of(f, PBFT_CLIENT_EPOCHS, path);
+    fake_start(f);
+    learn(f, 2);
+    for (unsigned i = 0; i < 4; i++) {
+        if (i == 0) put_file(f, "", 0);
+        if (i == 1) put_file(f, "no epochs", 9);
+        if (i == 2) cr_assert_eq(pbft_epoch_file_save(path, &foreign->at[3]), PBFT_STATUS_OK);
+        if (i == 3) cr_assert_eq(truncate(path, 300), 0); /* ours, cut */
+        struct pbft_client *client = open_with(f, 8, NULL, error);
+        cr_assert_not_null(strstr(error, "was not used"), "%s", error);
+        cr_assert_eq(pbft_client_epoch(client), 0u);
+        expect_call(client, "x", "re:x");
+        cr_assert_eq(kept_epoch(f), 1u, "%u", i);
+        pbft_client_close(client);
+    }
+    /* Where nothing can be kept. */
+    for (unsigned i = 0; i < 2; i++) {
+        struct pbft_client *client = open_with(f, 8, i == 0 ? "/nonexistent/epochs" : "", error);
+        cr_assert_str_empty(error);
+        expect_call(client, "x", "re:x");
+        expect_epoch(f, client);
+        pbft_client_close(client);
+    }
+    chain_free(foreign);
+    fake_free(f);
+}
+
+/* Two processes share the file, and one of them knows more. */
+Test(client, what_another_has_learned_is_not_undone)
+{
+    char path[128];
+    struct fake *f = fake_new();
+    struct pbft_keypair first[N];
+    path_of(f, PBFT_CLIENT_EPOCHS, path);
+    fake_start(f);
+    struct pbft_client *client = open_client(f, 8);
+    fake_stop(f);
+    fake_advance(f, 0);
+    memcpy(first, f->keys, sizeof first);
+    fake_advance(f, 1);
+    fake_advance(f, 2);
+    cr_assert_eq(pbft_epoch_file_save(path, f->cluster), PBFT_STATUS_OK);
+    f->cluster = &f->epochs[0];
+    memcpy(f->keys, first, sizeof first);
+    fake_resume(f);
+    expect_call(client, "x", "re:x");
+    cr_assert_eq(pbft_client_epoch(client), 1u);
+    pbft_client_close(client);
+    cr_assert_eq(kept_epoch(f), 3u);
     fake_free(f);
 }

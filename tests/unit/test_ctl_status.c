@@ -111,6 +111,21 @@ Test(ctl_status, one_liar_accuses_nobody)
     release(objects);
 }
 
+/* Three of four would have been let in by now; two may be a liar and a key that was replaced. */
+Test(ctl_status, f_plus_one_of_fewer_than_a_quorum_accuse_nobody)
+{
+    struct pbft_cluster c = make_cluster(NODES);
+    json_t *objects[NODES] = {said(&c, 0, 0, ",\"evidence_against\":[3]"),
+                              said(&c, 1, 0, ",\"evidence_against\":[3]"), NULL, NULL};
+    pbft_signers doubtful = 0;
+    cr_expect_eq(ctl_status_accused(NODES, objects, &doubtful), 0u);
+    cr_expect_eq(doubtful, pbft_signers_of(3), "their proof must be seen");
+    objects[2] = said(&c, 2, 0, "");
+    cr_expect_eq(ctl_status_accused(NODES, objects, &doubtful), pbft_signers_of(3));
+    cr_expect_eq(doubtful, 0u);
+    release(objects);
+}
+
 Test(ctl_status, merged_object_is_the_contract)
 {
     struct pbft_cluster c = make_cluster(NODES);
