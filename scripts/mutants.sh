@@ -49,7 +49,7 @@ run_suite() {
     local dir=$1 suite=${2%%:*} status most=$limit log filter=()
     [[ $2 == *:* ]] && filter=(--filter "${2#*:}")
     log=$dir/$suite.log
-    [[ $suite == sim ]] && most=$((2 * limit)) # the longest by far
+    [[ $suite == sim || $2 == unit ]] && most=$((2 * limit)) # the longest by far, when whole
     [[ -n $(echo "$root"/tests/"$suite"/*.c) ]] || { echo absent; return; }
     if ! "$make" -C "$dir" -j1 MUTANT=1 WERROR="${WERROR:-0}" "build/tests/$suite" >"$dir/build.log" 2>&1; then
         echo broken
