@@ -35,10 +35,8 @@ static const struct pbft_damage *damage_of(const struct node *n)
 static void on_transfer(struct sim *sim, struct node *n, const struct pbft_effect *e)
 {
     n->replacing = true;
-    if (e->transfer.diverged == 0) {
-        n->wrong_root = 0; /* behind: the state goes, and with it what is wrong */
-        return;
-    }
+    memset(n->wrong_roots, 0, sizeof n->wrong_roots);
+    if (e->transfer.diverged == 0) return; /* behind: what is wrong goes with the state */
     if (damage_of(n) == NULL)
         sim_fail(sim, "FAULTS 4.24: replica %u says that its state at %llu is wrong, and it is not",
                  n->id, (unsigned long long)e->transfer.diverged);
@@ -46,9 +44,17 @@ static void on_transfer(struct sim *sim, struct node *n, const struct pbft_effec
         sim_fail(sim, "FAULTS 4.24: replica %u is wrong again at %llu, after its repair", n->id,
                  (unsigned long long)e->transfer.diverged);
     n->noticed++;
-    n->wrong_root = 0;
     n->signed_wrong = n->signed_last;
     reach(sim, SIM_REACH_DIVERGENCE);
+}
+
+/* It leaves when it is on the disk, which may be after what is wrong was noticed. */
+static void on_send(struct node *n, const struct pbft_frame *frame)
+{
+    struct pbft_claim claim;
+    if (frame->bytes[0] == PBFT_CHECKPOINT &&
+        pbft_wire_peek(pbft_frame_span(frame), &claim) == PBFT_OK && claim.seq > n->signed_last)
+        n->signed_last = claim.seq;
 }
 
 void damage_effects(struct sim *sim, struct node *n, const struct pbft_effects *effects)
@@ -59,6 +65,7 @@ void damage_effects(struct sim *sim, struct node *n, const struct pbft_effects *
     if (!info.transferring) n->replacing = false; /* what follows the new state may be executed */
     for (size_t i = 0; i < effects->count; i++) {
         const struct pbft_effect *e = &effects->items[i];
+        if (e->kind == PBFT_EFFECT_SEND) on_send(n, e->send.frame);
         if (e->kind == PBFT_EFFECT_TRANSFER) on_transfer(sim, n, e);
         if (e->kind == PBFT_EFFECT_EXECUTE && n->replacing)
             sim_fail(sim, "FAULTS 4.24: replica %u executes %llu on a state that is given up",
@@ -73,17 +80,16 @@ void damage_outbound(struct sim *sim, struct node *n, const struct pbft_frame *f
     if (n->damaged == NULL || frame->bytes[0] != PBFT_CHECKPOINT ||
         pbft_wire_peek(pbft_frame_span(frame), &claim) != PBFT_OK)
         return;
-    if (claim.seq > n->signed_last) n->signed_last = claim.seq;
     struct pbft_digest key;
     key_numbers(&key, claim.seq, 0, 0, 0);
     const struct map_entry *root = map_find(&sim->roots, &key);
     if (root == NULL || pbft_digest_equal(&root->value, &claim.digest)) return;
-    if (claim.seq <= n->signed_wrong) return;
-    if (n->noticed > 0 && !n->replacing)
+    if (claim.seq <= n->signed_wrong || n->replacing) return;
+    if (n->noticed > 0)
         sim_fail(sim, "FAULTS 4.24: replica %u signs a wrong root for %llu after its repair", n->id,
                  (unsigned long long)claim.seq);
-    else if (n->wrong_root == 0 && !n->replacing)
-        n->wrong_root = claim.seq;
+    else
+        n->wrong_roots[claim.seq / sim->o.params.checkpoint_interval % WRONG_ROOTS] = claim.seq;
 }
 
 void damage_check(struct sim *sim, struct node *n)
@@ -92,18 +98,21 @@ void damage_check(struct sim *sim, struct node *n)
     struct pbft_core_info info;
     pbft_core_info(pbft_node_core(n->node), &info);
     if (!info.transferring) n->replacing = false;
-    if (n->wrong_root != 0 && info.stable >= n->wrong_root)
+    /* One that never was certified itself is no sign: an operation may have mended the state. */
+    pbft_seq wrong = n->wrong_roots[info.stable / sim->o.params.checkpoint_interval % WRONG_ROOTS];
+    if (wrong != 0 && wrong == info.stable)
         sim_fail(sim,
                  "FAULTS 4.24: replica %u does not notice that its root for %llu is not the "
                  "certified one",
-                 n->id, (unsigned long long)n->wrong_root);
+                 n->id, (unsigned long long)wrong);
 }
 
 /* Its log begins anew, and what it signed in the old epoch is over. */
 void damage_epoch(struct node *n)
 {
     n->replacing = false;
-    n->wrong_root = n->signed_last = n->signed_wrong = 0;
+    memset(n->wrong_roots, 0, sizeof n->wrong_roots);
+    n->signed_last = n->signed_wrong = 0;
     n->repaired = n->noticed_before =
         n->noticed; /* by what the epoch begins with; or it is noticed again */
 }

@@ -67,7 +67,8 @@ struct epoch {
     struct pbft_door *reply_door; /* the oracle's own replies, while a proposal is open */
     struct recheck *recheck;      /* FAULTS 3.7, 3.10 */
 };
-#define EPOCHS_MAX 8u
+#define EPOCHS_MAX  8u
+#define WRONG_ROOTS 8u /* checkpoints that may wait for a certificate */
 
 struct node {
     struct pbft_node *node; /* NULL: killed */
@@ -114,8 +115,10 @@ struct node {
     bool clock_skewed, clock_jumped;
     /* FAULTS 4.24; NULL: its state is left alone */
     const struct pbft_faults *damaged;
-    bool replacing;                                 /* its state */
-    pbft_seq wrong_root, signed_last, signed_wrong; /* its CHECKPOINTs */
+    bool replacing; /* its state */
+    /* Its CHECKPOINTs: with a wrong root, and not noticed (by number, 0: none); the last; the last
+     * before it was noticed. */
+    pbft_seq wrong_roots[WRONG_ROOTS], signed_last, signed_wrong;
     uint64_t noticed, repaired;
     uint64_t
         noticed_before; /* in earlier epochs; a bit flips once, so in this one it is noticed once */
