@@ -336,6 +336,36 @@ Test(faults_4, r24_no_second_checkpoint_after_the_repair)
     net_free(t);
 }
 
+/* ... and nobody holds the wrong root against the state that has replaced it: 8 is certified before
+ * the repaired one is hashed there. */
+Test(faults_4, r24_roots_of_the_replaced_state_are_forgotten)
+{
+    struct net *t = net_new(4);
+    t->nodes[2].diverge_at = 2;
+    net_rule(t, (struct net_rule){
+                    .fate = NET_HOLD, .type = PBFT_CHECKPOINT, .to = NET_BIT(2), .seq_high = 4});
+    net_rule(t, (struct net_rule){.fate = NET_DROP, .type = PBFT_CHECKPOINT, .to = NET_BIT(2)});
+    net_rule(t, (struct net_rule){.fate = NET_DROP, .type = PBFT_CERTIFICATE, .to = NET_BIT(2)});
+    for (unsigned i = 1; i <= 8; i++)
+        net_put(t, i);
+    cr_assert(net_run_executed(t, 0, 8, 1000));
+    net_run(t, 10);
+    cr_assert_eq(t->nodes[2].sent[PBFT_CHECKPOINT], 2u);
+    t->nodes[2].hash_extra_ns = 2000 * MS;
+    net_release_held(t);
+    net_run(t, 40);
+    cr_assert_eq(net_info(t, 2).stable, 4u);
+    cr_assert_eq(t->nodes[2].divergences, 1u);
+    cr_assert_eq(net_info(t, 2).executed, 8u);
+    net_rules_clear(t);
+    cr_assert(net_run_stable(t, 0, 8, 1000));
+    net_run(t, 3000);
+    cr_assert_eq(t->nodes[2].divergences, 1u);
+    cr_assert_eq(t->nodes[2].transfers, 1u);
+    cr_assert(net_roots_equal(t, 0));
+    net_free(t);
+}
+
 /* Three checkpoints behind, and nobody sends anything new: a laggard is told h and catches up. */
 Test(faults_4, r24_laggard_gets_the_stable_certificate)
 {
