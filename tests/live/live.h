@@ -93,4 +93,17 @@ unsigned live_writer_failed(const struct live_writer *w); /* puts not acknowledg
 unsigned live_writer_finish(struct live_writer *w, unsigned *lost, double *longest_ms,
                             unsigned *wrong);
 
+/* ---- live_expect.c; whatever does not hold fails the test ---- */
+
+__attribute__((format(printf, 1, 2))) void live_shell(const char *format, ...);
+/* `pbftctl replica replace`, within 25 s. */
+void live_replace(const struct live *l, unsigned node);
+/* A number of the node's status has this value, within 20 s and more. */
+void live_until(const struct live *l, unsigned node, const char *what, json_int_t value);
+/* The victim is killed, and the others lack none then: without the vote of one that came back,
+ * nothing would be ordered. */
+void live_expect_votes(struct live *l, unsigned victim);
+/* live_writer_finish(): more than `least` acknowledged, none of them lost or written twice. */
+void live_expect_written(struct live_writer *w, unsigned least);
+
 #endif

@@ -5,7 +5,6 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,16 +20,6 @@ struct faulty {
     char when[160];  /* the fault is in force while this file exists */
     char calls[160]; /* what the injector noted */
 };
-
-__attribute__((format(printf, 1, 2))) static void shell(const char *format, ...)
-{
-    char command[1024];
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(command, sizeof command, format, arguments);
-    va_end(arguments);
-    cr_assert_eq(system(command), 0, "%s", command);
-}
 
 static void fault(const struct faulty *f, bool on)
 {
@@ -90,9 +79,9 @@ static void begin(struct faulty *f, const char *flush_bytes)
     cr_assert_eq(live_ctl(&f->live, NULL, 0, "put", "first", "of all", NULL), 0);
     live_terminate(&f->live, f->victim);
     if (flush_bytes != NULL)
-        shell("sed -i 's/^flush_bytes = .*/flush_bytes = %s/' '%s/node-%u/node.conf' && "
-              "grep -q '^flush_bytes = %s$' '%s/node-%u/node.conf'",
-              flush_bytes, f->live.dir, f->victim, flush_bytes, f->live.dir, f->victim);
+        live_shell("sed -i 's/^flush_bytes = .*/flush_bytes = %s/' '%s/node-%u/node.conf' && "
+                   "grep -q '^flush_bytes = %s$' '%s/node-%u/node.conf'",
+                   flush_bytes, f->live.dir, f->victim, flush_bytes, f->live.dir, f->victim);
 }
 
 static void some_load(const struct faulty *f, const char *seconds)
@@ -108,17 +97,6 @@ static void expect_ordered(const struct faulty *f, const char *timeout, bool ord
 {
     int code = live_ctl(&f->live, NULL, 0, "put", "still", "here", "--timeout", timeout, NULL);
     cr_expect_eq(code == 0, ordered, "put ends with %d", code);
-}
-
-static void expect_written(struct live_writer *writer)
-{
-    unsigned lost, wrong;
-    double longest_ms;
-    unsigned acknowledged = live_writer_finish(writer, &lost, &longest_ms, &wrong);
-    fprintf(stderr, "%u writes acknowledged, longest wait %.0f ms\n", acknowledged, longest_ms);
-    cr_expect_gt(acknowledged, 50u);
-    cr_expect_eq(lost, 0u, "%u acknowledged writes were lost", lost);
-    cr_expect_eq(wrong, 0u, "%u keys have another value, or were written twice", wrong);
 }
 
 /* What is left on the disk is an ordinary crash's. */
@@ -211,7 +189,7 @@ Test(live_disk_faults, failed_log_stops_one_replica)
     expect_never_again(&f, 0);
     start_under(&f, NULL);
     live_sleep_ms(500);
-    expect_written(writer);
+    live_expect_written(writer, 50);
     lose_another(&f);
     expect_ordered(&f, "20s", true);
     live_stop(&f.live);
@@ -230,7 +208,7 @@ Test(live_disk_faults, failed_flush_stops_one_replica)
     expect_end(&f, "write pages.mdb short after=1 times=1", "\"what\":\"flush\"");
     start_under(&f, NULL);
     expect_flush(&f);
-    expect_written(writer);
+    live_expect_written(writer, 50);
     lose_another(&f);
     expect_ordered(&f, "20s", true);
     live_stop(&f.live);
@@ -256,7 +234,7 @@ Test(live_disk_faults, short_writes_are_continued)
     expect_sound(&f);
     start_under(&f, NULL);
     live_sleep_ms(1000);
-    expect_written(writer);
+    live_expect_written(writer, 50);
     live_stop(&f.live);
 }
 
@@ -276,7 +254,7 @@ Test(live_disk_faults, full_log_stops_votes_and_resumes)
     expect_metric(&f, "pbft_ready", 0);
     expect_ordered(&f, "10s", true); /* by the others */
     live_sleep_ms(500);
-    expect_written(writer);
+    live_expect_written(writer, 50);
     lose_another(&f);
     expect_ordered(&f, "4s", false); /* it must not vote */
     cr_expect_gt(noted(&f, "fault"), 0u);
@@ -342,7 +320,7 @@ Test(live_disk_faults, full_disk_delays_an_epoch)
     live_terminate(&f.live, f.victim);
     start_under(&f, NULL);
     live_sleep_ms(500);
-    expect_written(writer);
+    live_expect_written(writer, 50);
     live_terminate(&f.live, f.victim);
     expect_sound(&f);
     live_stop(&f.live);

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,16 +17,6 @@
 #define CHECKPOINT_INTERVAL 128 /* what `init` writes */
 
 TestSuite(live_durability, .timeout = 240);
-
-__attribute__((format(printf, 1, 2))) static void shell(const char *format, ...)
-{
-    char command[1024];
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(command, sizeof command, format, arguments);
-    va_end(arguments);
-    cr_assert_eq(system(command), 0, "%s", command);
-}
 
 static void load_until(const struct live *l, unsigned node, json_int_t stable)
 {
@@ -49,26 +38,6 @@ static void expect_back(const struct live *l, unsigned node)
     cr_expect_eq(live_number(l, node, "mute"), 0, "node %u is mute", node);
 }
 
-/* The others lack one more now: without the vote of the one that came back, nothing is ordered. */
-static void expect_votes(struct live *l, unsigned victim)
-{
-    live_kill9(l, victim);
-    for (unsigned i = 0; i < 5; i++)
-        cr_expect_eq(live_ctl(l, NULL, 0, "put", "after", "loss", "--timeout", "20s", NULL), 0,
-                     "nothing is ordered without node %u", victim);
-}
-
-static void expect_written(struct live_writer *writer, unsigned least)
-{
-    unsigned lost, wrong;
-    double longest_ms;
-    unsigned acknowledged = live_writer_finish(writer, &lost, &longest_ms, &wrong);
-    fprintf(stderr, "%u writes acknowledged, longest wait %.0f ms\n", acknowledged, longest_ms);
-    cr_expect_gt(acknowledged, least);
-    cr_expect_eq(lost, 0, "%u acknowledged writes were lost", lost);
-    cr_expect_eq(wrong, 0, "%u keys have another value, or were written twice", wrong);
-}
-
 Test(live_durability, killed_backup_resumes_and_votes)
 {
     struct live l;
@@ -81,10 +50,10 @@ Test(live_durability, killed_backup_resumes_and_votes)
     live_restart(&l, backup, NULL);
     expect_back(&l, backup);
     live_sleep_ms(1000);
-    expect_written(writer, 50);
+    live_expect_written(writer, 50);
     load_until(&l, backup, CHECKPOINT_INTERVAL);
     cr_expect(live_roots_agree(&l, 0));
-    expect_votes(&l, (backup + 1) % 4);
+    live_expect_votes(&l, (backup + 1) % 4);
     live_stop(&l);
 }
 
@@ -102,7 +71,7 @@ Test(live_durability, all_killed_and_nothing_lost)
     for (unsigned node = 0; node < 4; node++)
         expect_back(&l, node);
     live_sleep_ms(2000);
-    expect_written(writer, 50);
+    live_expect_written(writer, 50);
     load_until(&l, 0, CHECKPOINT_INTERVAL);
     cr_expect(live_roots_agree(&l, 0));
     live_stop(&l);
@@ -120,7 +89,7 @@ Test(live_durability, three_checkpoints_behind)
     live_restart(&l, 3, NULL);
     expect_back(&l, 3);
     cr_expect(live_roots_agree(&l, (uint64_t)before + 3 * CHECKPOINT_INTERVAL));
-    expect_votes(&l, 1);
+    live_expect_votes(&l, 1);
     live_stop(&l);
 }
 
@@ -143,7 +112,7 @@ Test(live_durability, rolling_restart_fails_no_operation)
     l.up = 0;
     live_sleep_ms(500);
     cr_expect_eq(live_writer_failed(writer), 0u);
-    expect_written(writer, 20);
+    live_expect_written(writer, 20);
     load_until(&l, 0, CHECKPOINT_INTERVAL);
     cr_expect(live_roots_agree(&l, 0));
     live_stop(&l);
@@ -209,7 +178,7 @@ Test(live_durability, deleted_log_is_mute)
     struct live l;
     some_load(&l);
     live_terminate(&l, 3);
-    shell("rm '%s'/node-3/data/log-*", l.dir);
+    live_shell("rm '%s'/node-3/data/log-*", l.dir);
     expect_mute(&l, 3);
     live_terminate(&l, 3);
     expect_mute(&l, 3);
@@ -228,7 +197,7 @@ Test(live_durability, memory_restart_is_mute)
     live_restart(&l, 2,
                  NULL); /* it was mute meanwhile: the log still holds all that it ever said */
     expect_back(&l, 2);
-    expect_votes(&l, 1);
+    live_expect_votes(&l, 1);
     live_stop(&l);
 }
 
@@ -237,7 +206,8 @@ Test(live_durability, data_of_another_replica_are_refused)
     struct live l;
     some_load(&l);
     live_terminate(&l, 3);
-    shell("rm -r '%s/node-3/data' && cp -r '%s/node-2/data' '%s/node-3/data'", l.dir, l.dir, l.dir);
+    live_shell("rm -r '%s/node-3/data' && cp -r '%s/node-2/data' '%s/node-3/data'", l.dir, l.dir,
+               l.dir);
     pid_t pid = live_restart(&l, 3, NULL);
     cr_expect_eq(live_wait(pid, 30), 4, "it does not end with 4: damaged or foreign data");
     l.own[3] = 0;
@@ -262,7 +232,7 @@ static void fill(const struct live *l, unsigned node, char path[256])
     snprintf(path, 256, "%s/node-%u/data/pages.mdb", l->dir, node);
     snprintf(bench, sizeof bench, "%s", live_bin("pbft-bench"));
     for (unsigned i = 0; i < 20 && size_of(path) < 1 << 20; i++)
-        shell(
+        live_shell(
             "'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 60000 --seconds 0 --warmup 0 "
             "--ops 400 >/dev/null",
             bench, l->dir);
@@ -285,13 +255,13 @@ static void damaged_pages(void (*damage)(const char *path))
               "the damage went unnoticed");
     load_until(&l, 0, live_number(&l, 0, "stable") + CHECKPOINT_INTERVAL);
     cr_expect(live_roots_agree(&l, 0));
-    expect_votes(&l, 1);
+    live_expect_votes(&l, 1);
     live_stop(&l);
 }
 
 static void overwrite(const char *path)
 {
-    shell("dd if=/dev/urandom of='%s' bs=4096 count=64 conv=notrunc 2>/dev/null", path);
+    live_shell("dd if=/dev/urandom of='%s' bs=4096 count=64 conv=notrunc 2>/dev/null", path);
 }
 
 static void flip_some(const char *path)
@@ -334,7 +304,7 @@ Test(live_durability, check_data_finds_damage)
     live_start_sync(&l, 4, 2);
     expect_check(&l, 1, "is in use by a replica");
     live_terminate(&l, 3);
-    shell("sed -i 's/^flush_bytes = .*/flush_bytes = 64KiB/' '%s/node-3/node.conf'", l.dir);
+    live_shell("sed -i 's/^flush_bytes = .*/flush_bytes = 64KiB/' '%s/node-3/node.conf'", l.dir);
     live_restart(&l, 3, NULL);
     expect_back(&l, 3);
     load_until(&l, 3, 4 * CHECKPOINT_INTERVAL);
@@ -346,24 +316,25 @@ Test(live_durability, check_data_finds_damage)
     expect_check(&l, 0, "is signed by 3 replicas");
     expect_check(&l, 0, "data: ok");
     snprintf(path, sizeof path, "%s/node-3", l.dir);
-    shell("cp -a '%s/data' '%s/good'", path, path);
+    live_shell("cp -a '%s/data' '%s/good'", path, path);
 
     snprintf(path, sizeof path, "%s/node-3/data/pages.mdb", l.dir);
     flip_some(path);
     expect_check(&l, 4, "page");
     expect_check(&l, 4, "WRONG: ");
     snprintf(path, sizeof path, "%s/node-3", l.dir);
-    shell("rm -r '%s/data' && cp -a '%s/good' '%s/data'", path, path, path);
+    live_shell("rm -r '%s/data' && cp -a '%s/good' '%s/data'", path, path, path);
     expect_check(&l, 0, "data: ok");
 
-    shell("cd '%s/data' && dd if=/dev/urandom of=$(ls log-0* | head -n 1) bs=512 seek=4 count=1 "
-          "conv=notrunc 2>/dev/null",
-          path);
+    live_shell(
+        "cd '%s/data' && dd if=/dev/urandom of=$(ls log-0* | head -n 1) bs=512 seek=4 count=1 "
+        "conv=notrunc 2>/dev/null",
+        path);
     expect_check(&l, 4, "vote log damaged: ");
-    shell("rm -r '%s/data' && cp -a '%s/good' '%s/data'", path, path, path);
+    live_shell("rm -r '%s/data' && cp -a '%s/good' '%s/data'", path, path, path);
     live_restart(&l, 3, NULL); /* looking has changed nothing */
     expect_back(&l, 3);
-    expect_votes(&l, 1);
+    live_expect_votes(&l, 1);
     live_stop(&l);
 }
 
@@ -376,7 +347,7 @@ Test(live_durability, full_disk_stops_votes_until_there_is_room)
     live_start_sync(&l, 4, 2);
     live_terminate(&l, 3);
     snprintf(data, sizeof data, "%s/node-3/data", l.dir);
-    shell("mv '%s' '%s.old' && mkdir '%s'", data, data, data);
+    live_shell("mv '%s' '%s.old' && mkdir '%s'", data, data, data);
     /* In a space of our own: the mount goes with us, however this ends. */
     if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("none", data, "tmpfs", 0, "size=200m,mode=0755") != 0) {
@@ -384,27 +355,27 @@ Test(live_durability, full_disk_stops_votes_until_there_is_room)
         live_stop(&l);
         cr_skip_test("a tmpfs cannot be mounted here");
     }
-    shell("cp -a '%s.old/.' '%s/'", data, data);
+    live_shell("cp -a '%s.old/.' '%s/'", data, data);
     live_restart(&l, 3, NULL);
     expect_back(&l, 3);
-    shell("! dd if=/dev/zero of='%s/filler' bs=64k 2>/dev/null", data);
+    live_shell("! dd if=/dev/zero of='%s/filler' bs=64k 2>/dev/null", data);
     char bench[512];
     snprintf(bench, sizeof bench, "%s", live_bin("pbft-bench"));
     bool full = false;
     for (unsigned i = 0; i < 5 && !full; i++) { /* a segment's worth each */
-        shell("'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 60000 --seconds 0 "
-              "--warmup 0 --ops 150 >/dev/null",
-              bench, l.dir);
+        live_shell("'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 60000 --seconds 0 "
+                   "--warmup 0 --ops 150 >/dev/null",
+                   bench, l.dir);
         full = live_logged(&l, 3, "disk_full", 1);
     }
     if (!full) live_dump_node(&l, 3);
     cr_expect(full, "it does not say that its disk is full");
     cr_expect_eq(live_ctl(&l, NULL, 0, "put", "still", "here", NULL), 0);
-    shell("rm '%s/filler'", data);
+    live_shell("rm '%s/filler'", data);
     cr_expect(live_logged(&l, 3, "disk_room", 30), "it does not notice that there is room");
     load_until(&l, 0, live_number(&l, 0, "stable") + CHECKPOINT_INTERVAL);
     cr_expect(live_roots_agree(&l, 0));
-    expect_votes(&l, 1);
+    live_expect_votes(&l, 1);
     live_terminate(&l, 3);
     cr_expect_eq(umount(data), 0);
     live_stop(&l);

@@ -3,39 +3,12 @@
 #include "tests/live/live.h"
 
 #include <criterion/criterion.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 TestSuite(live_epochs, .timeout = 240);
-
-__attribute__((format(printf, 1, 2))) static void shell(const char *format, ...)
-{
-    char command[2048];
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(command, sizeof command, format, arguments);
-    va_end(arguments);
-    cr_assert_eq(system(command), 0, "%s", command);
-}
-
-static void replace(const struct live *l, unsigned node)
-{
-    char number[16], out[512];
-    (void)snprintf(number, sizeof number, "%u", node);
-    int code = live_ctl(l, out, sizeof out, "replica", "replace", number, "--timeout", "25s", NULL);
-    if (code != 0) live_dump_log(l);
-    cr_assert_eq(code, 0, "replica replace %u: %s", node, out);
-}
-
-static void until(const struct live *l, unsigned node, const char *what, json_int_t value)
-{
-    for (unsigned i = 0; i < 200 && live_number(l, node, what) != value; i++)
-        live_sleep_ms(100);
-    cr_assert_eq(live_number(l, node, what), value, "%s of node %u", what, node);
-}
 
 /* pbftd with the option, and what it says. */
 static void expect_said(const struct live *l, unsigned node, const char *option, int expected,
@@ -52,43 +25,35 @@ static void expect_said(const struct live *l, unsigned node, const char *option,
     cr_expect_not_null(strstr(text, said), "it does not say '%s':\n%s", said, text);
 }
 
-static void expect_votes(struct live *l, unsigned victim)
-{
-    live_kill9(l, victim);
-    for (unsigned i = 0; i < 5; i++)
-        cr_expect_eq(live_ctl(l, NULL, 0, "put", "after", "loss", "--timeout", "20s", NULL), 0,
-                     "nothing is ordered without node %u", victim);
-}
-
 /* As a kill between the two steps leaves it: the epoch has begun, the key was not yet renamed. */
 static void undo_the_key(const struct live *l, bool old_key)
 {
-    shell("cd '%s/node-2' && test ! -e key.next && mv key key.next", l->dir);
-    if (old_key) shell("cp -p '%s/../old-key' '%s/node-2/key'", l->dir, l->dir);
+    live_shell("cd '%s/node-2' && test ! -e key.next && mv key key.next", l->dir);
+    if (old_key) live_shell("cp -p '%s/../old-key' '%s/node-2/key'", l->dir, l->dir);
 }
 
 Test(live_epochs, a_start_between_the_epoch_and_its_key)
 {
     struct live l;
     live_start_sync(&l, 4, 2);
-    shell("cp -p '%s/node-2/key' '%s/../old-key'", l.dir, l.dir);
-    replace(&l, 2);
-    until(&l, 2, "epoch", 1);
+    live_shell("cp -p '%s/node-2/key' '%s/../old-key'", l.dir, l.dir);
+    live_replace(&l, 2);
+    live_until(&l, 2, "epoch", 1);
     live_kill9(&l, 2);
-    shell("cp -p '%s/node-2/key' '%s/../new-key'", l.dir, l.dir);
+    live_shell("cp -p '%s/node-2/key' '%s/../new-key'", l.dir, l.dir);
     for (unsigned old_key = 0; old_key < 2; old_key++) {
         undo_the_key(&l, old_key != 0);
         expect_said(&l, 2, "--check-config --config", 0, "ok: replica 2");
-        shell("cmp '%s/node-2/key.next' '%s/../new-key'", l.dir, l.dir);
+        live_shell("cmp '%s/node-2/key.next' '%s/../new-key'", l.dir, l.dir);
         live_restart(&l, 2, NULL);
-        until(&l, 2, "epoch", 1);
+        live_until(&l, 2, "epoch", 1);
         cr_expect_eq(live_number(&l, 2, "mute"), 0);
-        shell("cd '%s/node-2' && test ! -e key.next && cmp key ../../new-key", l.dir);
+        live_shell("cd '%s/node-2' && test ! -e key.next && cmp key ../../new-key", l.dir);
         live_kill9(&l, 2);
     }
     live_restart(&l, 2, NULL);
-    until(&l, 2, "mute", 0);
-    expect_votes(&l, 3);
+    live_until(&l, 2, "mute", 0);
+    live_expect_votes(&l, 3);
     live_stop(&l);
 }
 
@@ -97,21 +62,21 @@ Test(live_epochs, a_next_key_of_nobody_stays_where_it_is)
     struct live l;
     live_start_sync(&l, 4, 2);
     live_kill9(&l, 2);
-    shell("'%s' init '%s/../other' >/dev/null && cp -p '%s/../other/node-0/key' "
-          "'%s/node-2/key.next'",
-          live_bin("pbftctl"), l.dir, l.dir, l.dir);
+    live_shell("'%s' init '%s/../other' >/dev/null && cp -p '%s/../other/node-0/key' "
+               "'%s/node-2/key.next'",
+               live_bin("pbftctl"), l.dir, l.dir, l.dir);
     live_restart(&l, 2, NULL);
-    until(&l, 2, "mute", 0);
-    replace(&l, 1); /* nor does another epoch want it */
-    until(&l, 2, "epoch", 1);
+    live_until(&l, 2, "mute", 0);
+    live_replace(&l, 1); /* nor does another epoch want it */
+    live_until(&l, 2, "epoch", 1);
     live_kill9(&l, 2);
-    shell("cmp '%s/node-2/key.next' '%s/../other/node-0/key'", l.dir, l.dir);
-    shell("echo junk > '%s/node-2/key.next' && chmod 644 '%s/node-2/key.next'", l.dir, l.dir);
+    live_shell("cmp '%s/node-2/key.next' '%s/../other/node-0/key'", l.dir, l.dir);
+    live_shell("echo junk > '%s/node-2/key.next' && chmod 644 '%s/node-2/key.next'", l.dir, l.dir);
     live_restart(&l, 2, NULL);
-    until(&l, 2, "epoch", 1);
+    live_until(&l, 2, "epoch", 1);
     cr_expect_eq(live_number(&l, 2, "mute"), 0);
-    shell("grep -q junk '%s/node-2/key.next'", l.dir);
-    expect_votes(&l, 3);
+    live_shell("grep -q junk '%s/node-2/key.next'", l.dir);
+    live_expect_votes(&l, 3);
     live_stop(&l);
 }
 
@@ -119,15 +84,15 @@ Test(live_epochs, a_next_key_of_nobody_stays_where_it_is)
 
 static void flip(const struct live *l, unsigned node, const char *name, unsigned at)
 {
-    shell("cd '%s/node-%u/data' && b=$(od -An -tu1 -j%u -N1 %s) && "
-          "printf \"\\\\$(printf %%o $((b ^ 64)))\" | "
-          "dd of=$(echo %s) bs=1 seek=%u conv=notrunc 2>/dev/null",
-          l->dir, node, at, name, name, at);
+    live_shell("cd '%s/node-%u/data' && b=$(od -An -tu1 -j%u -N1 %s) && "
+               "printf \"\\\\$(printf %%o $((b ^ 64)))\" | "
+               "dd of=$(echo %s) bs=1 seek=%u conv=notrunc 2>/dev/null",
+               l->dir, node, at, name, name, at);
 }
 
 static void good_again(const struct live *l, unsigned node)
 {
-    shell("cd '%s/node-%u' && rm -r data && cp -a good data", l->dir, node);
+    live_shell("cd '%s/node-%u' && rm -r data && cp -a good data", l->dir, node);
     expect_said(l, node, "--check-data", 0, "data/epoch-2: ok");
 }
 
@@ -138,27 +103,28 @@ Test(live_epochs, check_data_after_two_epochs)
     live_start_sync(&l, 4, 2);
     for (unsigned node = 2; node < 4; node++) {
         live_kill9(&l, node);
-        shell("sed -i 's/^flush_bytes = .*/flush_bytes = 64KiB/' '%s/node-%u/node.conf'", l.dir,
-              node);
+        live_shell("sed -i 's/^flush_bytes = .*/flush_bytes = 64KiB/' '%s/node-%u/node.conf'",
+                   l.dir, node);
         live_restart(&l, node, NULL);
-        until(&l, node, "mute", 0);
+        live_until(&l, node, "mute", 0);
     }
-    replace(&l, 1);
-    replace(&l, 3);
+    live_replace(&l, 1);
+    live_replace(&l, 3);
     for (unsigned node = 2; node < 4; node++)
-        until(&l, node, "epoch", 2);
+        live_until(&l, node, "epoch", 2);
     cr_expect_eq(live_ctl(&l, out, sizeof out, "status", NULL), 0);
     cr_expect_not_null(strstr(out, " of epoch 2, whose primary is "), "%s", out);
     cr_expect_not_null(strstr(out, "EPOCH"), "%s", out);
-    shell("'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 20000 --seconds 0 --warmup 0 "
-          "--ops 600 >/dev/null",
-          live_bin("pbft-bench"), l.dir);
+    live_shell(
+        "'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 20000 --seconds 0 --warmup 0 "
+        "--ops 600 >/dev/null",
+        live_bin("pbft-bench"), l.dir);
     live_kill9(&l, 2);
     live_kill9(&l, 3);
     for (unsigned node = 2; node < 4; node++) { /* the same key since genesis, and another one */
         expect_said(&l, node, "--check-data", 0, "a restart would follow all of it");
         expect_said(&l, node, "--check-data", 0, "data/epoch-2: ok");
-        shell("cd '%s/node-%u' && cp -a data good", l.dir, node);
+        live_shell("cd '%s/node-%u' && cp -a data good", l.dir, node);
         static const unsigned places[] = {3, 9, 13, 40, 100, 400, 500, 600};
         for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
             flip(&l, node, "epochs", places[i]);
@@ -173,15 +139,16 @@ Test(live_epochs, check_data_after_two_epochs)
         flip(&l, node, "$(ls epoch-2/log-0* | head -n 1)", 1024 + 100);
         expect_said(&l, node, "--check-data", 4, "vote log damaged: ");
         good_again(&l, node);
-        shell("cd '%s/node-%u/data/epoch-2' && for k in $(seq 16 4 200); do "
-              "dd if=/dev/urandom of=pages.mdb bs=4096 seek=$k count=1 conv=notrunc 2>/dev/null; "
-              "done",
-              l.dir, node);
+        live_shell(
+            "cd '%s/node-%u/data/epoch-2' && for k in $(seq 16 4 200); do "
+            "dd if=/dev/urandom of=pages.mdb bs=4096 seek=$k count=1 conv=notrunc 2>/dev/null; "
+            "done",
+            l.dir, node);
         expect_said(&l, node, "--check-data", 4, "WRONG: ");
         good_again(&l, node);
         live_restart(&l, node, NULL); /* looking has changed nothing */
-        until(&l, node, "mute", 0);
+        live_until(&l, node, "mute", 0);
     }
-    expect_votes(&l, 1);
+    live_expect_votes(&l, 1);
     live_stop(&l);
 }

@@ -17,43 +17,6 @@ static void remove_data(const struct live *l, unsigned node)
     cr_assert_eq(system(command), 0, "%s", command);
 }
 
-static void replace(const struct live *l, unsigned node)
-{
-    char number[16], out[512];
-    (void)snprintf(number, sizeof number, "%u", node);
-    int code = live_ctl(l, out, sizeof out, "replica", "replace", number, "--timeout", "25s", NULL);
-    if (code != 0) live_dump_log(l);
-    cr_assert_eq(code, 0, "replica replace %u: %s", node, out);
-    cr_assert_not_null(strstr(out, "since epoch"), "%s", out);
-}
-
-static void until(const struct live *l, unsigned node, const char *what, json_int_t value)
-{
-    for (unsigned i = 0; i < 200 && live_number(l, node, what) != value; i++)
-        live_sleep_ms(100);
-    cr_assert_eq(live_number(l, node, what), value, "%s of node %u", what, node);
-}
-
-/* One more is lost: nothing is ordered without each of the others. */
-static void expect_votes(struct live *l, unsigned victim)
-{
-    live_kill9(l, victim);
-    for (unsigned i = 0; i < 5; i++)
-        cr_expect_eq(live_ctl(l, NULL, 0, "put", "after", "loss", "--timeout", "20s", NULL), 0,
-                     "nothing is ordered without node %u", victim);
-}
-
-static void expect_written(struct live_writer *writer, unsigned least)
-{
-    unsigned lost, wrong;
-    double longest_ms;
-    unsigned acknowledged = live_writer_finish(writer, &lost, &longest_ms, &wrong);
-    fprintf(stderr, "%u writes acknowledged, longest wait %.0f ms\n", acknowledged, longest_ms);
-    cr_expect_gt(acknowledged, least);
-    cr_expect_eq(lost, 0, "%u acknowledged writes were lost", lost);
-    cr_expect_eq(wrong, 0, "%u keys have another value, or were written twice", wrong);
-}
-
 /* Issue 4, done when 0. */
 Test(live_replace, a_wiped_replica_returns_and_another_may_be_lost)
 {
@@ -64,14 +27,14 @@ Test(live_replace, a_wiped_replica_returns_and_another_may_be_lost)
     live_kill9(&l, 3);
     remove_data(&l, 3);
     live_sleep_ms(500);
-    replace(&l, 3);
+    live_replace(&l, 3);
     live_restart(&l, 3, NULL);
-    until(&l, 3, "epoch", 1);
+    live_until(&l, 3, "epoch", 1);
     cr_expect_eq(live_number(&l, 3, "mute"), 0);
     live_sleep_ms(1000);
-    expect_written(writer, 20);
+    live_expect_written(writer, 20);
     cr_expect(live_roots_agree(&l, 0));
-    expect_votes(&l, 1);
+    live_expect_votes(&l, 1);
     live_stop(&l);
 }
 
@@ -83,8 +46,8 @@ Test(live_replace, an_old_key_starts_no_replica)
     live_start_sync(&l, 4, 2);
     (void)snprintf(command, sizeof command, "cp -r %s/node-2 %s/../stolen", l.dir, l.dir);
     cr_assert_eq(system(command), 0);
-    replace(&l, 2); /* it runs, and goes on by itself */
-    until(&l, 2, "epoch", 1);
+    live_replace(&l, 2); /* it runs, and goes on by itself */
+    live_until(&l, 2, "epoch", 1);
     live_kill9(&l, 2);
     (void)snprintf(command, sizeof command,
                    "cp %s/../stolen/key %s/node-2/key && %s --config %s/node-2/node.conf 2>&1",
@@ -106,8 +69,8 @@ Test(live_replace, a_command_begins_where_the_one_before_ended)
     (void)snprintf(damage, sizeof damage, "echo damaged > %s", path);
     cr_assert_eq(live_ctl(&l, NULL, 0, "put", "k", "v", NULL), 0);
     cr_expect_eq(stat(path, &info), -1, "there is but one epoch");
-    replace(&l, 2);
-    until(&l, 2, "epoch", 1);
+    live_replace(&l, 2);
+    live_until(&l, 2, "epoch", 1);
     cr_expect_eq(stat(path, &info), 0, "%s", path);
     off_t size = info.st_size;
     cr_expect_eq(live_ctl(&l, NULL, 0, "get", "k", NULL), 0);
@@ -125,17 +88,17 @@ Test(live_replace, keys_are_rotated_under_load)
     live_start_sync(&l, 4, 2);
     struct live_writer *writer = live_writer_start(&l, 3);
     live_sleep_ms(500);
-    replace(&l, 0);
-    replace(&l, 1);
+    live_replace(&l, 0);
+    live_replace(&l, 1);
     live_kill9(&l, 2);
-    replace(&l, 3);
-    replace(&l, 0);
+    live_replace(&l, 3);
+    live_replace(&l, 0);
     live_restart(&l, 2, NULL);
-    until(&l, 2, "epoch", 4);
+    live_until(&l, 2, "epoch", 4);
     live_sleep_ms(1000);
-    expect_written(writer, 20);
+    live_expect_written(writer, 20);
     cr_expect(live_roots_agree(&l, 0));
-    expect_votes(&l, 3);
+    live_expect_votes(&l, 3);
     live_stop(&l);
 }
 
@@ -151,7 +114,7 @@ Test(live_replace, only_the_administrator)
     char *argv[] = {shell, option, command, NULL};
     cr_expect_eq(live_run(argv, out, sizeof out), 4, "%s", out);
     cr_expect_not_null(strstr(out, "administrator"), "%s", out);
-    until(&l, 2, "epoch", 0);
+    live_until(&l, 2, "epoch", 0);
     live_stop(&l);
 }
 
@@ -165,8 +128,8 @@ Test(live_replace, a_backup_from_before_a_rotation_is_restored)
     (void)snprintf(to, sizeof to, "%s/../restored", l.dir);
     cr_assert_eq(live_ctl(&l, NULL, 0, "put", "k", "v", NULL), 0);
     cr_assert_eq(live_ctl(&l, out, sizeof out, "snapshot", "save", file, NULL), 0, "%s", out);
-    replace(&l, 2);
-    until(&l, 2, "epoch", 1);
+    live_replace(&l, 2);
+    live_until(&l, 2, "epoch", 1);
     cr_assert_eq(live_ctl(&l, out, sizeof out, "snapshot", "restore", file, "--to", to, NULL), 0,
                  "%s", out);
     for (unsigned node = 0; node < 4; node++) {

@@ -308,9 +308,8 @@ Test(faults_4, r24_a_wrong_end_of_the_epoch_is_forgotten)
     net_free(t);
 }
 
-/* It has signed a wrong CHECKPOINT(8) when the certificate of 4 sends it back; having executed 5-8
- * again it knows a better root for 8, and must keep it to itself (PROTOCOL 24). */
-Test(faults_4, r24_no_second_checkpoint_after_the_repair)
+/* Replica 2 has signed two wrong CHECKPOINTs, 4 and 8; what certifies 4 is held before it. */
+static struct net *net_with_two_wrong_roots(void)
 {
     struct net *t = net_new(4);
     t->nodes[2].diverge_at = 2;
@@ -323,6 +322,14 @@ Test(faults_4, r24_no_second_checkpoint_after_the_repair)
     cr_assert(net_run_executed(t, 0, 8, 1000));
     net_run(t, 10);
     cr_assert_eq(t->nodes[2].sent[PBFT_CHECKPOINT], 2u);
+    return t;
+}
+
+/* It has signed a wrong CHECKPOINT(8) when the certificate of 4 sends it back; having executed 5-8
+ * again it knows a better root for 8, and must keep it to itself (PROTOCOL 24). */
+Test(faults_4, r24_no_second_checkpoint_after_the_repair)
+{
+    struct net *t = net_with_two_wrong_roots();
     net_release_held(t);
     net_run(t, 40);
     cr_assert_eq(net_info(t, 2).stable, 4u);
@@ -340,17 +347,7 @@ Test(faults_4, r24_no_second_checkpoint_after_the_repair)
  * the repaired one is hashed there. */
 Test(faults_4, r24_roots_of_the_replaced_state_are_forgotten)
 {
-    struct net *t = net_new(4);
-    t->nodes[2].diverge_at = 2;
-    net_rule(t, (struct net_rule){
-                    .fate = NET_HOLD, .type = PBFT_CHECKPOINT, .to = NET_BIT(2), .seq_high = 4});
-    net_rule(t, (struct net_rule){.fate = NET_DROP, .type = PBFT_CHECKPOINT, .to = NET_BIT(2)});
-    net_rule(t, (struct net_rule){.fate = NET_DROP, .type = PBFT_CERTIFICATE, .to = NET_BIT(2)});
-    for (unsigned i = 1; i <= 8; i++)
-        net_put(t, i);
-    cr_assert(net_run_executed(t, 0, 8, 1000));
-    net_run(t, 10);
-    cr_assert_eq(t->nodes[2].sent[PBFT_CHECKPOINT], 2u);
+    struct net *t = net_with_two_wrong_roots();
     t->nodes[2].hash_extra_ns = 2000 * MS;
     net_release_held(t);
     net_run(t, 40);
