@@ -1,7 +1,7 @@
 /* A replicated counter, complete. Operations and results are text: "incr", "add N", "get".
  *
  *   pbftctl init d --nodes 4 --service counter
- *   pbftctl up d --durability memory --pbftd build/examples/counter
+ *   pbftctl up d --pbftd build/examples/counter
  *   pbftctl --cluster d call "add 41"; pbftctl --cluster d call incr */
 #include "replica/pbft_replica.h"
 
