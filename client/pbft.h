@@ -9,8 +9,10 @@
  *     struct pbft_client *client;
  *     if (pbft_client_open(&client, "cluster-dir", NULL, error) != PBFT_STATUS_OK) ...
  *     struct pbft_answer answer;
- *     if (pbft_client_call(client, op, 0, &answer) == PBFT_STATUS_OK) use(answer.bytes,
- * answer.size); pbft_answer_free(&answer); pbft_client_close(client);
+ *     if (pbft_client_call(client, op, 0, &answer) == PBFT_STATUS_OK)
+ *         use(answer.bytes, answer.size);
+ *     pbft_answer_free(&answer);
+ *     pbft_client_close(client);
  *
  * Exactly once: an operation that is answered was executed once. One that timed out was executed
  * once or not at all, perhaps later.

@@ -5,7 +5,7 @@
  * cluster and epoch, from whom it says, with every digest recomputed and every signature in it
  * verified: the core may trust structure and authorship, never intentions.
  *
- * Order of the checks: cheap before dear, and pbft_wants() before any signature (PROTOCOL 16).
+ * Order of the checks: cheap before dear, and `wants` before any signature (PROTOCOL 16).
  * A door belongs to one thread; several doors may share one cluster.
  */
 #ifndef PBFT_CRYPTO_DOOR_H

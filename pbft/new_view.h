@@ -18,7 +18,7 @@ struct pbft_prepared_summary {
 
 /* What counts of a VIEW-CHANGE. */
 struct pbft_view_change_summary {
-    pbft_seq stable; /* proved by a q certificate, or 0 */
+    pbft_seq stable; /* proved by a q certificate, or genesis' */
     struct pbft_digest stable_root;
     uint32_t prepared_count;
     const struct pbft_prepared_summary *prepared; /* ascending seq in (stable, stable+L] */

@@ -117,9 +117,9 @@ struct pbft_prepared {
 struct pbft_view_change {
     pbft_view view; /* the view asked for */
     pbft_id sender;
-    pbft_seq stable; /* h of the sender; 0 has the genesis root and no signatures */
+    pbft_seq stable; /* h of the sender; genesis' has its root and no signatures */
     struct pbft_digest stable_root;
-    struct pbft_signatures stable_proof; /* exactly q CHECKPOINTs, none for 0 */
+    struct pbft_signatures stable_proof; /* exactly q CHECKPOINTs, none for genesis */
     uint32_t prepared_count;             /* <= window */
     struct pbft_prepared *prepared;      /* arena; ascending, distinct seq in (stable, stable+L] */
     struct pbft_span body;
@@ -309,7 +309,7 @@ struct pbft_arena {
 size_t pbft_wire_arena_bytes(const struct pbft_params *p);
 
 /**
- * What a frame claims to be, from its first bytes alone: enough for pbft_wants() (PROTOCOL 16).
+ * What a frame claims to be, from its first bytes alone: enough for pbft_core_wants (PROTOCOL 16).
  * Fields that the type does not have are 0. Nothing is authenticated yet.
  */
 struct pbft_claim {

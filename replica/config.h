@@ -22,7 +22,7 @@
 struct pbft_config_addresses {
     char peer[PBFT_CONFIG_URL_MAX];   /* tcp://host:port */
     char client[PBFT_CONFIG_URL_MAX]; /* tcp://host:port */
-    char admin[PBFT_CONFIG_URL_MAX];  /* http://host:port; empty: none */
+    char admin[PBFT_CONFIG_URL_MAX];  /* http://host:port, for people; empty: none */
 };
 
 /* cluster.conf. `cluster` is sealed; its genesis root is left zero, for it follows from the
@@ -73,7 +73,7 @@ struct pbft_replica_config {
     enum pbft_durability durability;
     enum pbft_config_level log_level;
     enum pbft_config_format log_format;
-    uint32_t threads;          /* 0 = auto: as many as there are CPUs */
+    uint32_t threads;          /* 0 = auto: 1 with up to two CPUs, else 3 */
     uint64_t frames_max_bytes; /* budget of the frame pool */
     uint64_t flush_bytes;      /* of log, between two checkpoints on disk */
 };

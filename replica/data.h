@@ -5,7 +5,8 @@
  *     superblock    whose this is, and how often it was started (store/superblock.h)
  *     lock          held by the process that uses it
  *     log-*         the vote log (store/log_file.h); `init` makes the first segment
- *     divergence-*.json  what was wrong with a state that was replaced (replica/divergence.h)
+ *     divergence-*.json  what was wrong with a state that was replaced (replica/divergence.h),
+ *                   whatever the epoch, beside DIR/epochs
  *     pages.mdb     the last flushed checkpoint (store/pages.h); pages.mdb.damaged: one that could
  *                   not be read, and was fetched from the others
  *

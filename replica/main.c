@@ -66,10 +66,10 @@ static void help(const struct start *s)
         "Usage: %s --config FILE [options]\n"
         "One replica of a Byzantine fault-tolerant cluster; serves \"%s\".\n\n"
         "  --config FILE       the replica's node.conf\n"
-        "  --durability MODE   sync (the default), async or memory; with the latter two a\n"
-        "                      replica that starts again has forgotten its votes, and is mute\n"
+        "  --durability MODE   sync, async or memory, instead of node.conf's; with the latter two\n"
+        "                      a replica that starts again has forgotten its votes, and is mute\n"
         "  --log-file FILE     log there instead of standard error; HUP opens it again\n"
-        "  --check-config      read every file, say what is wrong, and end\n"
+        "  --check-config      read configuration, epochs and key, say what is wrong, and end\n"
         "  --check-data DIR    verify every page, record, signature and certificate of a data\n"
         "                      directory whose replica is stopped, change nothing, and end;\n"
         "                      --config is DIR/../node.conf if it is not given\n",

@@ -56,7 +56,7 @@ struct pbft_kv_result {
         meta; /* of the key: PUT, GET, CAS (on COMPARE_FAILED: of the key found, or zero) */
     struct pbft_span value;   /* GET: the value; CAS COMPARE_FAILED: the value found */
     uint32_t count;           /* RANGE: entries in this result */
-    uint8_t more;             /* RANGE: 1 if the limit cut it */
+    uint8_t more;             /* RANGE: 1 if there are more keys */
     struct pbft_span entries; /* RANGE: walk with pbft_kv_next_entry() */
 };
 

@@ -7,8 +7,8 @@
  * up meanwhile shares the next one (group commit).
  *
  * One thread owns a log. What blocks is in pbft_log_commit() alone, which another thread may run.
- * Implementations are tables of functions: pbft_log_memory_create() is here,
- * and one on disk needs no change in any caller.
+ * Implementations are tables of functions: pbft_log_memory_create() is here, the one on disk is
+ * store/log_file.h.
  */
 #ifndef PBFT_STORE_LOG_H
 #define PBFT_STORE_LOG_H

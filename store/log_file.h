@@ -69,7 +69,7 @@ struct pbft_log_file_report {
 bool pbft_log_found_usable(enum pbft_log_found found);
 
 /**
- * Create an empty log, durably: by `pbftctl init` only (PROTOCOL 29).
+ * Create an empty log, durably: where a superblock is created, and never else (PROTOCOL 29).
  * Returns PBFT_STATUS_EXISTS if there is any segment, PBFT_STATUS_ARGUMENT, or the disk's statuses.
  */
 enum pbft_status pbft_log_file_create(const struct pbft_log_file_config *config) PBFT_MUST_USE;

@@ -5,11 +5,12 @@
  *     page    u64 number, u16 pad, u16 flags, u16 lower, u16 upper (overflow: u32 pages for these)
  *             branch and leaf: (lower - 16) / 2 * u16 place of a node, nodes from upper on
  *     node    u16 low, u16 high, u16 flags, u16 key size, key, then in a leaf the value or, with
- * the flag 1, the u64 number of its first overflow page; low, high: the value's size; in a branch
- * these and the flags are the child's number meta    pages 0 and 1: u32 magic, u32 version, u64
- * address, u64 map size, two databases (free pages, main), u64 last page, u64 transaction db u32
- * pad, u16 flags, u16 depth, 4 * u64 counts, u64 root free    u64 transaction: u64 count, count *
- * u64 page, descending
+ *             the flag 1, the u64 number of its first overflow page; low, high: the value's size;
+ *             in a branch these and the flags are the child's number
+ *     meta    pages 0 and 1: u32 magic, u32 version, u64 address, u64 map size, two databases
+ *             (free pages, main), u64 last page, u64 transaction
+ *     db      u32 pad, u16 flags, u16 depth, 4 * u64 counts, u64 root
+ *     free    u64 transaction: u64 count, count * u64 page, descending
  */
 #include "store/pages_verify.h"
 

@@ -2,7 +2,8 @@
  * store/superblock.h - DIR/superblock: whose data directory this is, and how often a replica has
  * started on it (PROTOCOL 29).
  *
- * `pbftctl init` creates it, `pbftd` never does: that is how a first boot and a wiped disk differ.
+ * `pbftctl init`, a restore and the beginning of an epoch create it, a start of `pbftd` never does:
+ * that is how a first boot and a wiped disk differ.
  * Every start is marked before anything is sent. What votes without keeping them on disk, as memory
  * and async durability do, makes every later start amnesia, and the replica mute. All writes go to
  * a temporary file first, and file and directory are synced.

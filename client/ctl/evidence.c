@@ -320,7 +320,8 @@ const struct ctl_command ctl_evidence_commands[] = {
      "signed proof that a replica lied",
      "list, show and export ask the replicas and check every signature here; N is a position in\n"
      "the list, or REPLICA:ITEM. verify needs no replica: only FILE and the cluster.conf of\n"
-     "--cluster DIR. It exits 0 when the proof holds, 4 when it is refused.\n"
+     "--cluster DIR. It exits 0 when the proof holds, 4 when it is refused. A replica keeps what\n"
+     "it holds in memory: export what is to outlast it.\n"
      "Example: pbftctl --cluster d evidence export 0 proof && pbftctl --cluster d evidence verify "
      "proof",
      run_evidence},

@@ -103,7 +103,7 @@ static void print_help(FILE *to)
     (void)fprintf(to,
                   "\n  --cluster DIR  the cluster's folder, a client's folder or a client.conf\n"
                   "                 (or the environment variable PBFT_CLUSTER)\n"
-                  "  --timeout 5s   how long to wait for an answer (ns, us, ms, s, m, h)\n"
+                  "  --timeout 5s   how long to wait for an answer (ns, us, ms, s, m, h, d)\n"
                   "  --json         machine-readable output\n"
                   "  --help         of a verb: its arguments and an example\n"
                   "  --version\n\n"

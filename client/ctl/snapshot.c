@@ -304,9 +304,9 @@ const struct ctl_command ctl_snapshot_commands[] = {
      "genesis. It has a new cluster id and the old addresses: end the old one first. Other hosts\n"
      "restore the same FILE --with the cluster.conf that the first one made; once for each node:\n"
      "whoever has voted in a cluster must never begin in it again with an empty data folder.\n"
-     "Example: pbftctl --cluster d snapshot save b.snap && pbftctl snapshot verify b.snap "
-     "--genesis\n"
-     "d/cluster.conf && pbftctl --cluster d snapshot restore b.snap --to e && pbftctl up e",
+     "Example: pbftctl --cluster d snapshot save b.snap\n"
+     "         pbftctl snapshot verify b.snap --genesis d/cluster.conf\n"
+     "         pbftctl --cluster d snapshot restore b.snap --to e",
      run_snapshot},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -523,7 +523,8 @@ const struct ctl_command ctl_up_commands[] = {
      "run all nodes of DIR here, in the foreground",
      "Prints a line that begins with `ready` once a quorum has ordered an operation. A node that\n"
      "ends is reported, the others go on. Ctrl-C stops all. --faulty makes a replica lie (see\n"
-     "`pbftctl faults list`); --pbftd runs a service of your own (examples/counter.c).\n"
+     "`pbftctl faults list`); --pbftd runs a service of your own (examples/counter.c);\n"
+     "--durability counts in place of what each node.conf says.\n"
      "Example: pbftctl init d --nodes 4 && pbftctl up d --faulty 2=lie-reply",
      run_up},
     {NULL, NULL, NULL, NULL, NULL},

@@ -13,7 +13,7 @@ const struct pbft_fault_strategy pbft_fault_strategies[] = {
     {"forge-new-view", NULL, "As new primary, sends a NEW-VIEW whose O it made up."},
     {"wrong-checkpoint", NULL, "Signs checkpoints of a state that nobody has."},
     {"wrong-page", NULL, "Serves pages, to laggards and to backups, with a byte changed."},
-    {"flip-state", "SEQ", "Lies never: flips one bit of its own state once SEQ is executed."},
-    {"witness", NULL, "Lies never: appends every signed statement it sees to $PBFT_WITNESS."},
+    {"flip-state", "SEQ", "Does not lie: flips one bit of its own state once SEQ is executed."},
+    {"witness", NULL, "Does not lie: appends each signed statement it sees to $PBFT_WITNESS."},
     {NULL, NULL, NULL},
 };

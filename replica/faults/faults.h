@@ -3,8 +3,8 @@
  *
  * A strategy sits at the node's hooks: it sees every frame that comes and goes and may forge,
  * withhold, delay or repeat it under the replica's own key. It can do whatever a replica that lost
- * its mind could, and nothing that cryptography forbids. Only pbftd-faulty and the simulator link
- * it.
+ * its mind could, and nothing that cryptography forbids. pbftd-faulty, the simulator and the tests
+ * act it out; pbftctl knows the names alone (catalogue.c); pbftd contains none of it.
  *
  * Each act is counted, so that a test can tell a strategy that lied from one that never had the
  * chance.
