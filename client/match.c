@@ -12,7 +12,6 @@
 #define BACKOFF_MAX      8u       /* times retry_ns */
 #define INTRODUCE_BYTES  65536u   /* a request up to this size introduces its session itself */
 #define LARGE_BYTES      1048576u /* for each of them, retry_ns more */
-#define FETCH_DIVISOR    8u       /* a body that is late is asked for after retry_ns / 8 */
 #define REQUEST_IN_BATCH 16u      /* what a proposal puts around its only request */
 
 _Static_assert(_Alignof(struct match_exchange) <= _Alignof(max_align_t), "caller's memory");
@@ -236,39 +235,14 @@ void match_raise_floor(struct pbft_match *m, const struct match_exchange *e)
     if (vouched > m->floor) m->floor = vouched;
 }
 
-bool match_next_source(const struct pbft_match *m, struct match_exchange *e)
-{
-    pbft_signers agreeing = match_agreeing(m, e);
-    pbft_signers reachable = agreeing & m->connected;
-    if (reachable != 0) agreeing = reachable;
-    for (uint32_t step = 1; step <= m->n; step++) {
-        pbft_id id = (e->fetch_from + step) % m->n;
-        if (!pbft_signers_has(agreeing, id)) continue;
-        e->fetch_from = id;
-        return true;
-    }
-    return false;
-}
-
-uint64_t match_fetch_interval(const struct pbft_match *m)
-{
-    uint64_t interval = m->config.retry_ns / FETCH_DIVISOR;
-    return interval == 0 ? 1 : interval;
-}
-
 void match_set_agreed(struct pbft_match *m, struct match_exchange *e, const struct match_vote *vote,
-                      pbft_id designated, uint64_t now_ns)
+                      uint64_t now_ns)
 {
     e->agreed = true;
     e->outcome = vote->outcome;
     e->result = vote->result;
     e->mark = vote->mark;
-    e->fetch_from = designated;
-    e->fetch_interval = match_fetch_interval(m);
-    /* The designated replica may just be the slowest; once it has spoken without the body, or can
-     * not be reached, nothing is worth waiting for. */
-    bool waiting = !e->votes[designated].given && pbft_signers_has(m->connected, designated);
-    e->fetch_at_ns = waiting ? now_ns + e->fetch_interval : now_ns;
+    match_body_agreed(m, e, now_ns);
 }
 
 /* ---- requests ---- */
@@ -348,6 +322,7 @@ bool match_request_start(struct pbft_match *m, uint64_t now_ns, struct pbft_span
     e->state = EXCHANGE_ACTIVE;
     e->number = m->next_t++;
     e->frame = frame;
+    e->sources = pbft_signers_of(pbft_designated(m->n, &m->config.keypair->public, e->number));
     e->interval_ns = patience(m, frame->size);
     e->retry_at_ns = now_ns + e->interval_ns;
     e->deadline_ns = UINT64_MAX;
@@ -424,10 +399,9 @@ static void request_finish(struct pbft_match *m, struct match_exchange *e,
 
 static void request_fetch(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns)
 {
-    e->asked = true;
-    e->fetch_at_ns = now_ns + e->fetch_interval;
+    bool sent = match_body_ask(m, e, now_ns);
     if (e->fetch_interval < m->config.retry_ns) e->fetch_interval *= 2;
-    if (match_next_source(m, e)) send_result_fetch(m, e, pbft_signers_of(e->fetch_from));
+    if (sent) send_result_fetch(m, e, pbft_signers_of(e->fetch_from));
 }
 
 /* q agree: finished if the body is there, or if there is none to wait for. */
@@ -442,9 +416,7 @@ static void request_advance(struct pbft_match *m, struct match_exchange *e, uint
         request_finish(m, e, NULL);
         return;
     }
-    pbft_id designated = pbft_designated(m->n, &m->config.keypair->public, e->number);
-    if (e->votes[designated].given && !e->asked) e->fetch_at_ns = now_ns;
-    if (e->fetch_at_ns <= now_ns) request_fetch(m, e, now_ns);
+    if (match_body_due(m, e, now_ns)) request_fetch(m, e, now_ns);
 }
 
 /* The primary's view is moved by f+1 replicas, never by one (FAULTS 2.25). */
@@ -471,6 +443,7 @@ static enum pbft_verdict on_reply(struct pbft_match *m, uint64_t now_ns, pbft_id
     struct match_exchange *e = request_of(m, r->session, r->t);
     if (e == NULL) return PBFT_DROP_UNWANTED;
     bool whole = (r->flags & PBFT_REPLY_HAS_BODY) != 0;
+    if (whole) match_body_came(m, e, from, now_ns);
     struct match_vote vote = {.given = true,
                               .alien = !pbft_digest_equal(&r->request, &e->digest),
                               .outcome = r->outcome,
@@ -484,8 +457,7 @@ static enum pbft_verdict on_reply(struct pbft_match *m, uint64_t now_ns, pbft_id
     match_vote_set(m, e, from, &vote, whole ? frame : NULL);
     if (!e->agreed) {
         if (pbft_signers_count(match_same(m, e, &vote)) < m->q) return PBFT_OK;
-        match_set_agreed(m, e, &vote, pbft_designated(m->n, &m->config.keypair->public, e->number),
-                         now_ns);
+        match_set_agreed(m, e, &vote, now_ns);
     }
     request_advance(m, e, now_ns);
     return PBFT_OK;

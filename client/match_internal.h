@@ -41,13 +41,16 @@ struct match_exchange {
     uint8_t outcome;                /* agreed */
     struct pbft_digest result;
     uint64_t mark;
-    uint64_t fetch_at_ns;     /* agreed without a body: when to ask for it */
-    uint64_t fetch_interval;  /* ns */
-    pbft_id fetch_from;       /* who was asked last */
-    bool asked;               /* somebody was, already */
-    pbft_signers busy;        /* who answered BUSY since the last transmission */
-    pbft_signers counted;     /* whose wrong reply is in the statistics */
-    struct match_vote *votes; /* n of them */
+    pbft_signers sources;      /* who was to bring the body by itself */
+    pbft_signers paid;         /* who did */
+    uint64_t patient_until_ns; /* agreed: a body is late after it */
+    uint64_t fetch_at_ns;      /* agreed without a body: when to ask for it */
+    uint64_t fetch_interval;   /* ns */
+    pbft_id fetch_from;        /* who was asked last */
+    bool asked;                /* somebody was, already */
+    pbft_signers busy;         /* who answered BUSY since the last transmission */
+    pbft_signers counted;      /* whose wrong reply is in the statistics */
+    struct match_vote *votes;  /* n of them */
 };
 
 struct pbft_match {
@@ -67,6 +70,7 @@ struct pbft_match {
     pbft_view views[PBFT_REPLICAS_MAX]; /* newest hint of each */
     pbft_view view;                     /* the (f+1)-th highest of them */
     pbft_signers connected;
+    uint32_t bodies_owed[PBFT_REPLICAS_MAX]; /* until bodies of it are waited for again */
     pbft_signers introduced; /* has seen a request of ours on its present connection */
     struct pbft_match_send *sends;
     size_t send_count, send_max;
@@ -91,17 +95,30 @@ pbft_signers match_agreeing(const struct pbft_match *m, const struct match_excha
 const struct match_vote *match_body(const struct pbft_match *m, const struct match_exchange *e);
 /* Sequence numbers that a correct replica among those who agree vouches for. */
 void match_raise_floor(struct pbft_match *m, const struct match_exchange *e);
-/* The next replica to ask for a body: one that agreed, in turn. False: nobody agreed. */
-bool match_next_source(const struct pbft_match *m, struct match_exchange *e);
 void match_set_agreed(struct pbft_match *m, struct match_exchange *e, const struct match_vote *vote,
-                      pbft_id designated, uint64_t now_ns);
+                      uint64_t now_ns);
 void match_exchange_clear(struct pbft_match *m, struct match_exchange *e);
-uint64_t match_fetch_interval(const struct pbft_match *m);
 bool match_request_start(struct pbft_match *m, uint64_t now_ns, struct pbft_span ops,
                          uint32_t op_count, struct match_exchange **out);
 
 /* The frame as it has to be in this epoch, in place of *frame. False: no memory, it stays. */
 bool match_renew(struct pbft_match *m, struct pbft_frame **frame);
+
+/* match_body.c */
+
+/* Who is asked for the body of a fast read: whose turn it is, and another one if that is not to be
+ * relied on. */
+pbft_signers match_body_sources(const struct pbft_match *m, pbft_id designated);
+/* How long a body may take after the digests. */
+uint64_t match_fetch_interval(const struct pbft_match *m);
+/* q agree as from now. */
+void match_body_agreed(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns);
+/* Agreed, and no body: whether somebody is to be asked now. */
+bool match_body_due(const struct pbft_match *m, struct match_exchange *e, uint64_t now_ns);
+/* A replica has sent one, be it after the answer. */
+void match_body_came(struct pbft_match *m, struct match_exchange *e, pbft_id from, uint64_t now_ns);
+/* Somebody is asked now: e->fetch_from, one that agreed, in turn. False: nobody agreed. */
+bool match_body_ask(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns);
 
 /* match_read.c */
 enum pbft_verdict match_on_query_reply(struct pbft_match *m, uint64_t now_ns, pbft_id from,

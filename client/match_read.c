@@ -8,11 +8,6 @@
 
 #define PATIENCE_DIVISOR 4u /* a fast read that has no answer after retry_ns / 4 is ordered */
 
-static pbft_id designated_of(const struct pbft_match *m, const struct match_exchange *e)
-{
-    return (pbft_id)((e->number - m->config.query_base) / m->config.window % m->n);
-}
-
 static struct pbft_frame *query_frame(struct pbft_match *m, uint64_t id, bool want_body,
                                       struct pbft_span op)
 {
@@ -109,9 +104,10 @@ enum pbft_verdict pbft_match_read(struct pbft_match *m, uint64_t now_ns, uint64_
         e->deadline_ns = UINT64_MAX;
         e->retry_at_ns = now_ns + m->config.retry_ns / PATIENCE_DIVISOR;
         m->queries_live++;
-        pbft_signers whole = pbft_signers_of(designated_of(m, e));
-        match_send(m, whole, e->frame);
-        match_send(m, pbft_everyone(m->n) & ~whole, e->brief_frame);
+        uint64_t turn = (id - m->config.query_base) / m->config.window;
+        e->sources = match_body_sources(m, (pbft_id)(turn % m->n));
+        match_send(m, e->sources, e->frame);
+        match_send(m, pbft_everyone(m->n) & ~e->sources, e->brief_frame);
     }
     e->token = token;
     if (deadline_ns != 0) e->deadline_ns = deadline_ns;
@@ -147,9 +143,7 @@ static void query_finish(struct pbft_match *m, struct match_exchange *e,
 
 static void ask_for_body(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns)
 {
-    e->asked = true;
-    e->fetch_at_ns = now_ns + e->fetch_interval;
-    if (match_next_source(m, e)) match_send(m, pbft_signers_of(e->fetch_from), e->frame);
+    if (match_body_ask(m, e, now_ns)) match_send(m, pbft_signers_of(e->fetch_from), e->frame);
 }
 
 /* Whether q may still come together around any statement. */
@@ -177,9 +171,7 @@ static void query_advance(struct pbft_match *m, struct match_exchange *e, uint64
         query_finish(m, e, NULL);
         return;
     }
-    pbft_id designated = designated_of(m, e);
-    if (e->votes[designated].given && !e->asked) e->fetch_at_ns = now_ns;
-    if (e->fetch_at_ns <= now_ns) ask_for_body(m, e, now_ns);
+    if (match_body_due(m, e, now_ns)) ask_for_body(m, e, now_ns);
 }
 
 enum pbft_verdict match_on_query_reply(struct pbft_match *m, uint64_t now_ns, pbft_id from,
@@ -188,6 +180,7 @@ enum pbft_verdict match_on_query_reply(struct pbft_match *m, uint64_t now_ns, pb
     struct match_exchange *e = &m->queries[(r->id - m->config.query_base) % m->config.window];
     if (e->state != EXCHANGE_ACTIVE || e->number != r->id) return PBFT_DROP_UNWANTED;
     bool whole = (r->flags & PBFT_REPLY_HAS_BODY) != 0;
+    if (whole) match_body_came(m, e, from, now_ns);
     struct match_vote vote = {.given = true,
                               .outcome = r->outcome,
                               .result = r->result,
@@ -210,7 +203,7 @@ enum pbft_verdict match_on_query_reply(struct pbft_match *m, uint64_t now_ns, pb
             if (hopeless(m, e)) fall_back(m, e, now_ns);
             return PBFT_OK;
         }
-        match_set_agreed(m, e, &vote, designated_of(m, e), now_ns);
+        match_set_agreed(m, e, &vote, now_ns);
     }
     query_advance(m, e, now_ns);
     return PBFT_OK;
@@ -268,7 +261,7 @@ void match_queries_connected(struct pbft_match *m, pbft_id replica)
     for (uint32_t i = 0; m->queries_live > 0 && i < m->config.window; i++) {
         struct match_exchange *e = &m->queries[i];
         if (e->state != EXCHANGE_ACTIVE || e->agreed || e->votes[replica].given) continue;
-        bool whole = designated_of(m, e) == replica;
+        bool whole = pbft_signers_has(e->sources, replica);
         match_send(m, pbft_signers_of(replica), whole ? e->frame : e->brief_frame);
     }
 }
