@@ -1,7 +1,7 @@
 # pbft. GNU make, non-recursive; everything lands in build/. `make help` lists the targets.
 #
 #   make                    library and programs, -O2 -g, in build/lib, build/bin, build/examples
-#   make VARIANT=asan       the same in build/asan (also: tsan, clang, coverage)
+#   make VARIANT=asan       the same in build/asan (also: tsan, clang, coverage, fast)
 #   make WERROR=1           warnings are errors, as in CI
 
 .DEFAULT_GOAL := all
@@ -33,5 +33,5 @@ include mk/install.mk
 help: ## this list
 	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' \
 	    $(filter-out %.d,$(MAKEFILE_LIST))
-	@echo "Variables: VARIANT=release|asan|tsan|clang|coverage  WERROR=1  V=1  PREFIX=  DESTDIR="
+	@echo "Variables: VARIANT=release|fast|asan|tsan|clang|coverage  WERROR=1  V=1  PREFIX=  DESTDIR="
 	@echo "           FILTER=SUITE/TEST (unit rules golden sim live), or a mutant's name (mutants)"

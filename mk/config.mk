@@ -31,6 +31,13 @@ else ifeq ($(VARIANT),clang)
 OUT      := build/clang
 OPTIMISE := -O2
 CC       := $(CLANG)
+else ifeq ($(VARIANT),fast)
+# For campaigns: a third more seeds in the same time, at the price of a slow link.
+OUT      := build/fast
+OPTIMISE := -O3 -flto=auto
+LINK     := $(OPTIMISE) -no-pie
+HARDEN   := -fno-pie
+AR       := gcc-ar
 else ifeq ($(VARIANT),asan)
 OUT      := build/asan
 OPTIMISE := -O1
@@ -46,7 +53,7 @@ OUT      := build/coverage
 OPTIMISE := -O0
 SANITIZE := --coverage
 else
-$(error VARIANT=$(VARIANT) is none of release, asan, tsan, clang, coverage)
+$(error VARIANT=$(VARIANT) is none of release, fast, asan, tsan, clang, coverage)
 endif
 
 ALL_CFLAGS  = $(STANDARD) $(OPTIMISE) $(DEBUG) $(WARNINGS) $(HARDEN) $(SANITIZE) $(CFLAGS)
@@ -60,7 +67,7 @@ ifeq ($(MUTANT),1)
 LOCAL_CFLAGS += -Wno-error
 endif
 
-ALL_LDFLAGS = $(SANITIZE) $(SANITIZE_LD) -Wl,--as-needed $(LDFLAGS)
+ALL_LDFLAGS = $(LINK) $(SANITIZE) $(SANITIZE_LD) -Wl,--as-needed $(LDFLAGS)
 LIBS        = -lnng -lsodium -linih -ljansson -llmdb -lpthread
 TEST_LIBS   = -lcriterion
 # Criterion speaks through nanomsg, and libnng exports the same names (nn_*): nanomsg must stand before

@@ -14,8 +14,13 @@ SIM_SMALL := $(if $(slower),100,300)
 # also runs in a dry run, so not then.
 LIVE_OUTPUT := $(if $(findstring n,$(filter-out --%,$(firstword $(MAKEFLAGS)))),,+)
 
-sim: $(if $(filter pbft-sim,$(PROGRAMS)),$(PBFT_SIM)) ## clusters under virtual time (tests/sim); SEEDS=N [SEED=S] [STATE=FILE]: a campaign
-ifneq ($(SEEDS),)
+# A campaign is worth a build of its own.
+CAMPAIGN  := $(if $(SEEDS),$(filter release,$(VARIANT)))
+
+sim: $(if $(CAMPAIGN),,$(if $(filter pbft-sim,$(PROGRAMS)),$(PBFT_SIM))) ## clusters under virtual time (tests/sim); SEEDS=N [SEED=S] [STATE=FILE]: a campaign
+ifneq ($(CAMPAIGN),)
+	$(LIVE_OUTPUT)@$(MAKE) VARIANT=fast sim SEEDS='$(SEEDS)' SEED='$(SEED)' STATE='$(STATE)'
+else ifneq ($(SEEDS),)
 	$(LIVE_OUTPUT)@$(PBFT_SIM) --seeds $(SEEDS) --seed $(SEED) $(if $(STATE),--state $(STATE))
 else
 	@$(MAKE) sim-suite
