@@ -10,7 +10,7 @@
 
 #define MAGIC       "PBFTSNAP"
 #define MAGIC_BYTES 8u
-#define VERSION     1u
+#define VERSION     2u
 #define DOMAIN_FILE "pbft-snapshot"
 
 bool pbft_backup_certified(const struct pbft_cluster *cluster, const struct pbft_signer *signer,
@@ -204,7 +204,7 @@ static enum pbft_status take_head(struct reader *r)
     if (status != PBFT_STATUS_OK) return status;
     if (memcmp(head, MAGIC, MAGIC_BYTES) != 0) return refuse(r, "it is no snapshot");
     if (pbft_get_u32(head + 8) != VERSION)
-        return refuse(r, "it has format version %u, and this program knows %u",
+        return refuse(r, "it has format version %u, and this program reads version %u",
                       (unsigned)pbft_get_u32(head + 8), VERSION);
     memcpy(b->cluster_id.bytes, head + 12, PBFT_DIGEST_BYTES);
     b->epoch = pbft_get_u32(head + 44);

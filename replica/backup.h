@@ -4,7 +4,7 @@
  *
  * File, little-endian, canonical (one byte string for a checkpoint and a certificate of it):
  *
- *     magic "PBFTSNAP", u32 version 1
+ *     magic "PBFTSNAP", u32 version 2 (1, of before there were epochs, had no proofs)
  *     cluster id[32], u32 epoch, u64 sequence number, root[32]
  *     u32 size of the certificate, a CERTIFICATE frame
  *     u32 count of epoch proofs: as many as the epoch's number; the proofs (crypto/epoch.h)
