@@ -248,6 +248,21 @@ static int make_all(struct plan *p)
                     size > 0 && p->error[size - 1] == '.' ? "" : ".");
 }
 
+/* A cluster's folder as another host has it may hold none: nothing would begin, and nobody would
+ * be told. */
+static int any_node(const struct plan *p)
+{
+    char path[PBFT_CONFIG_PATH_MAX + 32];
+    for (uint32_t i = 0; i < p->old.cluster.params.n; i++) {
+        (void)snprintf(path, sizeof path, "%s/node-%u/node.conf", p->from, i);
+        if (exists(path)) return CTL_OK;
+    }
+    return ctl_fail(CTL_USAGE,
+                    "%s has no node-0/node.conf to node-%u/node.conf: there is no node to restore; "
+                    "give the folder that holds the replicas' keys with --cluster.",
+                    p->from, p->old.cluster.params.n - 1u);
+}
+
 /* ---- all together ---- */
 
 static int restore(const struct ctl_options *options, struct plan *p)
@@ -260,7 +275,8 @@ static int restore(const struct ctl_options *options, struct plan *p)
     if (pbft_cluster_config_load(&p->old, path, p->error) != PBFT_STATUS_OK)
         return ctl_fail(CTL_USAGE, "%s.", p->error);
     p->has_old = true;
-    int code = ctl_snapshot_read(p->file, &p->old.cluster, &p->backup, &p->state);
+    int code = any_node(p);
+    if (code == CTL_OK) code = ctl_snapshot_read(p->file, &p->old.cluster, &p->backup, &p->state);
     if (code == CTL_OK) code = p->with != NULL ? load_with(p) : draw(p);
     if (code == CTL_OK) code = make_all(p);
     if (code != CTL_OK) return code;

@@ -75,6 +75,8 @@ Test(cli, mistakes_are_refused_before_anything_happens, .timeout = 120)
         {"@/d up --pbftd /bin", 2, "no program"},
         {"@/d up --pbftd /none", 2, "cannot run"},
         {"ls %/d/node-0/pbftd.pid", 2, NULL},
+        {"mkdir %/k && cp %/d/cluster.conf %/k && @/k snapshot restore %/f --to %/r", 2,
+         "no node to restore"},
         {"chmod 644 %/d/client/key && @/d get a", 4, "0600"},
     };
     char dir[] = "/tmp/pbft-cli-XXXXXX", out[64], command[128];

@@ -409,6 +409,13 @@ Test(live_snapshot, restored_on_several_hosts)
               "c/cluster.conf c/node-2 c/node-3 c/client g",
               l.dir),
            0, out, NULL);
+    /* A third one has the client alone: with no replica's key there is nothing to begin. */
+    expect(sh(out, sizeof out,
+              "cd %s/.. && mkdir k && cp -r c/cluster.conf c/client k && "
+              "@ --cluster k snapshot restore %s --to m",
+              l.dir, a),
+           2, out, "there is no node to restore");
+    expect(sh(out, sizeof out, "test ! -e %s/../m", l.dir), 0, out, NULL);
     expect(sh(out, sizeof out, "@ --cluster %s/../g snapshot restore %s --to %s/../m", l.dir, a,
               l.dir),
            0, out, "2 nodes, 1 client");
