@@ -420,6 +420,20 @@ enum pbft_verdict pbft_step(struct pbft_core *c, const struct pbft_event *event,
     return verdict;
 }
 
+/* f of them may say anything: what f+1 have reached, one correct replica has. */
+static pbft_seq others_executed(const struct pbft_core *c, pbft_signers heard)
+{
+    pbft_seq best = 0;
+    for (pbft_signers rest = heard; rest != 0; rest &= rest - 1) {
+        pbft_seq seq = c->peers[__builtin_ctzll(rest)].executed;
+        uint32_t reached = 0;
+        for (pbft_signers all = heard; all != 0; all &= all - 1)
+            reached += c->peers[__builtin_ctzll(all)].executed >= seq;
+        if (reached > c->f && seq > best) best = seq;
+    }
+    return best;
+}
+
 void pbft_core_info(const struct pbft_core *c, struct pbft_core_info *out)
 {
     memset(out, 0, sizeof *out);
@@ -439,6 +453,9 @@ void pbft_core_info(const struct pbft_core *c, struct pbft_core_info *out)
     out->view_timeout_ns = view_timeout(c);
     out->view_changes = c->view_changes_sent;
     out->new_views = c->views_installed;
+    for (pbft_id id = 0; id < c->n; id++)
+        if (c->peers[id].heard) out->heard |= pbft_signers_of(id);
+    out->others_executed = others_executed(c, out->heard);
     for (unsigned type = 0; type <= PBFT_NEW_VIEW; type++)
         out->accused |= c->evidence_given[type];
     out->retransmissions = c->retransmissions;

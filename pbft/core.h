@@ -291,6 +291,9 @@ struct pbft_core_info {
     uint64_t view_timeout_ns; /* current, with back-off */
     uint64_t view_changes;    /* VIEW-CHANGEs sent since start */
     uint64_t new_views;       /* views installed since start */
+    pbft_signers heard;       /* whose STATUS has come since start */
+    pbft_seq others_executed; /* what f+1 of these have executed at least, as they say: so has a
+                               * correct one. 0: not known */
     pbft_signers accused;     /* evidence was emitted */
     uint64_t retransmissions; /* messages resent because of a STATUS */
 };

@@ -161,6 +161,7 @@ struct peer {
     pbft_seq executed;
     uint64_t answered_ns;     /* when a STATUS of its was last answered */
     uint64_t hurried_ns;      /* when we last heeded what it waits for */
+    bool heard;               /* a STATUS of its has come since we started */
     uint64_t heard_ns;        /* when its last STATUS came */
     uint64_t view_resent_ns;  /* when we last resent VIEW-CHANGE or NEW-VIEW to it */
     pbft_seq high_checkpoint; /* its highest CHECKPOINT above h+L (PROTOCOL 24) */

@@ -210,6 +210,7 @@ enum pbft_verdict on_status(struct pbft_core *c, const struct pbft_event *event)
     bool stuck = known && m->executed == peer->executed && m->view == peer->view;
     bool stuck_stable = known && m->stable == peer->stable;
     peer->counter = m->counter;
+    peer->heard = true;
     peer->heard_ns = c->now_ns;
     peer->view = m->view;
     peer->executed = m->executed;

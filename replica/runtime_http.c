@@ -34,7 +34,7 @@ static void get_readyz(void *context, const char *query, struct pbft_http_reply 
 {
     struct pbft_runtime *r = context;
     (void)query;
-    char text[128], unready[sizeof r->published.unready];
+    char text[PBFT_UNREADY_BYTES + 16], unready[sizeof r->published.unready];
     pthread_mutex_lock(&r->published.mutex);
     memcpy(unready, r->published.unready, sizeof unready);
     pthread_mutex_unlock(&r->published.mutex);

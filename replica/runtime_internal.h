@@ -10,6 +10,7 @@
 #include "net/http.h"
 #include "replica/data.h"
 #include "replica/metrics.h"
+#include "replica/ready.h"
 #include "replica/runtime.h"
 #include "replica/strikes.h"
 
@@ -89,7 +90,7 @@ struct published {
     pthread_mutex_t mutex;
     struct pbft_metrics metrics; /* without net, pools and process: looked up when asked */
     char status[STATUS_BYTES];
-    char unready[96]; /* why not; "" when ready */
+    char unready[PBFT_UNREADY_BYTES]; /* why not; "" when ready */
     uint64_t at_ns;
 };
 

@@ -1,38 +1,11 @@
 /* What the endpoints show: numbers and JSON copied by the core thread, looked at by nng's. */
 #include "replica/runtime_internal.h"
 
-#include "pbft/quorum.h"
 #include "replica/text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-/* Why this replica does not serve; "" when it does. */
-static void find_unready(const struct pbft_runtime *r, const struct pbft_node_info *info,
-                         uint32_t replicas_up, char out[96])
-{
-    uint32_t here = replicas_up + 1, needed = pbft_quorum(r->cluster->params.n);
-    const char *why = "";
-    if (r->stopping)
-        why = "stopping";
-    else if (info->storage_failed)
-        why = "the vote log has failed";
-    else if (info->disk_full)
-        why = "the disk is full";
-    else if (info->core.mute)
-        why = "mute: this replica lost its memory and may not vote";
-    else if (info->diverged != 0)
-        why = "diverged: own state was not the certified one, which is being fetched";
-    else if (info->core.transferring)
-        why = "state transfer under way";
-    else if (!info->core.view_active)
-        why = "view change under way";
-    (void)snprintf(out, 96, "%s", why);
-    if (why[0] == '\0' && here < needed)
-        (void)snprintf(out, 96, "%u of %u replicas connected, %u needed", (unsigned)here,
-                       (unsigned)r->cluster->params.n, (unsigned)needed);
-}
 
 static pbft_signers connected(const struct pbft_metrics *m)
 {
@@ -93,9 +66,11 @@ static void gather(struct pbft_runtime *r, struct pbft_metrics *m)
 void publish(struct pbft_runtime *r, uint64_t now_ns)
 {
     struct pbft_metrics m;
-    char status[STATUS_BYTES], unready[96];
+    char status[STATUS_BYTES], unready[PBFT_UNREADY_BYTES];
     gather(r, &m);
-    find_unready(r, &m.node, m.net.replicas_up, unready);
+    struct pbft_ready_question question = {&m.node, &r->cluster->params, m.net.replicas_up,
+                                           r->stopping};
+    pbft_unready(&question, unready);
     m.ready = unready[0] == '\0';
     make_status(r, &m, unready, now_ns, status);
     struct published *p = &r->published;

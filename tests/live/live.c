@@ -365,40 +365,52 @@ static bool complete(const char *text, size_t used)
     return used - (size_t)(body + 4 - text) >= strtoull(length + 16, NULL, 10);
 }
 
-bool live_metric_line(const struct live *l, unsigned node, const char *name, char *out,
-                      size_t capacity)
+/* An answer of the admin address, head and all; "" if there is none. */
+static const char *http_get(const struct live *l, unsigned node, const char *path)
 {
+    static char text[1 << 18];
+    char ask[160];
+    size_t used = 0;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in a = {.sin_family = AF_INET,
                             .sin_port = htons((uint16_t)(l->base_port + 3 * node + 2))};
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    bool found = false;
-    if (fd < 0) return found;
-    if (connect(fd, (struct sockaddr *)&a, sizeof a) == 0) {
-        const char *ask = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        static char text[1 << 18];
-        size_t used = 0;
-        if (write(fd, ask, strlen(ask)) == (ssize_t)strlen(ask)) {
-            struct pollfd p = {fd, POLLIN, 0};
-            double deadline = now_s() + 5;
-            while (used < sizeof text - 1 && now_s() < deadline && !complete(text, used)) {
-                if (poll(&p, 1, 200) <= 0) continue;
-                ssize_t got = read(fd, text + used, sizeof text - 1 - used);
-                if (got <= 0) break;
-                used += (size_t)got;
-                text[used] = '\0';
-            }
+    int size = snprintf(ask, sizeof ask,
+                        "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0 &&
+        write(fd, ask, (size_t)size) == size) {
+        struct pollfd p = {fd, POLLIN, 0};
+        double deadline = now_s() + 5;
+        while (used < sizeof text - 1 && now_s() < deadline && !complete(text, used)) {
+            if (poll(&p, 1, 200) <= 0) continue;
+            ssize_t got = read(fd, text + used, sizeof text - 1 - used);
+            if (got <= 0) break;
+            used += (size_t)got;
+            text[used] = '\0';
         }
-        text[used] = '\0';
-        for (char *line = strchr(text, '\n'); line != NULL; line = strchr(line + 1, '\n'))
-            if (strncmp(line + 1, name, strlen(name)) == 0) {
-                snprintf(out, capacity, "%.*s", (int)strcspn(line + 1, "\r\n"), line + 1);
-                found = true;
-                break;
-            }
     }
-    close(fd);
-    return found;
+    text[used] = '\0';
+    if (fd >= 0) close(fd);
+    return text;
+}
+
+bool live_metric_line(const struct live *l, unsigned node, const char *name, char *out,
+                      size_t capacity)
+{
+    const char *text = http_get(l, node, "/metrics");
+    for (const char *line = strchr(text, '\n'); line != NULL; line = strchr(line + 1, '\n')) {
+        if (strncmp(line + 1, name, strlen(name)) != 0) continue;
+        snprintf(out, capacity, "%.*s", (int)strcspn(line + 1, "\r\n"), line + 1);
+        return true;
+    }
+    return false;
+}
+
+bool live_ready(const struct live *l, unsigned node, char *why, size_t capacity)
+{
+    const char *text = http_get(l, node, "/readyz"), *body = strstr(text, "\r\n\r\n");
+    snprintf(why, capacity, "%s", body == NULL ? "" : body + 4);
+    return strncmp(text, "HTTP/1.1 200 ", 13) == 0;
 }
 
 double live_metric(const struct live *l, unsigned node, const char *name)

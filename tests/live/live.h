@@ -74,6 +74,9 @@ double live_metric(const struct live *l, unsigned node, const char *name);
 bool live_metric_line(const struct live *l, unsigned node, const char *name, char *out,
                       size_t capacity);
 
+/* Whether /readyz answers 200, and what it says; "" if nobody answers. */
+bool live_ready(const struct live *l, unsigned node, char *why, size_t capacity);
+
 /* pbft-bench in the background: its clients, at least two, share two handles with a key each. */
 struct live_load {
     pid_t pid;

@@ -118,6 +118,46 @@ Test(live_durability, rolling_restart_fails_no_operation)
     live_stop(&l);
 }
 
+/* ---- when it is ready ---- */
+
+static void expect_unready(const struct live *l, unsigned node, const char *expected)
+{
+    char why[256] = "";
+    bool ready = false, said = false;
+    for (unsigned i = 0; i < 200 && !said && !ready; i++) {
+        ready = live_ready(l, node, why, sizeof why);
+        said = strstr(why, expected) != NULL;
+        if (!said) live_sleep_ms(50);
+    }
+    cr_expect(said && !ready, "node %u says '%s', not '%s'", node, why, expected);
+}
+
+/* Connected to enough others, of which one says nothing: it cannot know what it lacks. With as many
+ * as can be down it is ready. */
+Test(live_durability, not_ready_before_others_have_spoken)
+{
+    struct live l;
+    char why[256] = "";
+    live_start_faulty_sync(&l, 4, 2, "3=silent");
+    for (unsigned node = 0; node < 3; node++)
+        for (unsigned i = 0; i < 200 && !live_ready(&l, node, why, sizeof why); i++)
+            live_sleep_ms(50);
+    cr_expect(live_ready(&l, 1, why, sizeof why), "%s", why);
+    live_kill9(&l, 1);
+    live_terminate(&l, 2);
+    live_restart(&l, 2, NULL);
+    expect_unready(&l, 2, "not ready: 1 of 3 other replicas have said what they have, 2 needed");
+    live_sleep_ms(1000); /* time does not make it so */
+    expect_unready(&l, 2, "not ready: 1 of 3 other replicas have said what they have, 2 needed");
+    cr_expect_eq(live_metric(&l, 2, "pbft_ready"), 0.0);
+    live_restart(&l, 1, NULL);
+    for (unsigned i = 0; i < 400 && !live_ready(&l, 2, why, sizeof why); i++)
+        live_sleep_ms(50);
+    cr_expect(live_ready(&l, 2, why, sizeof why), "%s", why);
+    cr_expect_str_eq(why, "ready\n");
+    live_stop(&l);
+}
+
 /* ---- what is found instead of the data ---- */
 
 /* The first byte from `at` on that is not 0: nothing of the log fills with anything else. */

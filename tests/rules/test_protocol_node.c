@@ -285,6 +285,33 @@ Test(protocol, r29_a_mute_replica_follows_and_says_nothing)
     lone_free(l);
 }
 
+/* Two of n = 4 are q - 1. What a start lacks it knows once they have said what they have; a liar
+ * alone makes nobody a laggard. */
+Test(protocol, r33_a_start_knows_what_it_lacks_once_others_have_spoken)
+{
+    struct lone *l = lone_new_on_disk();
+    struct pbft_core_info info = lone_info(l).core;
+    cr_expect_eq(info.heard, 0u);
+    cr_expect_eq(info.others_executed, 0u);
+    cr_assert_eq(lone_from_replica(l, 0, net_status(l->t, 0, 0, 1000000, 1, 0)), PBFT_OK);
+    info = lone_info(l).core;
+    cr_expect_eq(info.heard, NET_BIT(0));
+    cr_expect_eq(info.others_executed, 0u, "one may lie");
+    cr_assert_eq(lone_from_replica(l, 2, net_status(l->t, 0, 0, 7, 1, 0)), PBFT_OK);
+    info = lone_info(l).core;
+    cr_expect_eq(info.heard, NET_BIT(0) | NET_BIT(2));
+    cr_expect_eq(info.others_executed, 7u);
+    cr_assert_eq(lone_from_replica(l, 3, net_status(l->t, 0, 0, 9, 1, 0)), PBFT_OK);
+    cr_expect_eq(lone_info(l).core.others_executed, 9u);
+    struct pbft_peer again = {PBFT_PEER_REPLICA, 3, 2};
+    pbft_node_peer_up(l->node, l->time, &again);
+    lone_drain(l);
+    cr_expect_eq(lone_info(l).core.heard, NET_BIT(0) | NET_BIT(2) | NET_BIT(3), "what was heard");
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    cr_expect_eq(lone_info(l).core.heard, 0u, "by this process");
+    lone_free(l);
+}
+
 /* Shown a vote of its own that its log does not know, a replica is mute from then on. */
 Test(protocol, r29_shown_its_own_unknown_vote_a_replica_falls_silent)
 {
