@@ -1,12 +1,12 @@
 /* client/client.c - the public functions: opening, submitting, waiting, closing. */
 #include "client/client_internal.h"
 
+#include "client/client_files.h"
 #include "crypto/keys.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define WINDOW_DEFAULT     16u
 #define SESSIONS_MAX       256u
@@ -17,43 +17,20 @@
 
 /* ---- opening ---- */
 
-static bool is_folder(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
-/* As the options have it, or beside client.conf, whose path is `file`. */
-static enum pbft_status set_epochs(struct pbft_client *c, const char *file, char error[256])
-{
-    const char *given = c->options.epochs, *slash = strrchr(file, '/');
-    int folder = slash == NULL ? 0 : (int)(slash - file) + 1;
-    int size = given != NULL
-                   ? snprintf(c->epochs, sizeof c->epochs, "%s", given)
-                   : snprintf(c->epochs, sizeof c->epochs, "%.*s" PBFT_CLIENT_EPOCHS, folder, file);
-    c->options.epochs = NULL; /* the caller's */
-    if (size >= 0 && (size_t)size < sizeof c->epochs) return PBFT_STATUS_OK;
-    (void)snprintf(error, 256, "the path of the client's epochs is too long");
-    return PBFT_STATUS_ARGUMENT;
-}
-
-/* A file, the folder of client.conf, or the folder that `pbftctl init` made. */
+/* Its own configuration, and where epochs are kept: as the options have it, or beside that. */
 static enum pbft_status load_own(struct pbft_client *c, const char *path, char error[256])
 {
-    char file[PBFT_CONFIG_PATH_MAX];
-    struct stat info;
-    int size = snprintf(file, sizeof file, "%s", path);
-    if (is_folder(path)) {
-        size = snprintf(file, sizeof file, "%s/client.conf", path);
-        if (size > 0 && (size_t)size < sizeof file && stat(file, &info) != 0)
-            size = snprintf(file, sizeof file, "%s/client/client.conf", path);
-    }
-    if (size < 0 || (size_t)size >= sizeof file) {
-        (void)snprintf(error, 256, "the path of the client's configuration is too long");
+    struct pbft_client_files files;
+    const char *given = c->options.epochs;
+    enum pbft_status status = pbft_client_files(path, &files, error);
+    if (status != PBFT_STATUS_OK) return status;
+    int size = snprintf(c->epochs, sizeof c->epochs, "%s", given != NULL ? given : files.epochs);
+    c->options.epochs = NULL; /* the caller's */
+    if (size < 0 || (size_t)size >= sizeof c->epochs) {
+        (void)snprintf(error, 256, "the path of the client's epochs is too long");
         return PBFT_STATUS_ARGUMENT;
     }
-    enum pbft_status status = set_epochs(c, file, error);
-    return status == PBFT_STATUS_OK ? pbft_client_config_load(&c->own, file, error) : status;
+    return pbft_client_config_load(&c->own, files.config, error);
 }
 
 static enum pbft_status load(struct pbft_client *c, const char *path, char error[256])

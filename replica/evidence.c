@@ -265,34 +265,90 @@ static void describe(const struct pbft_evidence *e, const struct statement s[2],
                  (unsigned long long)s[0].seq, a, b);
 }
 
+/* Changes are compared; who signed them may differ. */
+static bool same_history(const struct pbft_cluster *known, struct pbft_span proofs,
+                         pbft_epoch epoch)
+{
+    size_t each = pbft_epoch_proof_size(known);
+    for (pbft_epoch at = 1; at <= known->epoch && at <= epoch; at++)
+        if (memcmp(pbft_epoch_history(known, at).data, proofs.data + (size_t)(at - 1) * each,
+                   PBFT_EPOCH_CHANGE_BYTES) != 0)
+            return false;
+    return true;
+}
+
+/* Both signatures, by the keys of that epoch. */
+static enum pbft_verdict judge(const struct pbft_cluster *at, const struct pbft_signer *signer,
+                               const struct pbft_evidence *e, const struct pbft_span frames[2],
+                               struct statement s[2])
+{
+    struct pbft_door_config config = {.cluster = at, .signer = signer, .cache_entries = 64};
+    struct pbft_door *door = pbft_door_new(&config);
+    enum pbft_verdict verdict = door == NULL ? PBFT_DROP_BUSY : open_both(at, door, e, frames, s);
+    pbft_door_free(door);
+    return verdict == PBFT_OK ? accusable(e, frames, s) : verdict;
+}
+
+/* known: NULL: of no use. *why: more than the verdict says. */
+static enum pbft_verdict verify(const struct pbft_cluster *cluster,
+                                const struct pbft_cluster *known, const struct pbft_signer *signer,
+                                struct pbft_span file, struct pbft_evidence *e,
+                                struct statement s[2], const char **why)
+{
+    struct pbft_span frames[2], proofs;
+    struct pbft_cluster at = {.history = NULL};
+    enum pbft_verdict verdict = split(cluster, file, e, frames, &proofs);
+    if (verdict == PBFT_DROP_EPOCH) *why = "it is of another cluster";
+    if (verdict != PBFT_OK) return verdict;
+    if (known != NULL && !same_history(known, proofs, e->epoch)) {
+        *why = "its epochs are not those that are known of this cluster";
+        return PBFT_DROP_EPOCH;
+    }
+    verdict = follow(cluster, signer, proofs, e->epoch, &at);
+    if (verdict != PBFT_OK && verdict != PBFT_DROP_BUSY)
+        *why = "its epoch is not known, and its own proofs do not lead there";
+    if (verdict != PBFT_OK) return verdict;
+    verdict = judge(&at, signer, e, frames, s);
+    pbft_epoch_free(&at);
+    return verdict;
+}
+
+static enum pbft_verdict report(enum pbft_verdict verdict, const char *why,
+                                const struct pbft_evidence *e, const struct statement s[2],
+                                char *text)
+{
+    if (text == NULL) return verdict;
+    if (verdict == PBFT_OK)
+        describe(e, s, text);
+    else
+        snprintf(text, PBFT_EVIDENCE_TEXT_BYTES, "no proof: %s",
+                 why != NULL ? why : pbft_verdict_text(verdict));
+    return verdict;
+}
+
+enum pbft_verdict pbft_evidence_verify_known(const struct pbft_cluster *genesis,
+                                             const struct pbft_cluster *known,
+                                             const struct pbft_signer *signer,
+                                             struct pbft_span file, struct pbft_evidence *out,
+                                             char text[PBFT_EVIDENCE_TEXT_BYTES])
+{
+    struct pbft_evidence e = {0};
+    struct statement s[2];
+    const char *why = NULL;
+    enum pbft_verdict verdict = verify(genesis, known, signer, file, &e, s, &why);
+    if (verdict == PBFT_OK) {
+        e.type = s[0].type;
+        e.view = s[0].view;
+        e.seq = s[0].seq;
+        if (out != NULL) *out = e;
+    }
+    return report(verdict, why, &e, s, text);
+}
+
 enum pbft_verdict pbft_evidence_verify(const struct pbft_cluster *cluster,
                                        const struct pbft_signer *signer, struct pbft_span file,
                                        struct pbft_evidence *out,
                                        char text[PBFT_EVIDENCE_TEXT_BYTES])
 {
-    struct pbft_evidence e = {0};
-    struct pbft_span frames[2], proofs;
-    struct statement s[2];
-    struct pbft_cluster at = {.history = NULL};
-    enum pbft_verdict verdict = split(cluster, file, &e, frames, &proofs);
-    if (verdict == PBFT_OK) verdict = follow(cluster, signer, proofs, e.epoch, &at);
-    if (verdict == PBFT_OK) {
-        struct pbft_door_config config = {.cluster = &at, .signer = signer, .cache_entries = 64};
-        struct pbft_door *door = pbft_door_new(&config);
-        verdict = door == NULL ? PBFT_DROP_BUSY : open_both(&at, door, &e, frames, s);
-        pbft_door_free(door);
-        pbft_epoch_free(&at);
-    }
-    if (verdict == PBFT_OK) verdict = accusable(&e, frames, s);
-    if (verdict != PBFT_OK) {
-        if (text != NULL)
-            snprintf(text, PBFT_EVIDENCE_TEXT_BYTES, "no proof: %s", pbft_verdict_text(verdict));
-        return verdict;
-    }
-    e.type = s[0].type;
-    e.view = s[0].view;
-    e.seq = s[0].seq;
-    if (out != NULL) *out = e;
-    if (text != NULL) describe(&e, s, text);
-    return PBFT_OK;
+    return pbft_evidence_verify_known(cluster, NULL, signer, file, out, text);
 }

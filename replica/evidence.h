@@ -48,7 +48,7 @@ PBFT_MUST_USE enum pbft_status pbft_evidence_encode(const struct pbft_cluster *c
  * Check an item from anywhere: canonical, of this cluster, an accusable pair, every signature
  * valid.
  *
- * cluster  genesis, or the configuration of the item's epoch
+ * cluster  genesis, or the configuration of the item's epoch, whose history is then the item's
  * out   filled on PBFT_OK; may be NULL
  * text  one line for people: what was proved, or why not; may be NULL
  * Returns PBFT_OK, PBFT_DROP_MALFORMED, _SIZE, _VERSION, _EPOCH, _SENDER (another culprit),
@@ -59,5 +59,20 @@ enum pbft_verdict pbft_evidence_verify(const struct pbft_cluster *cluster,
                                        const struct pbft_signer *signer, struct pbft_span file,
                                        struct pbft_evidence *out,
                                        char text[PBFT_EVIDENCE_TEXT_BYTES]);
+
+/**
+ * The same by somebody who has followed the cluster's epochs. Genesis alone believes any history
+ * that q of its keys have signed; who has some of these keys, replaced since, and perhaps because
+ * they had leaked, can sign another one, and have anybody accused in it. So an item's history has
+ * to be the one that is known, as far as that goes; from there on the item's own proofs count.
+ *
+ * known    of an epoch that followed `genesis`; genesis itself, or NULL: nothing more is known
+ * Returns  also PBFT_DROP_EPOCH: of another history
+ */
+enum pbft_verdict pbft_evidence_verify_known(const struct pbft_cluster *genesis,
+                                             const struct pbft_cluster *known,
+                                             const struct pbft_signer *signer,
+                                             struct pbft_span file, struct pbft_evidence *out,
+                                             char text[PBFT_EVIDENCE_TEXT_BYTES]);
 
 #endif

@@ -247,9 +247,14 @@ static int verify_file(const struct ctl_options *options, char **argv)
         return CTL_USAGE;
     }
     struct pbft_evidence e;
+    struct pbft_cluster known;
     char text[PBFT_EVIDENCE_TEXT_BYTES];
-    enum pbft_verdict verdict = pbft_evidence_verify(&config.cluster, &pbft_signer_ed25519,
-                                                     (struct pbft_span){bytes, size}, &e, text);
+    ctl_known_epochs(options, &config.cluster, &known);
+    pbft_epoch newest = known.epoch;
+    enum pbft_verdict verdict =
+        pbft_evidence_verify_known(&config.cluster, &known, &pbft_signer_ed25519,
+                                   (struct pbft_span){bytes, size}, &e, text);
+    pbft_epoch_free(&known);
     free(bytes);
     pbft_cluster_config_free(&config);
     if (options->json) {
@@ -261,10 +266,12 @@ static int verify_file(const struct ctl_options *options, char **argv)
     } else if (verdict == PBFT_OK) {
         (void)printf("valid: %s\n", text);
     }
+    if (verdict == PBFT_OK && e.epoch > newest)
+        (void)ctl_fail(CTL_OK,
+                       "epoch %u is not known here, where the last one is %u: the file's own "
+                       "proofs lead there.",
+                       (unsigned)e.epoch, (unsigned)newest);
     if (verdict == PBFT_OK) return CTL_OK;
-    if (verdict == PBFT_DROP_EPOCH)
-        return ctl_fail(CTL_REFUSED, "%s is refused: it is of another cluster or epoch than %s.",
-                        argv[0], options->cluster);
     return ctl_fail(CTL_REFUSED, "%s is refused: %s.", argv[0], text);
 }
 
@@ -320,8 +327,11 @@ const struct ctl_command ctl_evidence_commands[] = {
      "signed proof that a replica lied",
      "list, show and export ask the replicas and check every signature here; N is a position in\n"
      "the list, or REPLICA:ITEM. verify needs no replica: only FILE and the cluster.conf of\n"
-     "--cluster DIR. It exits 0 when the proof holds, 4 when it is refused. A replica keeps what\n"
-     "it holds in memory: export what is to outlast it.\n"
+     "--cluster DIR. It exits 0 when the proof holds, 4 when it is refused. Signatures are judged\n"
+     "by the keys of their epoch; where the client of DIR has followed the epochs "
+     "(client.epochs),\n"
+     "FILE's have to be the same. A replica keeps what it holds in memory: export what is to\n"
+     "outlast it.\n"
      "Example: pbftctl --cluster d evidence export 0 proof && pbftctl --cluster d evidence verify "
      "proof",
      run_evidence},

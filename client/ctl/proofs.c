@@ -1,7 +1,9 @@
 /* Evidence from all replicas, verified and merged. */
 #include "client/ctl/proofs.h"
 
+#include "client/client_files.h"
 #include "client/ctl/ask.h"
+#include "crypto/epoch_file.h"
 #include "pbft/wire.h"
 #include "replica/apply.h"
 #include "replica/pool.h"
@@ -74,6 +76,19 @@ int ctl_cluster_load(const struct ctl_options *options, struct pbft_cluster_conf
     return ctl_fail(CTL_NO, "out of memory.");
 }
 
+void ctl_known_epochs(const struct ctl_options *options, const struct pbft_cluster *genesis,
+                      struct pbft_cluster *out)
+{
+    struct pbft_client_files files;
+    char error[256];
+    *out = *genesis;
+    if (pbft_client_files(options->cluster, &files, error) != PBFT_STATUS_OK) return;
+    enum pbft_status status = pbft_epoch_file_load(files.epochs, out);
+    if (status != PBFT_STATUS_OK && status != PBFT_STATUS_NOT_FOUND)
+        (void)ctl_fail(CTL_OK, "%s was not used: %s; keys are judged by genesis alone.",
+                       files.epochs, pbft_status_text(status));
+}
+
 /* ---- collecting ---- */
 
 /* What one replica showed; only its own thread touches it. */
@@ -104,10 +119,19 @@ static void take_item(struct collection *c, pbft_id from, uint32_t number)
         return;
     }
     struct ctl_proof *proof = &s->items[s->count];
+    struct pbft_cluster known;
     memset(proof, 0, sizeof *proof);
-    if (pbft_evidence_verify(c->cluster, &pbft_signer_ed25519,
-                             (struct pbft_span){answer.bytes, answer.size}, &proof->what,
-                             proof->text) != PBFT_OK) {
+    if (pbft_client_configuration(c->client, &known) != PBFT_STATUS_OK) {
+        s->no_memory = true;
+        pbft_answer_free(&answer);
+        return;
+    }
+    enum pbft_verdict verdict =
+        pbft_evidence_verify_known(c->cluster, &known, &pbft_signer_ed25519,
+                                   (struct pbft_span){answer.bytes, answer.size}, &proof->what,
+                                   proof->text);
+    pbft_epoch_free(&known);
+    if (verdict != PBFT_OK) {
         s->offended = true;
         pbft_answer_free(&answer);
         return;

@@ -33,7 +33,14 @@ struct ctl_proofs {
  * evidence about early view changes needs. CTL_OK, or the exit code after saying why. */
 int ctl_cluster_load(const struct ctl_options *options, struct pbft_cluster_config *out);
 
-/* Ask every replica. False: out of memory. */
+/* What the client of --cluster DIR has followed since genesis, by the file of epochs beside its
+ * client.conf: pbft_epoch_free(). Genesis itself if there is no file, and, with a sentence to
+ * standard error, if it is of no use. */
+void ctl_known_epochs(const struct ctl_options *options, const struct pbft_cluster *genesis,
+                      struct pbft_cluster *out);
+
+/* Ask every replica; what they show is judged by genesis and by what the client has followed by
+ * then. False: out of memory. */
 bool ctl_proofs_collect(struct ctl_proofs *out, struct pbft_client *client,
                         const struct pbft_cluster *cluster, uint64_t timeout_ns);
 void ctl_proofs_free(struct ctl_proofs *proofs);

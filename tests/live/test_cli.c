@@ -118,6 +118,9 @@ Test(cli, verbs_answer_as_their_help_says, .timeout = 120)
         {"@ evidence list", 0, NULL},
         {"@ evidence show 7", 1, "no evidence"},
         {"echo x > %/x && @ evidence verify %/x", 4, "refused"},
+        {"echo x > %/client/client.epochs; @ evidence verify %/x; c=$?; "
+         "rm %/client/client.epochs; exit $c",
+         4, "client.epochs was not used"},
         {"@ up", 1, "running already"},
         {"@ status", 0, "healthy"},
     };

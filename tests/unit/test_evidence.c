@@ -5,6 +5,7 @@
 #include "pbft/quorum.h"
 #include "replica/pool.h"
 #include "tests/sim/fixture.h"
+#include "tests/unit/epoch_fixture.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -196,4 +197,125 @@ Test(evidence, garbage_is_no_message)
                                       &file, &size),
                  PBFT_STATUS_ARGUMENT);
     sim_free(sim);
+}
+
+/* ---- epochs (PROTOCOL 29): whose keys these were ---- */
+
+/* Two PREPAREs of `as` in the epoch of `at`, by this key. */
+static struct item two_prepares_in(const struct pbft_cluster *at, pbft_id as,
+                                   const struct pbft_keypair *key)
+{
+    uint8_t frames[2][512];
+    struct pbft_span spans[2];
+    for (uint8_t i = 0; i < 2; i++) {
+        struct pbft_msg m = {.type = PBFT_PREPARE, .epoch = at->epoch};
+        m.vote.view = 3;
+        m.vote.seq = at->genesis_seq + 1;
+        m.vote.digest = digest_of(i);
+        m.vote.sender = as;
+        size_t size = pbft_wire_encode(&m, frames[i], sizeof frames[i]);
+        pbft_frame_sign(at, &pbft_signer_ed25519, &key->secret, frames[i], size);
+        spans[i] = (struct pbft_span){frames[i], size};
+    }
+    struct item item;
+    cr_assert_eq(pbft_evidence_encode(at, PBFT_EVIDENCE_CONFLICT, as, spans[0], spans[1],
+                                      &item.bytes, &item.size),
+                 PBFT_STATUS_OK);
+    return item;
+}
+
+static enum pbft_verdict judged(const struct epoch_chain *c, const struct pbft_cluster *known,
+                                struct item item, char text[PBFT_EVIDENCE_TEXT_BYTES])
+{
+    struct pbft_evidence e = {.epoch = 77};
+    enum pbft_verdict verdict =
+        pbft_evidence_verify_known(&c->at[0], known, &pbft_signer_ed25519,
+                                   (struct pbft_span){item.bytes, item.size}, &e, text);
+    cr_expect_eq(verdict == PBFT_OK, e.epoch != 77);
+    return verdict;
+}
+
+/* A key that was replaced is judged in the epoch that was its own, whatever is known since; a later
+ * epoch than is known, by the item's own proofs. */
+Test(evidence, each_key_in_its_own_epoch)
+{
+    struct epoch_chain *c = chain_new(4, 7);
+    char text[PBFT_EVIDENCE_TEXT_BYTES];
+    for (pbft_epoch e = 0; e < CHAIN_EPOCHS; e++) {
+        struct item item = two_prepares_in(&c->at[e], 0, &c->keys[e][0]);
+        for (pbft_epoch known = 0; known < CHAIN_EPOCHS; known++)
+            cr_expect_eq(judged(c, &c->at[known], item, text), PBFT_OK, "epoch %u, known %u: %s",
+                         (unsigned)e, (unsigned)known, text);
+        cr_expect_eq(judged(c, NULL, item, text), PBFT_OK, "%s", text);
+        free(item.bytes);
+        /* Replica 0 had another key before epoch 1, and has had none of that since. */
+        item = two_prepares_in(&c->at[e], 0, &c->keys[e == 0 ? 1 : 0][0]);
+        cr_expect_eq(judged(c, &c->at[CHAIN_EPOCHS - 1], item, text), PBFT_DROP_SIGNATURE);
+        free(item.bytes);
+    }
+    chain_free(c);
+}
+
+/* The keys of genesis, all of which have leaked by now, sign an epoch that never was, and a replica
+ * is accused in it. Who knows genesis alone cannot tell; whoever has followed can. */
+Test(evidence, a_history_that_never_was_accuses_nobody)
+{
+    struct epoch_chain *c = chain_new(4, 7);
+    char text[PBFT_EVIDENCE_TEXT_BYTES];
+    uint8_t proof[PBFT_EPOCH_PROOF_MAX];
+    struct pbft_epoch_change change = chain_change(&c->at[0], 3, &c->stranger);
+    size_t size = chain_proof(&c->at[0], c->keys[0], &change, 0x7, proof);
+    struct pbft_cluster forked;
+    cr_assert_eq(pbft_epoch_next(&c->at[0], &pbft_signer_ed25519, (struct pbft_span){proof, size},
+                                 &forked),
+                 PBFT_OK);
+    struct item item = two_prepares_in(&forked, 3, &c->stranger);
+    cr_expect_eq(judged(c, NULL, item, text), PBFT_OK, "%s", text);
+    cr_expect_eq(judged(c, &c->at[0], item, text), PBFT_OK, "%s", text);
+    for (pbft_epoch known = 1; known < CHAIN_EPOCHS; known++) {
+        cr_expect_eq(judged(c, &c->at[known], item, text), PBFT_DROP_EPOCH);
+        cr_expect_str_eq(text, "no proof: its epochs are not those that are known of this cluster");
+    }
+    free(item.bytes);
+    pbft_epoch_free(&forked);
+    chain_free(c);
+}
+
+/* Who signed a proof may differ from replica to replica; the change may not. */
+Test(evidence, another_quorum_proves_the_same_epoch)
+{
+    struct epoch_chain *c = chain_new(4, 7);
+    char text[PBFT_EVIDENCE_TEXT_BYTES];
+    uint8_t proof[PBFT_EPOCH_PROOF_MAX];
+    struct pbft_epoch_change change = chain_change(&c->at[0], 0, &c->keys[1][0]);
+    size_t size = chain_proof(&c->at[0], c->keys[0], &change, 0x7, proof);
+    struct pbft_cluster same;
+    cr_assert_eq(pbft_epoch_next(&c->at[0], &pbft_signer_ed25519, (struct pbft_span){proof, size},
+                                 &same),
+                 PBFT_OK);
+    cr_assert_arr_neq(same.history, c->at[1].history, size);
+    struct item item = two_prepares_in(&same, 2, &c->keys[1][2]);
+    cr_expect_eq(judged(c, &c->at[CHAIN_EPOCHS - 1], item, text), PBFT_OK, "%s", text);
+    free(item.bytes);
+    pbft_epoch_free(&same);
+    chain_free(c);
+}
+
+Test(evidence, an_epoch_that_is_not_known_and_not_proved)
+{
+    struct epoch_chain *c = chain_new(4, 7);
+    struct epoch_chain *other = chain_new(4, 8);
+    char text[PBFT_EVIDENCE_TEXT_BYTES];
+    struct item item = two_prepares_in(&c->at[2], 2, &c->keys[2][2]);
+    item.bytes[item.size - 1] ^= 1; /* a signature under epoch 2 */
+    cr_expect_eq(judged(c, &c->at[1], item, text), PBFT_DROP_SIGNATURE);
+    cr_expect_str_eq(text,
+                     "no proof: its epoch is not known, and its own proofs do not lead there");
+    free(item.bytes);
+    item = two_prepares_in(&other->at[1], 2, &other->keys[1][2]);
+    cr_expect_eq(judged(c, &c->at[1], item, text), PBFT_DROP_EPOCH);
+    cr_expect_str_eq(text, "no proof: it is of another cluster");
+    free(item.bytes);
+    chain_free(other);
+    chain_free(c);
 }
