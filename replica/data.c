@@ -51,12 +51,13 @@ enum pbft_status pbft_data_create(const char *dir, const struct pbft_superblock_
 
 static enum pbft_status open_lmdb(struct pbft_pages **out, const char *dir,
                                   const struct pbft_superblock_owner *owner, bool read_only,
-                                  char *error)
+                                  const _Atomic bool *cancel, char *error)
 {
     struct pbft_pages_lmdb_config config = {.dir = dir,
                                             .owner = *owner,
                                             .bytes_max = PAGES_BYTES_MAX,
-                                            .read_only = read_only};
+                                            .read_only = read_only,
+                                            .cancel = cancel};
     return pbft_pages_lmdb_open(out, &config, error);
 }
 
@@ -67,7 +68,7 @@ enum pbft_status pbft_data_create_with(const char *dir, const struct pbft_superb
 {
     struct pbft_pages *pages = NULL;
     error[0] = '\0';
-    enum pbft_status status = open_lmdb(&pages, dir, owner, false, error);
+    enum pbft_status status = open_lmdb(&pages, dir, owner, false, NULL, error);
     if (status != PBFT_STATUS_OK) return status;
     struct pbft_pages_checkpoint *cp = calloc(1, sizeof *cp);
     status = PBFT_STATUS_MEMORY;
@@ -91,7 +92,7 @@ enum pbft_status pbft_data_check_genesis(const char *dir, const struct pbft_supe
     char error[PBFT_PAGES_ERROR_BYTES] = "";
     struct pbft_pages_checkpoint *cp = calloc(1, sizeof *cp);
     enum pbft_status status =
-        cp == NULL ? PBFT_STATUS_MEMORY : open_lmdb(&pages, dir, owner, true, error);
+        cp == NULL ? PBFT_STATUS_MEMORY : open_lmdb(&pages, dir, owner, true, NULL, error);
     if (status == PBFT_STATUS_OK) status = pbft_pages_checkpoint(pages, cp);
     pbft_pages_close(pages);
     bool same = status == PBFT_STATUS_OK && cp->seq == cluster->genesis_seq &&
@@ -134,6 +135,7 @@ static enum pbft_status open_log(struct pbft_data *data, const struct pbft_data_
         return status;
     }
     struct pbft_log_file_config file = log_config(data->disk, &config->owner, sync, LOG_BYTES_MAX);
+    file.cancel = config->cancel;
     struct pbft_log_file_report report;
     status = pbft_log_file_open(&data->log, &file, &report);
     if (status == PBFT_STATUS_OK) {
@@ -158,12 +160,18 @@ static bool set_aside(const char *dir)
     return rename(from, to) == 0;
 }
 
+static enum pbft_status open_own(struct pbft_pages **out, const struct pbft_data_config *config,
+                                 bool read_only, char *error)
+{
+    return open_lmdb(out, config->dir, &config->owner, read_only, config->cancel, error);
+}
+
 static enum pbft_status open_pages(struct pbft_data *data, const struct pbft_data_config *config,
                                    char error[256])
 {
-    enum pbft_status status = open_lmdb(&data->pages, config->dir, &config->owner, false, error);
+    enum pbft_status status = open_own(&data->pages, config, false, error);
     if (status == PBFT_STATUS_CORRUPT && set_aside(config->dir))
-        status = open_lmdb(&data->pages, config->dir, &config->owner, false, error);
+        status = open_own(&data->pages, config, false, error);
     if (status != PBFT_STATUS_OK) {
         data->pages = NULL;
         return status;
@@ -174,7 +182,7 @@ static enum pbft_status open_pages(struct pbft_data *data, const struct pbft_dat
     if (status == PBFT_STATUS_CORRUPT && set_aside(config->dir)) { /* nothing of it is believed */
         pbft_pages_close(data->pages);
         data->pages = NULL;
-        status = open_lmdb(&data->pages, config->dir, &config->owner, false, error);
+        status = open_own(&data->pages, config, false, error);
         free(cp);
         return status;
     }
@@ -214,7 +222,7 @@ enum pbft_status pbft_data_open(struct pbft_data *out, const struct pbft_data_co
     if (status == PBFT_STATUS_OK && !out->mute && config->durability == PBFT_DURABILITY_SYNC)
         status = open_pages(out, config, error);
     else if (status == PBFT_STATUS_OK && !out->mute && config->restored)
-        status = open_lmdb(&out->genesis, config->dir, &config->owner, true, error);
+        status = open_own(&out->genesis, config, true, error);
     if (status == PBFT_STATUS_OK && out->mute) status = pbft_data_refuse(out, config);
     if (status == PBFT_STATUS_OK && out->log == NULL) status = open_memory(out, config);
     if (status == PBFT_STATUS_MEMORY) (void)snprintf(error, 256, "out of memory");

@@ -27,6 +27,7 @@ struct pbft_data_config {
     uint64_t log_bytes_max;             /* of a log in memory; one on disk has a cap of its own */
     pbft_seq genesis_seq;               /* of the epoch: a checkpoint that no log precedes */
     bool restored;                      /* ... that the cluster was restored with, and lies here */
+    const _Atomic bool *cancel;         /* set by any thread: opening ends soon; NULL: never */
 };
 
 struct pbft_data {
@@ -65,7 +66,8 @@ enum pbft_status pbft_data_check_genesis(const char *dir, const struct pbft_supe
 /**
  * Open what a start with this durability uses. Damage is no failure: the replica is mute.
  * error   one sentence, 256 bytes
- * Returns PBFT_STATUS_OK, or why not even a mute replica can start (memory, permissions).
+ * Returns PBFT_STATUS_OK, or why not even a mute replica can start (memory, permissions);
+ *         PBFT_STATUS_REFUSED: it was cancelled, also a load of the pages that were opened.
  */
 enum pbft_status pbft_data_open(struct pbft_data *out, const struct pbft_data_config *config,
                                 char error[256]) PBFT_MUST_USE;

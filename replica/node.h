@@ -46,13 +46,14 @@ struct pbft_node_config {
     struct pbft_pages *pages; /* checkpoints on disk; NULL: a restart finds no state */
     /* Of a cluster that was restored: where its genesis is read, once, if not in `pages`. */
     struct pbft_pages *genesis;
-    struct pbft_apply *state;  /* of the epoch before, from pbft_node_take_state(): the node's now,
-                                * even if pbft_node_new() fails; NULL: none in memory */
-    pbft_seq state_flushed;    /* the newest checkpoint of it in `pages` */
-    uint64_t flush_bytes;      /* flush a checkpoint once the log has grown by so much */
-    bool mute;                 /* PROTOCOL 29 */
-    uint64_t body_max_bytes;   /* proposals that the core keeps (pbft/core.h); 0: no bound */
-    uint64_t outbox_max_bytes; /* frames that wait for an lsn or for a connection's queue */
+    struct pbft_apply *state;   /* of the epoch before, from pbft_node_take_state(): the node's now,
+                                 * even if pbft_node_new() fails; NULL: none in memory */
+    pbft_seq state_flushed;     /* the newest checkpoint of it in `pages` */
+    uint64_t flush_bytes;       /* flush a checkpoint once the log has grown by so much */
+    bool mute;                  /* PROTOCOL 29 */
+    const _Atomic bool *cancel; /* set by any thread: pbft_node_load() ends soon; NULL: never */
+    uint64_t body_max_bytes;    /* proposals that the core keeps (pbft/core.h); 0: no bound */
+    uint64_t outbox_max_bytes;  /* frames that wait for an lsn or for a connection's queue */
     const struct pbft_node_hooks *hooks; /* may be NULL */
     /* Where what a divergence left behind is kept; `write` NULL: nowhere but in the log. */
     struct pbft_divergence_sink divergences;
@@ -73,8 +74,9 @@ struct pbft_time {
  * state: go on as the replica that wrote the log, with that state or a later one. Its votes are
  * sent again as they were, fast reads wait until it has executed what it may have answered about.
  *
- * Returns PBFT_STATUS_OK; PBFT_STATUS_MEMORY; or PBFT_STATUS_CORRUPT: these are not the records of
- *         this replica. Then free the node: a mute one may take its place (PROTOCOL 29).
+ * Returns PBFT_STATUS_OK; PBFT_STATUS_MEMORY; PBFT_STATUS_REFUSED: it was cancelled; or
+ *         PBFT_STATUS_CORRUPT: these are not the records of this replica. Then free the node: a
+ *         mute one may take its place (PROTOCOL 29).
  */
 enum pbft_status pbft_node_restore(struct pbft_node *node, struct pbft_time time) PBFT_MUST_USE;
 /* The same in two halves. Loading takes as long as the state is large, and time-outs count from the

@@ -469,6 +469,9 @@ bool node_is_last(const struct pbft_node *node, pbft_seq seq); /* of its epoch *
 void node_epoch_check(struct pbft_node *node);                 /* may the next epoch begin? */
 void node_epoch_free(struct pbft_node *node);
 
+/* node_restore.c */
+bool node_cancelled(const struct pbft_node *node); /* loading is to end */
+
 /* node_replay.c */
 /* Execute again what the log has committed, from `applied` up to seq. False: it does not lead
  * there, and `applied` says how far it did. */

@@ -3,7 +3,13 @@
 #include "replica/node_internal.h"
 #include "replica/pool.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
+
+bool node_cancelled(const struct pbft_node *node)
+{
+    return node->config.cancel != NULL && atomic_load(node->config.cancel);
+}
 
 struct reading {
     struct pbft_node *node;
@@ -51,6 +57,10 @@ static void raise_floor(struct pbft_node *node, const struct pbft_record *record
 static bool visit(void *context, const struct pbft_log_record *in)
 {
     struct reading *r = context;
+    if (node_cancelled(r->node)) {
+        r->status = PBFT_STATUS_REFUSED;
+        return false;
+    }
     struct pbft_msg msgs[2];
     struct pbft_record record = {.kind = (enum pbft_record_kind)in->kind};
     bool good = open_record(r, in->payload, &record, msgs);
@@ -122,7 +132,7 @@ static enum pbft_status load_state(struct pbft_node *node, struct pbft_pages *pa
     enum pbft_status status = pbft_pages_load(pages, tree, &cp->root);
     if (status == PBFT_STATUS_OK)
         status = pbft_apply_reload(node->side.apply, &seq, &effective_ns, &next_due_ns);
-    if (status == PBFT_STATUS_MEMORY) return status;
+    if (status == PBFT_STATUS_MEMORY || status == PBFT_STATUS_REFUSED) return status;
     if (status != PBFT_STATUS_OK) return start_empty(node, pbft_status_text(status));
     if (seq != cp->seq) return start_empty(node, "the checkpoint on disk is of another number");
     node_epoch_look(node);
@@ -205,7 +215,8 @@ static enum pbft_status bring_up(struct pbft_node *node, const struct pbft_core_
 {
     if (node->applied > info->stable) return PBFT_STATUS_OK;
     if (pages_of(node) == NULL && node->config.state == NULL) return PBFT_STATUS_OK;
-    if (node->applied < info->stable && !node_replay(node, info->stable)) return PBFT_STATUS_OK;
+    if (node->applied < info->stable && !node_replay(node, info->stable))
+        return node_cancelled(node) ? PBFT_STATUS_REFUSED : PBFT_STATUS_OK;
     if (node->applied == 0) return PBFT_STATUS_OK;
     struct pbft_snapshot *snapshot = pbft_apply_snapshot(node->side.apply);
     if (snapshot == NULL) return PBFT_STATUS_MEMORY;
@@ -291,6 +302,7 @@ enum pbft_status pbft_node_load(struct pbft_node *node)
         r.status = read_all(&r);
     free(r.arenas[0].base);
     free(r.arenas[1].base);
+    if (r.status == PBFT_STATUS_REFUSED) return r.status;
     if (r.status != PBFT_STATUS_OK) {
         node_log_line(node, "log_refused", "record=%llu why=\"%s\"",
                       (unsigned long long)r.records + 1,

@@ -294,6 +294,16 @@ static bool fail(struct pbft_runtime *r, const char *what, const char *why)
     return false;
 }
 
+/* Whoever is told to stop meanwhile has voted for nothing yet, and this was no start. */
+static bool load_failed(struct pbft_runtime *r, enum pbft_status status, const char *what,
+                        const char *why)
+{
+    if (status != PBFT_STATUS_REFUSED || !signals_stop(r)) return fail(r, what, why);
+    r->cancelled = true;
+    pbft_logger_write(r->config.logger, PBFT_LOG_INFO, "stopping", "while=\"its state is loaded\"");
+    return false;
+}
+
 /* What a log may take: all live records are frames of the pool, and a cut writes them
  * anew before the old ones go (store/log.h). */
 static uint64_t log_bytes(const struct pbft_replica_config *config)
@@ -332,6 +342,7 @@ static bool new_node(struct pbft_runtime *r)
         .state_flushed = c->epoch->flushed,
         .flush_bytes = c->replica->flush_bytes,
         .mute = r->data.mute, /* PROTOCOL 29 */
+        .cancel = &r->signals.cancel,
         .body_max_bytes = c->replica->frames_max_bytes / BODY_DIVISOR,
         .outbox_max_bytes = c->replica->frames_max_bytes / OUTBOX_DIVISOR,
         .hooks = c->hooks,
@@ -379,21 +390,24 @@ static bool open_node(struct pbft_runtime *r)
         .durability = c->replica->durability,
         .superblock = c->superblock,
         .log_bytes_max = log_bytes(c->replica),
+        .cancel = &r->signals.cancel,
     };
     char error[256];
-    if (pbft_data_open(&r->data, &config, error) != PBFT_STATUS_OK) return fail(r, "data", error);
+    enum pbft_status status = pbft_data_open(&r->data, &config, error);
+    if (status != PBFT_STATUS_OK) return load_failed(r, status, "data", error);
     if (!open_reports(r) || !new_node(r)) return false;
     bool first = r->cluster->epoch == 0;
     bool genesis = first && !r->data.resumed && !r->data.mute && r->cluster->genesis_seq > 0;
     if (first && !r->data.resumed && !genesis) return true;
-    enum pbft_status status = pbft_node_load(r->node);
+    status = pbft_node_load(r->node);
     if (status == PBFT_STATUS_OK && genesis && !begins_with_genesis(r)) return false;
     if (status == PBFT_STATUS_OK) {
         pbft_node_resume(r->node, runtime_time());
         return true;
     }
     drain_lines(r);
-    if (status != PBFT_STATUS_CORRUPT) return fail(r, "log", pbft_status_text(status));
+    if (status != PBFT_STATUS_CORRUPT)
+        return load_failed(r, status, "log", pbft_status_text(status));
     pbft_node_free(r->node);
     r->node = NULL;
     status = pbft_data_refuse(&r->data, &config);
@@ -401,7 +415,7 @@ static bool open_node(struct pbft_runtime *r)
     if (!new_node(r)) return false;
     if (r->cluster->epoch == 0) return true;
     status = pbft_node_restore(r->node, runtime_time());
-    return status == PBFT_STATUS_OK || fail(r, "state", pbft_status_text(status));
+    return status == PBFT_STATUS_OK || load_failed(r, status, "state", pbft_status_text(status));
 }
 
 static bool open_net(struct pbft_runtime *r)
@@ -446,8 +460,10 @@ static bool mark_start(struct pbft_runtime *r)
 static bool open_all(struct pbft_runtime *r)
 {
     const struct pbft_replica_config *c = r->config.replica;
-    if (!open_node(r) || !open_net(r)) return false;
+    /* First: a large state takes long to load. */
     if (!signals_open(r)) return fail(r, "signals", "no thread");
+    if (!open_node(r) || !open_net(r)) return false;
+    signals_wake_net(r, r->net);
     if (!jobs_open(r, c->threads)) return fail(r, "jobs", "no thread");
     publish(r, runtime_now());
     if (c->admin_listen[0] != '\0' && !http_open(r)) return false;
@@ -489,7 +505,7 @@ static void close_all(struct pbft_runtime *r, bool opened)
     pbft_frame_release(r->proof);
     pbft_http_close(r->http);
     jobs_close(r);
-    signals_forget_net(r);
+    signals_wake_net(r, NULL);
     if (r->net != NULL) pbft_net_close(r->net);
     pbft_node_free(r->node);
     pbft_data_close(&r->data);
@@ -528,7 +544,7 @@ int pbft_runtime_run(const struct pbft_runtime_config *config)
                           (uint64_t)r->published.metrics.node.core.executed);
         drain_and_stop(r);
     }
-    bool clean = opened && !r->failed;
+    bool clean = (opened && !r->failed) || r->cancelled;
     close_all(r, opened);
     int exit_code = r->exit_code;
     free(r);

@@ -47,9 +47,10 @@ struct pbft_runtime_config {
 void pbft_runtime_block_signals(void);
 
 /**
- * Listen, dial, mark the start (a start that fails before is none), then serve until TERM or INT,
- * or until the epoch is over, then drain and stop. All that it opened is closed and freed when it
- * returns; a second signal, or two seconds without an end, end the process with code 1.
+ * Load, listen, dial, mark the start (a start that fails or is told to stop before is none), then
+ * serve until TERM or INT, or until the epoch is over, then drain and stop. All that it opened is
+ * closed and freed when it returns; a second signal, or two seconds without an end, end the process
+ * with code 1.
  *
  * Returns  PBFT_EXIT_CLEAN or PBFT_EXIT_FAILURE; why is in the log
  */

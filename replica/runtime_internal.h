@@ -75,11 +75,13 @@ struct signals {
     pthread_mutex_t mutex; /* guards the rest */
     struct pbft_net *net;  /* to wake; NULL while there is none */
     bool quit, stop, reload;
-    uint64_t stop_ns; /* when `stop` was first asked for */
+    uint64_t stop_ns;    /* when `stop` was first asked for */
+    _Atomic bool cancel; /* the same as `stop`, for whoever loads and cannot wait for a lock */
 };
 
 bool signals_open(struct pbft_runtime *r);
-void signals_forget_net(struct pbft_runtime *r);
+/* What a signal wakes; NULL: nothing. */
+void signals_wake_net(struct pbft_runtime *r, struct pbft_net *net);
 void signals_close(struct pbft_runtime *r);
 bool signals_stop(struct pbft_runtime *r);
 bool signals_take_reload(struct pbft_runtime *r);
@@ -120,6 +122,7 @@ struct pbft_runtime {
     uint64_t wakeups, frames, misbehaviour_closed;
     bool dirty; /* something happened since the last publish() */
     bool failed, stopping;
+    bool cancelled;           /* told to stop before it had loaded its state */
     struct pbft_frame *proof; /* the epoch is over; NULL: it is not */
 };
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,6 +40,7 @@ static bool take(struct pbft_runtime *r, int signal_number)
         second = s->stop && runtime_now() - s->stop_ns >= STOP_AGAIN_NS;
         if (!s->stop) s->stop_ns = runtime_now();
         s->stop = true;
+        atomic_store(&s->cancel, true);
     }
     if (s->net != NULL) pbft_net_wake(s->net);
     pthread_mutex_unlock(&s->mutex);
@@ -75,17 +77,16 @@ static void *signals_main(void *argument)
 bool signals_open(struct pbft_runtime *r)
 {
     pthread_mutex_init(&r->signals.mutex, NULL);
-    r->signals.net = r->net;
     r->signals.running = pthread_create(&r->signals.thread, NULL, signals_main, r) == 0;
     if (!r->signals.running) pthread_mutex_destroy(&r->signals.mutex);
     return r->signals.running;
 }
 
-void signals_forget_net(struct pbft_runtime *r)
+void signals_wake_net(struct pbft_runtime *r, struct pbft_net *net)
 {
     if (!r->signals.running) return;
     pthread_mutex_lock(&r->signals.mutex);
-    r->signals.net = NULL;
+    r->signals.net = net;
     pthread_mutex_unlock(&r->signals.mutex);
 }
 

@@ -40,10 +40,13 @@ struct pbft_log_file_config {
      * that starts again in this mode is mute (PROTOCOL 29).
      */
     bool sync;
-    uint64_t segment_bytes;       /* a multiple of 4096; a record that is larger gets its own */
-    uint64_t bytes_max;           /* cap on all files together, 8 .. 1024 segments; for a record
-                                     of m bytes at least 2 m + 5 segments */
-    uint8_t entropy[32];          /* random, fresh for each create and open: salts come from it */
+    uint64_t segment_bytes; /* a multiple of 4096; a record that is larger gets its own */
+    uint64_t bytes_max;     /* cap on all files together, 8 .. 1024 segments; for a record
+                               of m bytes at least 2 m + 5 segments */
+    uint8_t entropy[32];    /* random, fresh for each create and open: salts come from it */
+    /* Set by any thread: check, read and open end soon with PBFT_STATUS_REFUSED, and nothing has
+     * changed. NULL: never. */
+    const _Atomic bool *cancel;
     pbft_log_durable_fn *durable; /* called from poll; not needed by create and check */
     void *context;
 };

@@ -116,13 +116,22 @@ enum pbft_status log_cursor_next(struct cursor *c, const uint8_t **record, bool 
     return PBFT_STATUS_OK;
 }
 
-static enum pbft_status walk(struct cursor *c)
+/* Somebody waits for the end: a log is as long as a disk is slow. */
+static enum pbft_status cancelled(const struct writer *w)
+{
+    const _Atomic bool *cancel = w->config.cancel;
+    return cancel != NULL && atomic_load(cancel) ? PBFT_STATUS_REFUSED : PBFT_STATUS_OK;
+}
+
+static enum pbft_status walk(struct cursor *c, const struct writer *w)
 {
     const uint8_t *record;
     bool more = true;
     enum pbft_status status = PBFT_STATUS_OK;
-    while (status == PBFT_STATUS_OK && more)
-        status = log_cursor_next(c, &record, &more);
+    while (status == PBFT_STATUS_OK && more) {
+        status = cancelled(w);
+        if (status == PBFT_STATUS_OK) status = log_cursor_next(c, &record, &more);
+    }
     return status;
 }
 
@@ -133,12 +142,13 @@ static bool begun_only(const struct cursor *c)
 }
 
 /* The highest commit of which there is a valid record anywhere behind the cursor; 0: none. */
-static enum pbft_status hunt(struct cursor *c, uint64_t *commit)
+static enum pbft_status hunt(struct cursor *c, const struct writer *w, uint64_t *commit)
 {
     *commit = 0;
     for (uint64_t at = c->at; at < c->segment->size; at += 8) {
         const uint8_t *record;
-        enum pbft_status status = record_at(c, at, &record);
+        enum pbft_status status = cancelled(w);
+        if (status == PBFT_STATUS_OK) status = record_at(c, at, &record);
         if (status != PBFT_STATUS_OK) return status;
         if (record == NULL) continue;
         uint64_t found = log_record_head_get(record).commit;
@@ -217,7 +227,9 @@ static enum pbft_status load_segments(struct scan *scan, struct writer *w, bool 
         struct segment segment;
         enum pbft_log_found what;
         pbft_lsn mark[2];
-        enum pbft_status status = load_header(w, listing->numbers[i], &segment, &what, mark);
+        enum pbft_status status = cancelled(w);
+        if (status == PBFT_STATUS_OK)
+            status = load_header(w, listing->numbers[i], &segment, &what, mark);
         if (status != PBFT_STATUS_OK) return status;
         if (mark[0] != 0) { /* nothing before it counts, in whatever state it is */
             w->count = 0;
@@ -255,7 +267,7 @@ static enum pbft_status judge_tail(struct scan *scan, const struct writer *w, bo
 {
     struct cursor *c = &scan->tail;
     uint64_t number = c->segment->number, commit;
-    enum pbft_status status = hunt(c, &commit);
+    enum pbft_status status = hunt(c, w, &commit);
     if (status != PBFT_STATUS_OK) return status;
     if (commit > c->commit)
         return found(scan, PBFT_LOG_DAMAGED,
@@ -282,7 +294,7 @@ static enum pbft_status walk_segments(struct scan *scan, struct writer *w)
     for (size_t i = 0; i < w->count; i++) {
         log_cursor_end(&scan->tail);
         enum pbft_status status = log_cursor_begin(&scan->tail, w->config.disk, &w->segments[i]);
-        if (status == PBFT_STATUS_OK) status = walk(&scan->tail);
+        if (status == PBFT_STATUS_OK) status = walk(&scan->tail, w);
         if (status != PBFT_STATUS_OK) return status;
         if (i + 1 == w->count) break;
         const struct cursor *c = &scan->tail;

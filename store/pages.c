@@ -20,6 +20,7 @@ void pbft_pages_init(struct pbft_pages *pages, const struct pbft_pages_ops *ops)
     pages->ops = ops;
     pages->tuning = pbft_pages_tuning_default();
     atomic_init(&pages->cancelled, false);
+    pages->cancel = NULL;
     atomic_init(&pages->pages, 0);
     atomic_init(&pages->live, 0);
     atomic_init(&pages->bytes, 0);
@@ -62,6 +63,11 @@ void pbft_pages_cancel(struct pbft_pages *pages)
 static enum pbft_status cancelled(const struct pbft_pages *pages)
 {
     return atomic_load(&pages->cancelled) ? PBFT_STATUS_REFUSED : PBFT_STATUS_OK;
+}
+
+void pbft_pages_cancel_by(struct pbft_pages *pages, const _Atomic bool *cancel)
+{
+    pages->cancel = cancel;
 }
 
 static enum pbft_status meta_read(struct pbft_pages *pages, struct pbft_pages_meta *meta)
@@ -470,6 +476,10 @@ static enum pbft_status install_all(struct pbft_pages *pages, struct pbft_instal
     uint64_t bytes = 0;
     enum pbft_status status = pages->ops->begin(pages, false);
     while (status == PBFT_STATUS_OK && !pbft_install_done(install)) {
+        if (pages->cancel != NULL && atomic_load(pages->cancel)) {
+            status = PBFT_STATUS_REFUSED;
+            break;
+        }
         size_t count = pbft_install_wanted(install, wanted, LOAD_BATCH);
         for (size_t i = 0; status == PBFT_STATUS_OK && i < count; i++)
             status = install_one(pages, install, &wanted[i], &bytes);

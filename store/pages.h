@@ -113,8 +113,9 @@ struct pbft_pages_tuning {
 struct pbft_pages {
     const struct pbft_pages_ops *ops;
     struct pbft_pages_tuning tuning;
-    _Atomic bool cancelled;
-    bool distrusted; /* a load has found damage: the next flush writes everything anew */
+    _Atomic bool cancelled;     /* flushes end */
+    const _Atomic bool *cancel; /* loads do, too; NULL: never */
+    bool distrusted;            /* a load has found damage: the next flush writes everything anew */
     _Atomic uint64_t pages, live, bytes, flushes, renewed, written, written_bytes, swept;
 };
 
@@ -154,12 +155,16 @@ enum pbft_status pbft_pages_flush(struct pbft_pages *pages, struct pbft_snapshot
  * The older checkpoint is still whole. */
 void pbft_pages_cancel(struct pbft_pages *pages);
 
+/* Whatever any thread sets meanwhile: a load ends soon with PBFT_STATUS_REFUSED. NULL: never. */
+void pbft_pages_cancel_by(struct pbft_pages *pages, const _Atomic bool *cancel);
+
 /**
  * Load the checkpoint with this root into the tree, by an installation (pages are hashed again).
  *
  * Returns PBFT_STATUS_NOT_FOUND: a page is missing; PBFT_STATUS_CORRUPT: a page is not what its
  *         hash says; the tree is as it was in both cases, and the next flush writes all pages
- *         anew. PBFT_STATUS_MEMORY, PBFT_STATUS_IO.
+ *         anew. PBFT_STATUS_REFUSED: it was cancelled (pbft_pages_cancel_by()), nothing is said of
+ *         the pages. PBFT_STATUS_MEMORY, PBFT_STATUS_IO.
  */
 enum pbft_status pbft_pages_load(struct pbft_pages *pages, struct pbft_tree *tree,
                                  const struct pbft_digest *root) PBFT_MUST_USE;
@@ -217,6 +222,7 @@ struct pbft_pages_lmdb_config {
     struct pbft_superblock_owner owner; /* compared, and written when it is new */
     uint64_t bytes_max;                 /* size of the map: cap of the file */
     bool read_only;                     /* for a check: nothing is created or changed */
+    const _Atomic bool *cancel;         /* opening ends soon, and so do loads; NULL: never */
 };
 
 /**
@@ -230,7 +236,8 @@ struct pbft_pages_lmdb_config {
  * error   one sentence for people, PBFT_PAGES_ERROR_BYTES; may be NULL
  * Returns PBFT_STATUS_NOT_FOUND (read_only, and not there; no such directory),
  *         PBFT_STATUS_CORRUPT: damaged, of a format version that we do not know, or of another
- *         owner; PBFT_STATUS_ARGUMENT (path too long), PBFT_STATUS_PERMISSION, PBFT_STATUS_FULL,
+ *         owner; PBFT_STATUS_REFUSED: it was cancelled;
+ *         PBFT_STATUS_ARGUMENT (path too long), PBFT_STATUS_PERMISSION, PBFT_STATUS_FULL,
  *         PBFT_STATUS_MEMORY, PBFT_STATUS_IO
  */
 enum pbft_status pbft_pages_lmdb_open(struct pbft_pages **out,

@@ -611,7 +611,7 @@ static enum pbft_status file_verify(struct lmdb_pages *store)
     store->page_bytes = stat_of.ms_psize;
     /* LMDB keeps two nodes in a page; 8 bytes are a node's head, 2 its place. */
     store->inline_max = (((store->page_bytes - PAGE_HEADER) / 2) & ~1u) - 2 - 8 - PBFT_DIGEST_BYTES;
-    return pbft_pages_verify(fd, stat_of.ms_psize, info.me_last_txnid);
+    return pbft_pages_verify(fd, stat_of.ms_psize, info.me_last_txnid, store->base.cancel);
 }
 
 /* LMDB itself believes what it finds in the first pages. */
@@ -648,6 +648,7 @@ enum pbft_status pbft_pages_lmdb_open(struct pbft_pages **out,
     struct lmdb_pages *store = calloc(1, sizeof *store);
     if (store == NULL) return PBFT_STATUS_MEMORY;
     pbft_pages_init(&store->base, &lmdb_ops);
+    pbft_pages_cancel_by(&store->base, config->cancel);
     store->owner = config->owner;
     store->bytes_max = config->bytes_max;
     store->read_only = config->read_only;

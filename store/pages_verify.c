@@ -14,6 +14,7 @@
  */
 #include "store/pages_verify.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -43,6 +44,7 @@ struct verify {
     uint64_t here;   /* pages that the file has */
     uint8_t *seen;   /* a bit for each page */
     bool free_pages; /* in the database of free pages */
+    const _Atomic bool *cancel;
 };
 
 static uint16_t get16(const uint8_t *p)
@@ -67,6 +69,7 @@ static uint64_t get64(const uint8_t *p)
 static enum pbft_status read_at(const struct verify *verify, uint64_t page, uint8_t *out,
                                 size_t size)
 {
+    if (verify->cancel != NULL && atomic_load(verify->cancel)) return PBFT_STATUS_REFUSED;
     ssize_t got = pread(verify->fd, out, size, (off_t)(page * verify->page_bytes));
     if (got < 0) return PBFT_STATUS_IO;
     return (size_t)got == size ? PBFT_STATUS_OK : PBFT_STATUS_CORRUPT;
@@ -213,9 +216,10 @@ enum pbft_status pbft_pages_verify_head(int fd)
     return PBFT_STATUS_OK;
 }
 
-enum pbft_status pbft_pages_verify(int fd, uint32_t page_bytes, uint64_t txn)
+enum pbft_status pbft_pages_verify(int fd, uint32_t page_bytes, uint64_t txn,
+                                   const _Atomic bool *cancel)
 {
-    struct verify verify = {.fd = fd, .page_bytes = page_bytes};
+    struct verify verify = {.fd = fd, .page_bytes = page_bytes, .cancel = cancel};
     off_t size = lseek(fd, 0, SEEK_END);
     if (size < 0) return PBFT_STATUS_IO;
     for (uint64_t page = 0; page < 2; page++) {

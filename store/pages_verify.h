@@ -12,9 +12,11 @@
  *
  * fd       of the file; free pages alone may lie behind its end
  * txn      the newest transaction, its meta page is the one that counts
- * Returns  PBFT_STATUS_CORRUPT, PBFT_STATUS_MEMORY, PBFT_STATUS_IO
+ * cancel   set by any thread: it ends soon; NULL: never
+ * Returns  PBFT_STATUS_CORRUPT, PBFT_STATUS_MEMORY, PBFT_STATUS_IO; PBFT_STATUS_REFUSED: cancelled
  */
-enum pbft_status pbft_pages_verify(int fd, uint32_t page_bytes, uint64_t txn) PBFT_MUST_USE;
+enum pbft_status pbft_pages_verify(int fd, uint32_t page_bytes, uint64_t txn,
+                                   const _Atomic bool *cancel) PBFT_MUST_USE;
 
 /**
  * Whether the two first pages are such as LMDB can begin with: it divides by what it finds there.

@@ -4,8 +4,8 @@
  *
  *     PBFT_INJECT      rules, separated by ';'; each is words: CALLS PATH FAULT [OPTION]...
  *                      CALLS   joined by '+': sync (fsync, fdatasync, msync), write (write, pwrite,
- *                              writev, pwritev), truncate (ftruncate), allocate (fallocate,
- *                              posix_fallocate), link (of the new name)
+ *                              writev, pwritev), read (read, pread), truncate (ftruncate), allocate
+ *                              (fallocate, posix_fallocate), link (of the new name)
  *                      PATH    part of the file's path, or * for any
  *                      FAULT   EIO, ENOSPC, EPERM, short (half is written), delay=MS
  *                      OPTION  after=N (so many calls pass first), times=N (then no more),
@@ -33,7 +33,14 @@
 #define RULES_MAX  8u
 #define PATH_BYTES 512u
 
-enum { CALL_SYNC = 1, CALL_WRITE = 2, CALL_TRUNCATE = 4, CALL_ALLOCATE = 8, CALL_LINK = 16 };
+enum {
+    CALL_SYNC = 1,
+    CALL_WRITE = 2,
+    CALL_TRUNCATE = 4,
+    CALL_ALLOCATE = 8,
+    CALL_LINK = 16,
+    CALL_READ = 32
+};
 enum fault { FAULT_NONE, FAULT_ERROR, FAULT_SHORT, FAULT_DELAY };
 
 struct rule {
@@ -54,6 +61,8 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
+static ssize_t (*real_read)(int, void *, size_t);
+static ssize_t (*real_pread)(int, void *, size_t, off_t);
 static ssize_t (*real_writev)(int, const struct iovec *, int);
 static ssize_t (*real_pwritev)(int, const struct iovec *, int, off_t);
 static int (*real_fsync)(int);
@@ -81,6 +90,8 @@ static unsigned parse_calls(char *text)
             calls |= CALL_SYNC;
         else if (strcmp(t, "write") == 0)
             calls |= CALL_WRITE;
+        else if (strcmp(t, "read") == 0)
+            calls |= CALL_READ;
         else if (strcmp(t, "truncate") == 0)
             calls |= CALL_TRUNCATE;
         else if (strcmp(t, "allocate") == 0)
@@ -146,6 +157,8 @@ static void begin(void)
 {
     find(&real_write, "write");
     find(&real_pwrite, "pwrite");
+    find(&real_read, "read");
+    find(&real_pread, "pread");
     find(&real_writev, "writev");
     find(&real_pwritev, "pwritev");
     find(&real_fsync, "fsync");
@@ -260,6 +273,28 @@ ssize_t pwrite(int fd, const void *data, size_t size, off_t offset)
     return real_pwrite(fd, data, fault == FAULT_SHORT ? cut(size) : size, offset);
 }
 
+ssize_t read(int fd, void *data, size_t size)
+{
+    int error = 0;
+    enum fault fault = decide(CALL_READ, "read", fd, &error);
+    if (fault == FAULT_ERROR) {
+        errno = error;
+        return -1;
+    }
+    return real_read(fd, data, fault == FAULT_SHORT ? cut(size) : size);
+}
+
+ssize_t pread(int fd, void *data, size_t size, off_t offset)
+{
+    int error = 0;
+    enum fault fault = decide(CALL_READ, "pread", fd, &error);
+    if (fault == FAULT_ERROR) {
+        errno = error;
+        return -1;
+    }
+    return real_pread(fd, data, fault == FAULT_SHORT ? cut(size) : size, offset);
+}
+
 ssize_t writev(int fd, const struct iovec *parts, int count)
 {
     int error = 0;
@@ -332,6 +367,11 @@ _Static_assert(sizeof(off_t) == 8, "files of any size");
 ssize_t pwrite64(int fd, const void *data, size_t size, off_t offset)
 {
     return pwrite(fd, data, size, offset);
+}
+
+ssize_t pread64(int fd, void *data, size_t size, off_t offset)
+{
+    return pread(fd, data, size, offset);
 }
 
 ssize_t pwritev64(int fd, const struct iovec *parts, int count, off_t offset)

@@ -5,9 +5,11 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHECKPOINT_INTERVAL 128 /* what `init` writes */
@@ -44,24 +46,36 @@ static unsigned noted(const struct faulty *f, const char *prefix)
     return count;
 }
 
+/* For what is started next; NULL: none. */
+static void fault_rule(const struct faulty *f, const char *rule)
+{
+    char library[512];
+    if (rule == NULL) {
+        unsetenv("LD_PRELOAD");
+        unsetenv("PBFT_INJECT");
+        unsetenv("PBFT_INJECT_LOG");
+        return;
+    }
+    snprintf(library, sizeof library, "%s", live_bin("../tests/inject.so"));
+    cr_assert_eq(access(library, R_OK), 0, "%s is not there", library);
+    (void)unlink(f->calls);
+    setenv("LD_PRELOAD", library, 1);
+    setenv("PBFT_INJECT", rule, 1);
+    setenv("PBFT_INJECT_LOG", f->calls, 1);
+}
+
 /* Start the victim, which was ended, under a rule (NULL: none) whose fault waits for its switch. */
 static pid_t start_under(struct faulty *f, const char *rule)
 {
-    char library[512], rules[512];
+    char rules[512];
     (void)unlink(f->when);
     (void)unlink(f->calls);
     if (rule != NULL) {
-        snprintf(library, sizeof library, "%s", live_bin("../tests/inject.so"));
-        cr_assert_eq(access(library, R_OK), 0, "%s is not there", library);
         snprintf(rules, sizeof rules, "%s when=%s", rule, f->when);
-        setenv("LD_PRELOAD", library, 1);
-        setenv("PBFT_INJECT", rules, 1);
-        setenv("PBFT_INJECT_LOG", f->calls, 1);
+        fault_rule(f, rules);
     }
     pid_t pid = live_restart(&f->live, f->victim, NULL);
-    unsetenv("LD_PRELOAD");
-    unsetenv("PBFT_INJECT");
-    unsetenv("PBFT_INJECT_LOG");
+    fault_rule(f, NULL);
     bool restored = live_logged(&f->live, f->victim, "restored", 60);
     if (!restored) live_dump_node(&f->live, f->victim);
     cr_assert(restored, "node %u was not restored", f->victim);
@@ -290,6 +304,56 @@ Test(live_disk_faults, full_page_store_goes_on_voting)
     expect_metric(&f, "pbft_disk_full", 0);
     live_terminate(&f.live, f.victim);
     expect_sound(&f);
+    live_stop(&f.live);
+}
+
+/* Started under a rule that makes it slow, it is told to end before it has loaded its state. Its
+ * signals wait for nobody, nor is this a start. */
+static void expect_end_while_loading(struct faulty *f, const char *rule)
+{
+    struct timespec before, after;
+    live_terminate(&f->live, f->victim);
+    fault_rule(f, rule);
+    pid_t pid = live_restart(&f->live, f->victim, NULL);
+    fault_rule(f, NULL);
+    for (unsigned i = 0; i < 200 && noted(f, "fault") < 10; i++)
+        live_sleep_ms(20);
+    cr_expect_geq(noted(f, "fault"), 10u, "%s: it reads nothing", rule);
+    (void)clock_gettime(CLOCK_MONOTONIC, &before);
+    cr_assert_eq(kill(pid, SIGTERM), 0);
+    int code = live_wait(pid, 60);
+    (void)clock_gettime(CLOCK_MONOTONIC, &after);
+    double seconds =
+        (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) / 1e9;
+    f->live.own[f->victim] = 0;
+    f->live.dead |= 1u << f->victim;
+    if (code != 0) live_dump_node(&f->live, f->victim);
+    cr_expect_eq(code, 0, "%s: it ends with %d", rule, code);
+    cr_expect_lt(seconds, 1.5, "%s: it ends after %.1f s", rule, seconds);
+    cr_expect(live_said(&f->live, f->victim, "its state is loaded", 0), "%s: it was loaded", rule);
+    cr_expect_not(live_logged(&f->live, f->victim, "started", 0));
+    cr_expect(live_said(&f->live, f->victim, "\"clean\":true", 0));
+    expect_sound(f);
+    start_under(f, NULL); /* and has lost nothing */
+}
+
+Test(live_disk_faults, told_to_stop_while_loading)
+{
+    struct faulty f;
+    begin(&f, NULL);
+    start_under(&f, NULL);
+    live_shell("'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 60000 --seconds 0 "
+               "--warmup 0 --ops 600 >/dev/null",
+               live_bin("pbft-bench"), f.live.dir);
+    live_terminate(&f.live, f.victim);
+    live_shell("sed -i 's/^flush_bytes = .*/flush_bytes = 1MiB/' '%s/node-%u/node.conf'",
+               f.live.dir, f.victim);
+    start_under(&f, NULL);
+    expect_flush(&f); /* the pages are worth a look */
+    expect_end_while_loading(&f, "read pages.mdb delay=40");
+    expect_end_while_loading(&f, "read log- delay=40");
+    lose_another(&f);
+    expect_ordered(&f, "20s", true);
     live_stop(&f.live);
 }
 

@@ -49,6 +49,7 @@ static void lone_start_with(struct lone *l, bool mute, const struct pbft_cluster
                             struct pbft_apply *state)
 {
     if (l->disk != NULL) cr_assert_eq(pbft_pages_memory_open(&l->pages, l->disk), PBFT_STATUS_OK);
+    if (l->disk != NULL) pbft_pages_cancel_by(l->pages, &l->cancel);
     struct pbft_node_config config = {.cluster = cluster,
                                       .state = state,
                                       .id = 1,
@@ -60,6 +61,7 @@ static void lone_start_with(struct lone *l, bool mute, const struct pbft_cluster
                                       .pages = l->pages,
                                       .flush_bytes = l->flush_bytes,
                                       .mute = mute,
+                                      .cancel = &l->cancel,
                                       .outbox_max_bytes = 16u << 20,
                                       .divergences = {l, keep_report}};
     l->node = pbft_node_new(&config);

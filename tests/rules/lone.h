@@ -20,6 +20,7 @@ struct lone {
     const struct pbft_service *service;
     struct pbft_time time;
     bool no_sync, no_flush, no_hash; /* these jobs stay out */
+    _Atomic bool cancel;             /* its next start ends while it loads */
     struct pbft_job *sync, *flush, *hash;
     struct {
         struct pbft_peer to;

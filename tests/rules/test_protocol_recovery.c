@@ -154,6 +154,29 @@ Test(protocol, r25_decisions_out_of_order_are_replayed)
     lone_free(ahead);
 }
 
+/* Told to stop while it loads: at the pages, and at the log. It has found nothing wrong, and the
+ * next start has all of it. */
+Test(protocol, r25_a_start_that_is_cancelled_has_lost_nothing)
+{
+    for (unsigned flushed = 0; flushed < 2; flushed++) {
+        struct lone *l = flushed == 0 ? without_flushes() : lone_new_on_disk();
+        for (pbft_seq seq = 1; seq <= 6; seq++)
+            order(l, seq);
+        lone_certify(l, 4);
+        cr_assert_eq(lone_info(l).flushed, flushed == 0 ? 0u : 4u);
+        l->cancel = true;
+        for (unsigned i = 0; i < 2; i++)
+            cr_assert_eq(lone_restart(l), PBFT_STATUS_REFUSED);
+        cr_assert_str_empty(l->last_refusal, "%s", l->last_refusal);
+        l->cancel = false;
+        cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+        cr_assert_str_empty(l->last_refusal, "%s", l->last_refusal);
+        cr_assert_eq(lone_info(l).applied, 6u);
+        cr_assert_eq(lone_info(l).core.stable, 4u);
+        lone_free(l);
+    }
+}
+
 /* ---- the disk ---- */
 
 /* FAULTS 2.43: a page that rotted is fetched, and then written again. Else: every start to come

@@ -338,3 +338,30 @@ Test(replica_data, another_state_than_that_of_the_restore)
     cr_assert_eq(pbft_data_check_genesis(dir, &owner, &restored, why), PBFT_STATUS_NOT_FOUND);
     cr_assert_gt(strlen(why), 0u);
 }
+
+/* Told to end while it reads: nothing is wrong, and nothing has changed. */
+Test(replica_data, opening_ends_when_it_is_cancelled)
+{
+    struct life life;
+    struct pbft_pages *pages = NULL;
+    _Atomic bool cancel = true;
+    char error[256], path[300];
+    start(&life, PBFT_DURABILITY_SYNC);
+    vote(&life);
+    pbft_data_close(&life.data);
+    life.config.cancel = &cancel;
+    cr_expect_eq(pbft_data_open(&life.data, &life.config, error), PBFT_STATUS_REFUSED);
+    cr_expect_not(life.data.mute);
+    struct pbft_pages_lmdb_config config = {.dir = dir,
+                                            .owner = owner,
+                                            .bytes_max = 64u << 20,
+                                            .cancel = &cancel};
+    cr_expect_eq(pbft_pages_lmdb_open(&pages, &config, error), PBFT_STATUS_REFUSED);
+    path_of(path, sizeof path, "pages.mdb.damaged");
+    cr_expect_neq(access(path, F_OK), 0);
+    cancel = false;
+    cr_expect_eq(pbft_data_open(&life.data, &life.config, error), PBFT_STATUS_OK, "%s", error);
+    cr_expect_not(life.data.mute);
+    cr_expect(life.data.resumed);
+    end(&life);
+}
