@@ -1,4 +1,5 @@
 /* The check of a data directory: superblock, pages, and the report of all of it. */
+#define _GNU_SOURCE /* SEEK_DATA */
 #include "replica/check_internal.h"
 
 #include "crypto/keys.h"
@@ -135,7 +136,7 @@ static void page_wrong(void *context, enum pbft_pages_wrong what, const struct p
 }
 
 /* The way of a restart, which also sees that counts and keys are in their places. */
-static void load_state(struct check *c, struct pbft_pages *pages)
+static bool load_state(struct check *c, struct pbft_pages *pages)
 {
     const struct pbft_check_config *config = c->config;
     struct pbft_apply_config apply_config = {config->cluster, config->service, config->pool};
@@ -155,6 +156,7 @@ static void load_state(struct check *c, struct pbft_pages *pages)
     else if (seq != c->checkpoint->seq)
         check_found(c, "the state is of sequence number %" PRIu64 ", the checkpoint of %" PRIu64,
                     seq, c->checkpoint->seq);
+    return status == PBFT_STATUS_OK && seq == c->checkpoint->seq;
 }
 
 /* What a restored cluster begins with has no certificate but the cluster id, what a later epoch
@@ -208,11 +210,15 @@ static void check_pages(struct check *c, struct pbft_pages *pages)
     else if (status != PBFT_STATUS_OK)
         check_failed(c, "pages.mdb: %s", pbft_status_text(status));
     else if (has && !outdated && wrong == 0)
-        load_state(c, pages);
+        c->loads = load_state(c, pages) && (certified || genesis);
+    else if (wrong == 0)
+        c->loads = !has || outdated; /* begins with nothing */
+    c->loaded = has && !outdated ? cp->seq : 0;
     if ((!certified && !genesis) || wrong > 0 || status != PBFT_STATUS_OK) cp->seq = 0;
 }
 
-/* Every byte once, by read(): an unreadable one would end the process where it is mapped. */
+/* Every byte once, by read(): an unreadable one would end the process where it is mapped. A hole
+ * has none, and may be as long as the disk is not: copies are made with them. */
 static enum pbft_status read_through(const char *path)
 {
     struct stat info;
@@ -226,11 +232,15 @@ static enum pbft_status read_through(const char *path)
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) status = PBFT_STATUS_CORRUPT;
     uint8_t *bytes = malloc(READ_BYTES);
     if (bytes == NULL) status = PBFT_STATUS_MEMORY;
-    while (status == PBFT_STATUS_OK) {
-        ssize_t got = read(fd, bytes, READ_BYTES);
+    for (off_t at = 0, data; status == PBFT_STATUS_OK;) {
+        data = lseek(fd, at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO) break; /* there is none behind */
+        if (data > at) at = data;              /* where it cannot be told, all is read */
+        ssize_t got = pread(fd, bytes, READ_BYTES, at);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) status = PBFT_STATUS_IO;
         if (got <= 0) break;
+        at += got;
     }
     free(bytes);
     (void)close(fd);
@@ -248,7 +258,7 @@ static void open_pages(struct check *c)
     }
     enum pbft_status status = read_through(path);
     if (status == PBFT_STATUS_NOT_FOUND) {
-        c->pages_missing = true;
+        c->pages_missing = c->loads = true;
         check_say(c, "there is no pages.mdb: nothing was ever flushed");
         return;
     }

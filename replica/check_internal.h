@@ -19,6 +19,10 @@ struct check {
     /* The checkpoint that is stored: seq 0 if there is none, or nothing of it is to be believed. */
     struct pbft_pages_checkpoint *checkpoint;
     bool pages_missing; /* there is no file */
+    /* Whether it is known which state a restart would load, and that state's number: 0 is the empty
+     * one. */
+    bool loads;
+    pbft_seq loaded;
 };
 
 __attribute__((format(printf, 2, 3))) void check_found(struct check *c, const char *format, ...);

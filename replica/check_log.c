@@ -7,6 +7,7 @@
 #include "pbft/core.h"
 #include "pbft/quorum.h"
 #include "replica/pool.h"
+#include "replica/replay.h"
 #include "store/log_file.h"
 
 #include <inttypes.h>
@@ -38,6 +39,8 @@ struct reading {
     void *core_memory;
     bool followed; /* every record so far was taken */
     bool no_memory;
+    pbft_seq own_checkpoint; /* highest */
+    pbft_seq first_stable;   /* of the first record; 0: it is none */
 };
 
 /* ---- what this replica said ---- */
@@ -139,8 +142,9 @@ static void said_in(struct reading *r, const struct pbft_msg *m)
         if (by_us(r, m->vote.sender)) said(r, m->type, m->vote.view, m->vote.seq, &m->vote.digest);
         break;
     case PBFT_CHECKPOINT:
-        if (by_us(r, m->checkpoint.sender))
-            said(r, PBFT_CHECKPOINT, 0, m->checkpoint.seq, &m->checkpoint.root);
+        if (!by_us(r, m->checkpoint.sender)) break;
+        said(r, PBFT_CHECKPOINT, 0, m->checkpoint.seq, &m->checkpoint.root);
+        if (m->checkpoint.seq > r->own_checkpoint) r->own_checkpoint = m->checkpoint.seq;
         break;
     case PBFT_VIEW_CHANGE:
         if (by_us(r, m->view_change.sender))
@@ -415,6 +419,9 @@ static bool visit(void *context, const struct pbft_log_record *record)
         r->followed = false;
     } else if (r->followed && r->absent == 0) {
         follow(r, record->kind, parts, count);
+        struct pbft_core_info info;
+        pbft_core_info(r->core, &info);
+        if (r->records == 1 && record->kind == PBFT_RECORD_STABLE) r->first_stable = info.stable;
     }
     return !r->no_memory;
 }
@@ -475,30 +482,90 @@ static void say_records(struct reading *r, const struct pbft_log_file_report *re
         check_say(c, "a restart would follow all of it");
 }
 
+/* ---- from the state on the disk to the low mark ---- */
+
+static void execute_nothing(void *context, pbft_seq seq, struct pbft_frame *frame,
+                            struct pbft_span proposal)
+{
+    (void)context, (void)seq, (void)frame, (void)proposal;
+}
+
+/* How far a restart would get (replica/node_replay.c). False: it was said why this is not known. */
+static bool replay(struct reading *r, const struct pbft_log_file_config *log, pbft_seq to,
+                   pbft_seq *reached)
+{
+    struct pbft_log_file_report report;
+    struct pbft_replay_config config = {.params = &r->cluster->params,
+                                        .pool = r->check->config->pool,
+                                        .from = r->check->loaded,
+                                        .to = to,
+                                        .execute = execute_nothing};
+    struct pbft_replay *way = pbft_replay_new(&config);
+    enum pbft_status status =
+        way == NULL ? PBFT_STATUS_MEMORY : pbft_log_file_read(log, &report, pbft_replay_visit, way);
+    if (status == PBFT_STATUS_OK) *reached = pbft_replay_reached(way);
+    pbft_replay_free(way);
+    if (status != PBFT_STATUS_OK)
+        check_failed(r->check, "the vote log: %s", pbft_status_text(status));
+    return status == PBFT_STATUS_OK;
+}
+
+/* The log is cut where a checkpoint was flushed, and a CHECKPOINT signed where a restart could come
+ * to it (PROTOCOL 25): if the pages do not lead there now, they are not those that did. Whoever has
+ * only heard that the others are ahead is a laggard, and an ordinary one. */
+static void say_way(struct reading *r, const struct pbft_log_file_config *log,
+                    const struct pbft_log_file_report *report)
+{
+    struct check *c = r->check;
+    struct pbft_core_info info;
+    pbft_core_info(r->core, &info);
+    pbft_seq reached = c->loaded;
+    bool forgot = c->superblock.version != 0 && c->superblock.forgot > 0; /* it reads neither */
+    if (!c->loads || forgot || !r->followed || r->absent > 0 || r->no_memory) return;
+    if (c->loaded >= info.stable || !replay(r, log, info.stable, &reached)) return;
+    pbft_seq cut_at = report->first > 1 ? r->first_stable : 0; /* PROTOCOL 26 */
+    bool lost = cut_at > reached || r->own_checkpoint > reached;
+    if (reached == info.stable) return;
+    if (c->pages_missing && report->first > 1) return; /* it was said */
+    if (lost)
+        check_found(c,
+                    "pages.mdb is older than the vote log: no record leads on from %" PRIu64
+                    ", and the log's low mark is %" PRIu64 "; a start fetches the state",
+                    reached, info.stable);
+    else
+        check_say(c,
+                  "no record leads on from %" PRIu64 " to checkpoint %" PRIu64
+                  ", which the others have: a start fetches the state",
+                  reached, info.stable);
+}
+
 static void read_log(struct reading *r)
 {
     struct check *c = r->check;
-    struct pbft_disk *disk;
+    struct pbft_disk *disk = NULL;
     struct pbft_log_file_report report = {0};
     enum pbft_status status = pbft_disk_posix_open(&disk, c->config->dir);
-    if (status == PBFT_STATUS_OK) {
-        struct pbft_log_file_config config = {.disk = disk,
-                                              .owner = c->owner,
-                                              .sync = true,
-                                              .segment_bytes = SEGMENT_BYTES,
-                                              .bytes_max =
-                                                  (uint64_t)SEGMENT_BYTES * PBFT_LOG_SEGMENTS_MIN};
+    struct pbft_log_file_config config = {.disk = disk,
+                                          .owner = c->owner,
+                                          .sync = true,
+                                          .segment_bytes = SEGMENT_BYTES,
+                                          .bytes_max =
+                                              (uint64_t)SEGMENT_BYTES * PBFT_LOG_SEGMENTS_MIN};
+    bool opened = status == PBFT_STATUS_OK;
+    if (opened) {
         follow_checkpoint(r);
         status = pbft_log_file_read(&config, &report, visit, r);
-        pbft_disk_free(disk);
     }
     if (status == PBFT_STATUS_IO)
         check_found(c, "the vote log cannot be read: %s", pbft_status_text(status));
     else if (status != PBFT_STATUS_OK)
         check_failed(c, "the vote log: %s", pbft_status_text(status));
-    if (status != PBFT_STATUS_OK) return;
-    say_found(r, &report);
-    say_records(r, &report);
+    if (status == PBFT_STATUS_OK) {
+        say_found(r, &report);
+        say_records(r, &report);
+        say_way(r, &config, &report);
+    }
+    if (opened) pbft_disk_free(disk);
 }
 
 void check_log(struct check *c)

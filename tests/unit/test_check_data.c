@@ -1,5 +1,6 @@
 /* `pbftd --check-data`: a data directory made by the real writers passes, and every kind of damage,
  * foreign data and lie in it is noticed and named (PROTOCOL 25-30; FAULTS 2.38-2.47). */
+#define _GNU_SOURCE /* fallocate, to punch holes */
 #include "replica/check_data.h"
 
 #include "crypto/hash.h"
@@ -8,6 +9,7 @@
 #include "replica/apply.h"
 #include "replica/config.h"
 #include "replica/data.h"
+#include "replica/node.h"
 #include "replica/pbft_replica.h"
 #include "replica/pool.h"
 #include "service/kv.h"
@@ -192,17 +194,23 @@ static struct pbft_digest make_state(struct world *w)
     return root;
 }
 
-static void flush(struct world *w, const struct pbft_digest *certified, pbft_signers signers)
+static void flush_at(struct world *w, pbft_seq seq, const struct pbft_digest *certified,
+                     pbft_signers signers)
 {
     static struct pbft_pages_checkpoint cp;
-    struct pbft_span frame = certificate(w, PBFT_CERT_CHECKPOINT, CHECKPOINT, certified, signers);
+    struct pbft_span frame = certificate(w, PBFT_CERT_CHECKPOINT, seq, certified, signers);
     struct pbft_snapshot *snapshot = pbft_apply_snapshot(w->apply);
-    cp.seq = CHECKPOINT;
+    cp.seq = seq;
     pbft_snapshot_root(snapshot, &cp.root);
     cp.certificate_size = (uint32_t)frame.size;
     memcpy(cp.certificate, frame.data, frame.size);
     cr_assert_eq(pbft_pages_flush(w->data.pages, snapshot, &cp), PBFT_STATUS_OK);
     pbft_snapshot_release(snapshot);
+}
+
+static void flush(struct world *w, const struct pbft_digest *certified, pbft_signers signers)
+{
+    flush_at(w, CHECKPOINT, certified, signers);
 }
 
 /* Eight numbers, their checkpoint, on disk too, and a bit more; open for more. */
@@ -808,6 +816,263 @@ Test(check_data, rot_in_the_pages_file, .timeout = 240)
         cr_expect_eq(code, PBFT_EXIT_DATA, "cut at %llu: %d", (unsigned long long)cut, code);
         world_free(other);
     }
+    world_free(w);
+}
+
+/* ---- holes, as copies have them ---- */
+
+/* What a start does with the pages. */
+static bool loads(struct world *w, const struct pbft_digest *root)
+{
+    struct pbft_pages *pages = NULL;
+    struct pbft_tree *tree;
+    struct pbft_pages_lmdb_config config = {.dir = w->dir,
+                                            .bytes_max = UINT64_C(1) << 40,
+                                            .read_only = true};
+    pbft_config_owner(&w->s->cluster, SELF, &config.owner);
+    if (pbft_pages_lmdb_open(&pages, &config, NULL) != PBFT_STATUS_OK) return false;
+    cr_assert_eq(pbft_tree_create(&tree, NULL), PBFT_STATUS_OK);
+    bool ok = pbft_pages_load(pages, tree, root) == PBFT_STATUS_OK;
+    pbft_tree_destroy(tree);
+    pbft_pages_close(pages);
+    return ok;
+}
+
+/* FAULTS 2.43: a hole in a page that is in use is rot; in one that is free, it is nothing. */
+Test(check_data, holes_in_the_pages_file, .timeout = 120)
+{
+    enum { PAGE = 4096 };
+    static const uint8_t zeros[PAGE];
+    uint8_t kept[PAGE];
+    struct world *w = lived();
+    static struct pbft_pages_checkpoint cp;
+    static const uint8_t large[10 * PAGE] = {1};
+    struct pbft_digest extra = filled(0x11);
+    cr_assert_eq(pbft_pages_checkpoint(w->data.pages, &cp), PBFT_STATUS_OK);
+    put_page(w, &extra, (struct pbft_span){large, sizeof large}); /* comes, and goes: free pages */
+    cr_assert_eq(w->data.pages->ops->begin(w->data.pages, true), PBFT_STATUS_OK);
+    cr_assert_eq(w->data.pages->ops->remove(w->data.pages, &extra), PBFT_STATUS_OK);
+    cr_assert_eq(w->data.pages->ops->commit(w->data.pages), PBFT_STATUS_OK);
+    close_data(w);
+    expect_code(w, PBFT_EXIT_CLEAN, "missing 0");
+    cr_assert(loads(w, &cp.root));
+    unsigned rot = 0, nothing_lost = 0;
+    int fd = open(path_of(w, "pages.mdb"), O_RDWR);
+    for (off_t at = 0; at < size_of(w, "pages.mdb"); at += PAGE) {
+        cr_assert_eq(pread(fd, kept, PAGE, at), PAGE);
+        if (memcmp(kept, zeros, PAGE) == 0) continue;
+        if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, PAGE) != 0)
+            cr_assert_eq(pwrite(fd, zeros, PAGE, at), PAGE); /* it reads the same */
+        bool well = loads(w, &cp.root);
+        int code = check(w);
+        cr_expect_eq(code, well ? PBFT_EXIT_CLEAN : PBFT_EXIT_DATA, "page %ld: %d %s\n%s",
+                     (long)(at / PAGE), code, w->sentence, w->text);
+        nothing_lost += well;
+        rot += !well;
+        cr_assert_eq(pwrite(fd, kept, PAGE, at), PAGE);
+    }
+    cr_expect_gt(nothing_lost, 2u, "%u", nothing_lost);
+    cr_expect_gt(rot, 5u, "%u", rot);
+    /* Behind the last page, as long as no disk is: nobody waits for that. */
+    cr_assert_eq(ftruncate(fd, (off_t)1 << 42), 0);
+    expect_code(w, PBFT_EXIT_CLEAN, "missing 0");
+    (void)close(fd);
+    world_free(w);
+}
+
+/* Used pages that are not in the file: named, and nothing follows LMDB there. A large value ends
+ * the file, for which LMDB's index has room among pages that have become free. */
+Test(check_data, pages_file_that_ends_too_early)
+{
+    static const uint8_t large[12 << 12] = {1};
+    struct world *w = lived();
+    for (uint8_t i = 0; i < 6; i++) {
+        struct pbft_digest digest = filled((uint8_t)(0x20 + i));
+        put_page(w, &digest, (struct pbft_span){large, i < 5 ? 64 : sizeof large});
+    }
+    close_data(w);
+    expect_code(w, PBFT_EXIT_DATA, "page 2525252525252525.. does not have its hash");
+    cr_expect_null(strstr(w->text, "page store"));
+    off_t size = size_of(w, "pages.mdb");
+    for (off_t cut = size - 1; cut > size - (off_t)sizeof large; cut -= 4000) {
+        cr_assert_eq(truncate(path_of(w, "pages.mdb"), cut), 0);
+        expect_code(w, PBFT_EXIT_DATA, "WRONG: page store ");
+        cr_expect_not_null(strstr(w->sentence, "damaged or foreign (1 findings)"), "%s",
+                           w->sentence);
+    }
+    world_free(w);
+}
+
+/* ---- pages of an earlier time (FAULTS 2.44) ---- */
+
+struct copy {
+    uint8_t *bytes;
+    size_t size;
+};
+
+static struct copy copy_of(struct world *w, const char *name)
+{
+    struct copy copy = {.size = (size_t)size_of(w, name)};
+    copy.bytes = malloc(copy.size);
+    int fd = open(path_of(w, name), O_RDONLY);
+    cr_assert(copy.bytes != NULL && fd >= 0);
+    cr_assert_eq(read(fd, copy.bytes, copy.size), (ssize_t)copy.size);
+    (void)close(fd);
+    return copy;
+}
+
+static void put_back(struct world *w, const char *name, struct copy copy)
+{
+    int fd = open(path_of(w, name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    cr_assert(fd >= 0);
+    cr_assert_eq(write(fd, copy.bytes, copy.size), (ssize_t)copy.size);
+    (void)close(fd);
+    free(copy.bytes);
+}
+
+/* The next checkpoint: decided from `first` on, signed, certified, not flushed. Its root. */
+static struct pbft_digest next_checkpoint(struct world *w, pbft_seq first)
+{
+    struct pbft_apply_done done;
+    pbft_seq to = 2 * (pbft_seq)CHECKPOINT;
+    for (pbft_seq seq = first; seq <= to; seq++)
+        decided(w, seq);
+    while (pbft_apply_seq(w->apply) < to)
+        pbft_apply_execute(w->apply, pbft_apply_seq(w->apply) + 1, NULL, &done);
+    struct pbft_snapshot *snapshot = pbft_apply_snapshot(w->apply);
+    struct pbft_digest root;
+    pbft_snapshot_root(snapshot, &root);
+    pbft_snapshot_release(snapshot);
+    append(w, PBFT_RECORD_CHECKPOINT, samples_checkpoint(w->s, to, &root, SELF), nothing);
+    append(w, PBFT_RECORD_STABLE, certificate(w, PBFT_CERT_CHECKPOINT, to, &root, quorum), nothing);
+    commit(w);
+    return root;
+}
+
+/* As replica/node_log.c does it, for a checkpoint that is on the disk. */
+static void cut_at(struct world *w, const struct pbft_digest *root)
+{
+    struct pbft_log_stats stats;
+    pbft_log_roll(w->data.log);
+    append(w, PBFT_RECORD_STABLE,
+           certificate(w, PBFT_CERT_CHECKPOINT, 2 * (pbft_seq)CHECKPOINT, root, quorum), nothing);
+    commit(w);
+    pbft_log_stats(w->data.log, &stats);
+    cr_assert_eq(pbft_log_cut(w->data.log, stats.last, stats.last), PBFT_STATUS_OK);
+}
+
+/* Whether a start comes from what is on the disk to its low mark, by the loader itself. */
+static bool a_start_gets_there(struct world *w)
+{
+    open_data(w);
+    struct pbft_node_config config = {.cluster = &w->s->cluster,
+                                      .id = SELF,
+                                      .keypair = &w->s->replicas[SELF],
+                                      .signer = &pbft_signer_ed25519,
+                                      .service = &pbft_kv_service,
+                                      .pool = pbft_pool_frames(w->pool),
+                                      .log = w->data.log,
+                                      .pages = w->data.pages,
+                                      .flush_bytes = UINT64_C(1) << 30,
+                                      .outbox_max_bytes = 1u << 20};
+    struct pbft_node *node = pbft_node_new(&config);
+    cr_assert_not_null(node);
+    struct pbft_node_info info;
+    struct pbft_output out;
+    cr_assert_eq(pbft_node_load(node), PBFT_STATUS_OK);
+    pbft_node_info(node, &info);
+    while (pbft_node_next(node, &out))
+        cr_assert_eq(out.kind, PBFT_OUTPUT_LOG);
+    pbft_node_free(node);
+    close_data(w);
+    return info.applied >= info.core.stable;
+}
+
+#define OLDER "pages.mdb is older than the vote log: no record leads on from "
+
+Test(check_data, pages_of_before_the_cut)
+{
+    struct world *w = lived();
+    struct copy old = copy_of(w, "pages.mdb");
+    struct pbft_digest root = next_checkpoint(w, CHECKPOINT + 2);
+    flush_at(w, 2 * (pbft_seq)CHECKPOINT, &root, quorum);
+    cut_at(w, &root);
+    decided(w, 2 * (pbft_seq)CHECKPOINT + 1);
+    close_data(w);
+    expect_code(w, PBFT_EXIT_CLEAN, "a restart would follow all of it");
+    cr_expect(a_start_gets_there(w));
+    put_back(w, "pages.mdb", old);
+    cr_expect_not(a_start_gets_there(w));
+    expect_code(w, PBFT_EXIT_DATA, OLDER "8, and the log's low mark is 16");
+    cr_expect_not_null(strstr(w->sentence, "older than the vote log"), "%s", w->sentence);
+    world_free(w);
+}
+
+/* The log was never cut, and holds the way from the earlier checkpoint on. */
+Test(check_data, pages_of_before_that_the_log_leads_on_from)
+{
+    struct world *w = lived();
+    struct copy old = copy_of(w, "pages.mdb");
+    struct pbft_digest root = next_checkpoint(w, CHECKPOINT + 2);
+    flush_at(w, 2 * (pbft_seq)CHECKPOINT, &root, quorum);
+    close_data(w);
+    put_back(w, "pages.mdb", old);
+    expect_code(w, PBFT_EXIT_CLEAN, "checkpoint 8, root ");
+    cr_expect(a_start_gets_there(w));
+    world_free(w);
+}
+
+/* A state that came by a transfer is in no log: what was signed behind it rests on the pages alone
+ * (PROTOCOL 25). */
+Test(check_data, pages_of_before_a_transfer)
+{
+    struct world *w = world_new();
+    struct copy old = copy_of(w, "pages.mdb");
+    struct pbft_digest root = make_state(w);
+    append(w, PBFT_RECORD_STABLE, certificate(w, PBFT_CERT_CHECKPOINT, CHECKPOINT, &root, quorum),
+           nothing);
+    commit(w);
+    flush(w, &root, quorum);
+    (void)next_checkpoint(w, CHECKPOINT + 1);
+    close_data(w);
+    expect_code(w, PBFT_EXIT_CLEAN, "a restart would follow all of it");
+    cr_expect(a_start_gets_there(w));
+    put_back(w, "pages.mdb", old);
+    cr_expect_not(a_start_gets_there(w));
+    expect_code(w, PBFT_EXIT_DATA, OLDER "0, and the log's low mark is 16");
+    world_free(w);
+}
+
+/* Killed while it fetched what the others have: nothing is lost, and nothing is wrong. */
+Test(check_data, a_laggard_is_no_damage)
+{
+    struct world *w = world_new();
+    struct pbft_digest root = filled(3);
+    decided(w, 1);
+    append(w, PBFT_RECORD_STABLE, certificate(w, PBFT_CERT_CHECKPOINT, CHECKPOINT, &root, quorum),
+           nothing);
+    commit(w);
+    close_data(w);
+    expect_code(w, PBFT_EXIT_CLEAN, "no record leads on from 1 to checkpoint 8, which the others");
+    cr_expect_not(a_start_gets_there(w));
+    world_free(w);
+}
+
+/* The same with a log that was cut before, as most are. */
+Test(check_data, a_laggard_whose_log_was_cut_is_no_damage)
+{
+    struct world *w = lived();
+    pbft_seq at = 2 * (pbft_seq)CHECKPOINT;
+    struct pbft_digest root = next_checkpoint(w, CHECKPOINT + 2), later = filled(3);
+    flush_at(w, at, &root, quorum);
+    cut_at(w, &root);
+    decided(w, at + 1);
+    append(w, PBFT_RECORD_STABLE,
+           certificate(w, PBFT_CERT_CHECKPOINT, at + CHECKPOINT, &later, quorum), nothing);
+    commit(w);
+    close_data(w);
+    expect_code(w, PBFT_EXIT_CLEAN, "no record leads on from 17 to checkpoint 24, which the");
+    cr_expect_not(a_start_gets_there(w));
     world_free(w);
 }
 
