@@ -64,7 +64,7 @@ endif
 # must be able to reuse objects.
 LOCAL_CFLAGS := -ffile-prefix-map=$(CURDIR)=.
 ifeq ($(MUTANT),1)
-LOCAL_CFLAGS += -Wno-error
+LOCAL_CFLAGS += -Wno-error -g0
 endif
 
 ALL_LDFLAGS = $(LINK) $(SANITIZE) $(SANITIZE_LD) -Wl,--as-needed $(LDFLAGS)
