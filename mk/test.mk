@@ -43,9 +43,9 @@ rules:  ## one test for each rule of the protocol (tests/rules)
 golden: ## wire vectors (tests/golden)
 live:   ## real processes (tests/live)
 
-asan: ## every suite under AddressSanitizer and UBSan (live: the brief form)
+asan: ## every suite under AddressSanitizer and UBSan (sim, live: the brief form)
 	@$(MAKE) VARIANT=asan all test-binaries
-	@PBFT_LIVE_BRIEF=1 scripts/sanitized.sh build/asan/reports $(MAKE) VARIANT=asan $(SUITES)
+	@PBFT_LIVE_BRIEF=1 PBFT_SIM_BRIEF=1 scripts/sanitized.sh build/asan/reports $(MAKE) VARIANT=asan $(SUITES)
 
 tsan: ## threaded programs under ThreadSanitizer (tests/tsan)
 ifeq ($(TSAN_SRC),)

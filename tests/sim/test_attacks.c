@@ -6,7 +6,6 @@
 #include "service/kv.h"
 
 #include <criterion/criterion.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define ENOUGH      (SIM_SECOND * 60)
@@ -422,9 +421,7 @@ static void trouble(struct sim *sim, struct mutator *m, uint32_t n)
  * replicas agree, while the liars go on (FAULTS 3.21). */
 static void mutated(uint32_t n, uint64_t seeds)
 {
-    const char *more = getenv("PBFT_SIM_SEEDS");
-    if (more != NULL) seeds = strtoull(more, NULL, 10);
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
+    for (uint64_t seed = 1; seed <= sim_seeds(seeds); seed++) {
         struct sim_options o = sim_defaults(n, 3, seed);
         o.byzantine = draw_liars(&o, seed * UINT64_C(0x9E3779B97F4A7C15));
         o.fifo = seed % 2 == 0;

@@ -47,7 +47,7 @@ static void three_checkpoints(struct sim *sim)
 
 static void normal(uint32_t n, uint64_t first, uint64_t seeds)
 {
-    for (uint64_t seed = first; seed < first + seeds; seed++) {
+    for (uint64_t seed = first; seed < first + sim_seeds(seeds); seed++) {
         struct sim_options o = sim_defaults(n, 2, seed);
         o.expect_no_view_change = true;
         o.fifo = seed % 2 == 0;
@@ -115,7 +115,7 @@ Test(cluster, equal_seeds_have_equal_traces)
 
 static void lossy(uint32_t n, uint64_t seeds)
 {
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
+    for (uint64_t seed = 1; seed <= sim_seeds(seeds); seed++) {
         struct sim_options o = sim_defaults(n, 2, seed);
         o.loss_ppm = 100000;
         o.duplicate_ppm = 20000;
@@ -143,7 +143,7 @@ Test(cluster, loss_7)
 
 static void silent(uint32_t n, uint64_t seeds)
 {
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
+    for (uint64_t seed = 1; seed <= sim_seeds(seeds); seed++) {
         struct sim_options o = sim_defaults(n, 2, seed);
         struct sim *sim = sim_new(&o);
         uint32_t f = pbft_quorum_faults(n);
@@ -176,7 +176,7 @@ Test(cluster, silent_7)
 
 static void primaries_die(uint32_t n, uint32_t kills, uint64_t seeds)
 {
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
+    for (uint64_t seed = 1; seed <= sim_seeds(seeds); seed++) {
         struct sim_options o = sim_defaults(n, 3, seed);
         struct sim *sim = sim_new(&o);
         sim_load(sim, 0, 100, SIM_MIX);
@@ -209,7 +209,7 @@ Test(cluster, two_primaries_die_7)
 
 static void laggard(uint32_t n, uint64_t seeds)
 {
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
+    for (uint64_t seed = 1; seed <= sim_seeds(seeds); seed++) {
         struct sim_options o = sim_defaults(n, 2, seed);
         struct sim *sim = sim_new(&o);
         pbft_id late = n - 1;
@@ -352,7 +352,7 @@ static void trouble_step(struct sim *sim, struct trouble *t, uint32_t n)
 
 static void chaos(uint32_t n, uint64_t seeds)
 {
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
+    for (uint64_t seed = 1; seed <= sim_seeds(seeds); seed++) {
         struct sim_options o = sim_defaults(n, 2, seed);
         struct sim *sim = sim_new(&o);
         sim_load(sim, 0, 150, SIM_MIX);

@@ -6,18 +6,9 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #define ENOUGH (SIM_SECOND * 60)
 #define SEEDS  12u
-
-/* More seeds for a campaign: PBFT_SIM_SEEDS=500. */
-static uint64_t seeds(void)
-{
-    const char *text = getenv("PBFT_SIM_SEEDS");
-    uint64_t count = text == NULL ? 0 : strtoull(text, NULL, 10);
-    return count == 0 ? SEEDS : count;
-}
 
 struct damage {
     struct sim *sim;
@@ -100,11 +91,11 @@ static bool run(pbft_id id, uint64_t seed, bool disk)
 
 static void run_all(bool disk)
 {
-    uint64_t noticed = 0;
-    for (uint64_t seed = 1; seed <= seeds(); seed++)
+    uint64_t noticed = 0, seeds = sim_seeds(SEEDS);
+    for (uint64_t seed = 1; seed <= seeds; seed++)
         noticed += run((pbft_id)(seed / (disk ? 4 : 1) % 4), seed, disk);
-    cr_expect_gt(4 * noticed, 3 * seeds(), "noticed in %llu of %llu", (unsigned long long)noticed,
-                 (unsigned long long)seeds());
+    cr_expect_gt(4 * noticed, 3 * seeds, "noticed in %llu of %llu", (unsigned long long)noticed,
+                 (unsigned long long)seeds);
 }
 
 Test(sim_damage, is_noticed_and_repaired)

@@ -7,19 +7,10 @@
 #include "pbft/quorum.h"
 
 #include <criterion/criterion.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define ENOUGH (SIM_SECOND * 60)
 #define SEEDS  6u
-
-/* More seeds for a campaign: PBFT_SIM_SEEDS=500. */
-static uint64_t seeds(void)
-{
-    const char *text = getenv("PBFT_SIM_SEEDS");
-    uint64_t count = text == NULL ? 0 : strtoull(text, NULL, 10);
-    return count == 0 ? SEEDS : count;
-}
 
 /* All but the liar have executed the same, and it may say what it likes. */
 static bool others_agree(struct sim *sim, void *context)
@@ -74,7 +65,7 @@ static void everywhere(const char *spec, bool force_view_change)
 {
     for (pbft_id liar = 0; liar < 4; liar++) {
         uint64_t acts = 0;
-        for (uint64_t seed = 1; seed <= seeds(); seed++)
+        for (uint64_t seed = 1; seed <= sim_seeds(SEEDS); seed++)
             acts += run(spec, liar, seed, force_view_change);
         cr_expect_gt(acts, 0, "%s on %u never had the chance", spec, liar);
     }
@@ -90,7 +81,7 @@ Test(faults, silent_as_the_next_primary)
 }
 Test(faults, equivocate)
 {
-    for (uint64_t seed = 1; seed <= seeds(); seed++)
+    for (uint64_t seed = 1; seed <= sim_seeds(SEEDS); seed++)
         cr_expect_gt(run("equivocate", 0, seed, false), 0);
 }
 Test(faults, equivocate_as_the_next_primary)

@@ -29,7 +29,7 @@ static void flood(uint32_t n, uint64_t seed, unsigned kinds)
 
 Test(flood, of_one_client_costs_no_view)
 {
-    for (uint64_t seed = 1; seed <= 3; seed++)
+    for (uint64_t seed = 1; seed <= sim_seeds(3); seed++)
         flood(4, seed, SIM_HOSTILE_FLOOD);
 }
 

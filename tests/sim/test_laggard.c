@@ -66,7 +66,7 @@ static struct sim *left_behind(uint64_t seed, uint32_t interval, uint32_t pipeli
  * Else: the laggard begins one transfer after the other for as long as the load lasts. */
 Test(laggard, reaches_a_target_that_moves)
 {
-    for (uint64_t seed = 1; seed <= 5; seed++) {
+    for (uint64_t seed = 1; seed <= sim_seeds(5); seed++) {
         struct sim *sim = left_behind(seed, 8, 6);
         must(sim, sim_run_until(sim, is_level, NULL, SIM_SECOND));
         cr_assert(!sim_loads_done(sim, NULL), "the load ended: nothing moved any more");
@@ -113,7 +113,7 @@ Test(laggard, a_hiccup_is_one_reason_to_wait)
  * state transfer to the next. */
 Test(laggard, lives_on_pushed_certificates)
 {
-    for (uint64_t seed = 1; seed <= 5; seed++) {
+    for (uint64_t seed = 1; seed <= sim_seeds(5); seed++) {
         struct sim *sim = left_behind(seed, 32, 4);
         must(sim, sim_run_until(sim, is_level, NULL, 10 * SIM_SECOND));
         uint64_t before = sim_log_lines(sim, "transfer_begin");

@@ -3,25 +3,16 @@
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define SEEDS 4u
-
-/* More seeds for a campaign: PBFT_SIM_SEEDS=500. */
-static uint64_t seeds(void)
-{
-    const char *text = getenv("PBFT_SIM_SEEDS");
-    uint64_t count = text == NULL ? 0 : strtoull(text, NULL, 10);
-    return count == 0 ? SEEDS : count;
-}
 
 /* In four parts, so that they run side by side. */
 static void part(size_t which)
 {
     for (size_t i = 0; sim_scenarios[i].name != NULL; i++) {
         if (i % 4 != which) continue;
-        for (uint64_t seed = 1; seed <= seeds(); seed++) {
+        for (uint64_t seed = 1; seed <= sim_seeds(SEEDS); seed++) {
             struct sim_world_options options = {.seed = seed};
             struct sim_world_result result;
             sim_scenarios[i].run(&options, &result);

@@ -3,18 +3,9 @@
 #include "tests/sim/world.h"
 
 #include <criterion/criterion.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define SEEDS 60u
-
-/* More seeds for a campaign: PBFT_SIM_SEEDS=5000 (pbft-sim does it better). */
-static uint64_t seeds(void)
-{
-    const char *text = getenv("PBFT_SIM_SEEDS");
-    uint64_t count = text == NULL ? 0 : strtoull(text, NULL, 10);
-    return count == 0 ? SEEDS : count;
-}
 
 static struct sim_world_result run(struct sim_world_options options)
 {
@@ -35,11 +26,11 @@ static void some(uint64_t from, uint64_t count)
 
 Test(world, seeds_of_the_first_half)
 {
-    some(1, seeds() / 2);
+    some(1, sim_seeds(SEEDS) / 2);
 }
 Test(world, seeds_of_the_second_half)
 {
-    some(1 + seeds() / 2, seeds() - seeds() / 2);
+    some(1 + sim_seeds(SEEDS) / 2, sim_seeds(SEEDS) - sim_seeds(SEEDS) / 2);
 }
 
 static void look(void *context, const struct sim_seen *seen)

@@ -275,3 +275,11 @@ void sim_world_run(const struct sim_world_options *options, struct sim_world_res
     sim_free(w->sim);
     free(w);
 }
+
+uint64_t sim_seeds(uint64_t usual)
+{
+    const char *campaign = getenv("PBFT_SIM_SEEDS");
+    uint64_t count = campaign == NULL ? 0 : strtoull(campaign, NULL, 10);
+    if (count != 0) return count;
+    return getenv("PBFT_SIM_BRIEF") != NULL ? (usual + 3) / 4 : usual;
+}

@@ -150,6 +150,12 @@ void sim_world_run(const struct sim_world_options *options, struct sim_world_res
  * `size` bytes, always terminated. */
 void sim_world_describe(const struct sim_world_options *options, char *text, size_t size);
 
+/**
+ * How many seeds a test takes: PBFT_SIM_SEEDS, if that is set (a campaign); with PBFT_SIM_BRIEF
+ * (sanitizers), a quarter of the usual, rounded up; else the usual.
+ */
+uint64_t sim_seeds(uint64_t usual);
+
 /* ---- named scenarios: the rows of FAULTS 2 (tests/sim/scenario*.c) ---- */
 
 struct sim_scenario {
