@@ -26,10 +26,12 @@ deps: ## install what building and testing needs (apt-get; nothing when all is t
 deps-ci: ## install what the gates of CI need beside that
 	@scripts/deps.sh build ci
 
+# What `make test` and `make asan` run; CI runs live suites beside the others.
+TESTS ?= $(SUITES) crash
 test: ## install what is missing, build, run every suite
 	@scripts/deps.sh build
 	@$(MAKE) all test-binaries
-	@scripts/run-suites.sh $(MAKE) $(SUITES) crash
+	@scripts/run-suites.sh $(MAKE) $(TESTS)
 
 # sim is the suite and a campaign: mk/sim.mk.
 define suite
@@ -43,9 +45,11 @@ rules:  ## one test for each rule of the protocol (tests/rules)
 golden: ## wire vectors (tests/golden)
 live:   ## real processes (tests/live)
 
+ASAN_TESTS = $(filter $(SUITES),$(TESTS))
 asan: ## every suite under AddressSanitizer and UBSan (sim, live: the brief form)
 	@$(MAKE) VARIANT=asan all test-binaries
-	@PBFT_LIVE_BRIEF=1 PBFT_SIM_BRIEF=1 scripts/sanitized.sh build/asan/reports $(MAKE) VARIANT=asan $(SUITES)
+	@PBFT_LIVE_BRIEF=1 PBFT_SIM_BRIEF=1 scripts/sanitized.sh build/asan/reports/$(subst $(EMPTY) ,-,$(ASAN_TESTS)) \
+	    $(MAKE) VARIANT=asan $(ASAN_TESTS)
 
 tsan: ## threaded programs under ThreadSanitizer (tests/tsan)
 ifeq ($(TSAN_SRC),)
