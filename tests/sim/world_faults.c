@@ -277,8 +277,9 @@ bool world_had_chance(const struct world *w, enum sim_fault fault)
     case SIM_FAULT_PARTITION:
     case SIM_FAULT_ONE_WAY:
     case SIM_FAULT_CLOCK_JUMP:
-    case SIM_FAULT_SLOW_DISK:
-    case SIM_FAULT_BROKEN_DISK: return w->dark == 0; /* it may have been in the dark */
+    case SIM_FAULT_SLOW_DISK: return w->dark == 0; /* it may have been in the dark */
+    case SIM_FAULT_BROKEN_DISK:                    /* or its log may have gone with its epoch */
+        return w->dark == 0 && sim_reached_so_far(w->sim, SIM_REACH_EPOCH) == 0;
     case SIM_FAULT_CLOCK_SKEW:
     case SIM_FAULT_CRASH:
     case SIM_FAULT_RESTART:
