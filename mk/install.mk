@@ -17,8 +17,9 @@ install: all ## install to $(DESTDIR)$(PREFIX)
 	@ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libpbft.so
 	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 	    -e 's|@VERSION@|$(VERSION)|' mk/pbft.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/pbft.pc
-	@for h in $(PUBLIC_HEADERS); do install -D -m 644 $$h $(DESTDIR)$(INCLUDEDIR)/$$h; done
+	@for h in $(filter-out %_internal.h,$(PUBLIC_HEADERS)); do install -D -m 644 $$h $(DESTDIR)$(INCLUDEDIR)/$$h; done
 	@for d in $(wildcard LICENSE README.md CHANGELOG.md); do install -m 644 $$d $(DESTDIR)$(DOCDIR)/; done
+	@cp -r docs $(DESTDIR)$(DOCDIR)/ # README.md links to it
 	@for u in $(wildcard deploy/*.service); do install -D -m 644 $$u $(DESTDIR)$(UNITDIR)/$$(basename $$u); done
 	@echo "Installed to $(DESTDIR)$(PREFIX)"
 
