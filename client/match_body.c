@@ -29,7 +29,7 @@ static pbft_signers given(const struct pbft_match *m, const struct match_exchang
 static pbft_id next_of(const struct pbft_match *m, pbft_signers set, pbft_id id)
 {
     do
-        id = (id + 1) % m->n;
+        id = id + 1 < m->n ? id + 1 : 0;
     while (!pbft_signers_has(set, id));
     return id;
 }

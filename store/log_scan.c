@@ -322,7 +322,7 @@ enum pbft_status log_scan_run(struct scan *scan, struct writer *w)
     if (listing->more)
         return found(scan, PBFT_LOG_DAMAGED, "there are more than %llu segments",
                      PBFT_LOG_SEGMENTS_MAX);
-    bool go_on;
+    bool go_on = false;
     status = load_segments(scan, w, &go_on);
     if (status != PBFT_STATUS_OK || !go_on) return status;
     if (scan->cut_first == 0 && w->segments[0].number != 1)
