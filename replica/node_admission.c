@@ -2,6 +2,8 @@
  * 32, 34). */
 #include "replica/node_internal.h"
 
+#include "pbft/quorum.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -289,6 +291,17 @@ enum pbft_verdict node_on_request(struct pbft_node *node, const struct pbft_peer
     return verdict;
 }
 
+/* With fewer than q-1 links nobody orders what we are asked, whoever is primary. After a start the
+ * clients' links may be there first: with a request and nobody to hear of, our timer would make us
+ * give our view up alone, and stay out of it until the next one (PROTOCOL 21, 23). */
+static bool in_touch(const struct pbft_node *node)
+{
+    uint32_t up = 0;
+    for (pbft_id id = 0; id < node->n; id++)
+        up += id != node->id && node->peers[id].up;
+    return up + 1 >= pbft_quorum(node->n);
+}
+
 void node_lookup_done(struct pbft_node *node, struct task *task)
 {
     lookup_forget(node, node_client(node, task->client_index), task);
@@ -300,6 +313,10 @@ void node_lookup_done(struct pbft_node *node, struct task *task)
         node_reply(node, task->client_index, task->session, task->reply, node->applied_lsn);
         task->reply = NULL;
         task->verdict = PBFT_OK;
+        return;
+    }
+    if (!in_touch(node)) {
+        task->verdict = PBFT_DROP_BUSY; /* its client asks again */
         return;
     }
     task->verdict = request_to_core(node, &task->peer, task->client_index, task->session, task->t,

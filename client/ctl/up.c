@@ -24,6 +24,7 @@
 #define STOP_NS       (5 * SECOND_NS)  /* from SIGTERM to SIGKILL */
 #define PROBE_NS      (30 * SECOND_NS) /* one attempt at an operation */
 #define NEWS_NS       (10 * SECOND_NS) /* between two lines that say why it is not ready */
+#define GATHER_NS     (5 * SECOND_NS)  /* how long the first operation waits for all nodes */
 #define STRAGGLERS_NS (2 * SECOND_NS)  /* how long `ready` waits for the last node to connect */
 #define ROUND_MS      50
 #define PROGRAM_BYTES 1024u
@@ -380,8 +381,11 @@ static void watch_readiness(struct up *up)
     struct pbft_client_stats stats;
     int probe = atomic_load(&up->probe);
     if (up->client == NULL) return;
-    if (probe == PROBE_NONE || probe == PROBE_FAILED) probe_start(up);
     pbft_client_stats(up->client, &stats);
+    /* Whoever has our request before it has the others would give their primary up, alone. */
+    bool gathered =
+        stats.connected >= ctl_nodes_running(&up->nodes) || now - up->started_ns >= GATHER_NS;
+    if ((probe == PROBE_NONE && gathered) || probe == PROBE_FAILED) probe_start(up);
     if (probe == PROBE_ANSWERED) {
         if (up->answered_ns == 0) up->answered_ns = now;
         if (stats.connected >= ctl_nodes_running(&up->nodes) ||

@@ -227,6 +227,15 @@ void lone_client_up(struct lone *l, uint32_t client, uint64_t connection)
     lone_drain(l);
 }
 
+void lone_links_up(struct lone *l, pbft_signers others)
+{
+    for (pbft_id id = 0; id < l->t->n; id++) {
+        struct pbft_peer peer = {PBFT_PEER_REPLICA, id, 100 + id};
+        if (pbft_signers_has(others, id)) pbft_node_peer_up(l->node, l->time, &peer);
+    }
+    lone_drain(l);
+}
+
 void lone_pass(struct lone *l, uint64_t ms)
 {
     uint64_t until = l->time.now_ns + ms * MS;

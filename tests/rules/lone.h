@@ -70,6 +70,7 @@ enum pbft_verdict lone_from_replica(struct lone *l, pbft_id id, struct pbft_fram
 enum pbft_verdict lone_from_client(struct lone *l, uint32_t client, uint64_t connection,
                                    struct pbft_frame *frame);
 void lone_client_up(struct lone *l, uint32_t client, uint64_t connection);
+void lone_links_up(struct lone *l, pbft_signers others);
 /* q others committed `op` of client 0 at seq. */
 enum pbft_verdict lone_commit(struct lone *l, pbft_seq seq, uint64_t t, const char *op);
 enum pbft_verdict lone_commit_of(struct lone *l, pbft_seq seq, uint64_t t, struct pbft_span op);

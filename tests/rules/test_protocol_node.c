@@ -28,6 +28,26 @@ Test(protocol, r4_replies_follow_the_sessions_latest_connection)
     lone_free(l);
 }
 
+/* ---- PROTOCOL 21 ---- */
+
+/* A client that is there before the other replicas are: whoever took its request would leave its
+ * view alone when the timer fires. */
+Test(protocol, r21_no_request_is_taken_before_q_are_linked)
+{
+    struct lone *l = lone_new(false);
+    lone_client_up(l, 0, 10);
+    cr_assert_eq(lone_from_client(l, 0, 10, net_request(l->t, 0, 1, 1, "op")), PBFT_DROP_BUSY);
+    lone_links_up(l, NET_BIT(2));
+    cr_assert_eq(lone_from_client(l, 0, 10, net_request(l->t, 0, 1, 1, "op")), PBFT_DROP_BUSY);
+    lone_pass(l, 2000);
+    cr_assert_eq(lone_sent(l, PBFT_VIEW_CHANGE), 0u);
+    lone_links_up(l, NET_BIT(3));
+    cr_assert_eq(lone_from_client(l, 0, 10, net_request(l->t, 0, 1, 1, "op")), PBFT_OK);
+    lone_pass(l, 600);
+    cr_assert_gt(lone_sent(l, PBFT_VIEW_CHANGE), 0u, "a primary that does nothing is left");
+    lone_free(l);
+}
+
 /* ---- PROTOCOL 22 ---- */
 
 /* Admission depends only on session window and quota; BUSY is said to who is beyond his own. */
@@ -35,6 +55,7 @@ Test(protocol, r22_busy_beyond_the_quota_and_room_for_everybody_else)
 {
     struct lone *l = lone_new(false);
     uint32_t quota = l->t->params.client_quota;
+    lone_links_up(l, NET_BIT(2) | NET_BIT(3));
     lone_client_up(l, 0, 10);
     lone_client_up(l, 1, 11);
     for (uint64_t t = 1; t <= quota; t++)
@@ -63,6 +84,7 @@ Test(protocol, r22_busy_beyond_the_quota_and_room_for_everybody_else)
 Test(protocol, r22_a_client_that_floods_leaves_forwarders_their_bytes)
 {
     struct lone *l = lone_new(false);
+    lone_links_up(l, NET_BIT(2) | NET_BIT(3));
     lone_client_up(l, 0, 10);
     char op[250];
     memset(op, 'x', sizeof op - 1);
@@ -88,6 +110,7 @@ Test(protocol, r22_a_client_that_floods_leaves_forwarders_their_bytes)
 Test(protocol, r22_the_session_window_decides_on_admission)
 {
     struct lone *l = lone_new(false);
+    lone_links_up(l, NET_BIT(2) | NET_BIT(3));
     lone_client_up(l, 0, 10);
     uint64_t w = l->t->params.session_window;
     cr_assert_eq(lone_commit(l, 1, w + 5, "op"), PBFT_OK);
