@@ -296,10 +296,7 @@ enum pbft_verdict node_on_request(struct pbft_node *node, const struct pbft_peer
  * give our view up alone, and stay out of it until the next one (PROTOCOL 21, 23). */
 static bool in_touch(const struct pbft_node *node)
 {
-    uint32_t up = 0;
-    for (pbft_id id = 0; id < node->n; id++)
-        up += id != node->id && node->peers[id].up;
-    return up + 1 >= pbft_quorum(node->n);
+    return pbft_signers_count(node_links(node)) + 1 >= pbft_quorum(node->n);
 }
 
 void node_lookup_done(struct pbft_node *node, struct task *task)

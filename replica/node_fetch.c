@@ -23,13 +23,19 @@ void node_send_fetch(struct pbft_node *node, pbft_id to, const struct pbft_fetch
     pbft_frame_release(frame);
 }
 
-/* Who is asked next: a peer that probably has it, then any other; who was asked already comes last.
- * The starting point rotates, so that no peer is everybody's first. */
-static bool next_peer(struct pbft_node *node, struct fetch_item *item, pbft_id *out)
+pbft_signers node_links(const struct pbft_node *node)
 {
     pbft_signers up = 0;
     for (pbft_id id = 0; id < node->n; id++)
         if (id != node->id && node->peers[id].up) up |= pbft_signers_of(id);
+    return up;
+}
+
+/* Who is asked next: a peer that probably has it, then any other; who was asked already comes last.
+ * The starting point rotates, so that no peer is everybody's first. */
+static bool next_peer(struct pbft_node *node, struct fetch_item *item, pbft_id *out)
+{
+    pbft_signers up = node_links(node);
     if (up == 0) return false;
     if ((up & ~item->tried) == 0) item->tried = 0;
     pbft_signers from = up & item->hint & ~item->tried;

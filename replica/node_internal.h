@@ -518,6 +518,8 @@ void node_release_held(struct pbft_node *node);     /* `applied` or time has mov
 void node_admission_free(struct pbft_node *node);
 
 /* node_fetch.c */
+/* Which other replicas there is a link to. */
+pbft_signers node_links(const struct pbft_node *node);
 void node_fetch(struct pbft_node *node, const struct pbft_fetch *what, pbft_signers hint);
 void node_fetch_stop(struct pbft_node *node, const struct pbft_fetch *what);
 void node_fetch_tick(struct pbft_node *node);

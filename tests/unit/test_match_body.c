@@ -121,6 +121,18 @@ Test(match_body, who_was_waited_for_in_vain_is_not_waited_for_again)
     world_free(w);
 }
 
+/* The next request whose body `id` is to bring, and everybody else's digest. Returns the answer. */
+static struct answer digests_before(struct world *w, pbft_id id)
+{
+    until_designated(w, id);
+    uint64_t t = pbft_match_next_t(w->m);
+    submit(w, 0);
+    struct answer a = {.t = t, .request = sent_digest(w), .text = "yes"};
+    for (pbft_id i = 1; i < 4; i++)
+        reply(w, (id + i) % 4, &a);
+    return a;
+}
+
 Test(match_body, a_body_after_its_time_pays_nothing)
 {
     struct world *w = world_new(4, 4, 16);
@@ -128,12 +140,7 @@ Test(match_body, a_body_after_its_time_pays_nothing)
     until_designated(w, slow);
     without(w, slow, true);
     for (int i = 0; i < 80; i++) {
-        until_designated(w, slow);
-        uint64_t t = pbft_match_next_t(w->m);
-        submit(w, 0);
-        struct answer a = {.t = t, .request = sent_digest(w), .text = "yes"};
-        for (pbft_id k = 1; k < 4; k++)
-            reply(w, (slow + k) % 4, &a);
+        struct answer a = digests_before(w, slow);
         cr_assert_eq(w->sent_count, 1u, "round %d", i);
         w->now += 51 * MS; /* the patience is 50 */
         a.whole = true;
@@ -141,12 +148,7 @@ Test(match_body, a_body_after_its_time_pays_nothing)
         expect_answer(w, "yes");
     }
     for (int i = 0; i < 64; i++) { /* in time, if behind the digests */
-        until_designated(w, slow);
-        uint64_t t = pbft_match_next_t(w->m);
-        submit(w, 0);
-        struct answer a = {.t = t, .request = sent_digest(w), .text = "yes"};
-        for (pbft_id k = 1; k < 4; k++)
-            reply(w, (slow + k) % 4, &a);
+        struct answer a = digests_before(w, slow);
         cr_assert_eq(w->sent_count, 1u, "round %d", i);
         a.whole = true;
         reply(w, (slow + 1) % 4, &a);
