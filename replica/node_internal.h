@@ -160,7 +160,9 @@ struct lsn_pair {
 /* A record above h: what a cut of the log has to carry over (PROTOCOL 26). */
 struct live_record {
     enum pbft_record_kind kind;
+    pbft_view view;
     pbft_seq seq;
+    struct pbft_digest digest; /* that a PROPOSAL or a PREPARED names */
     struct pbft_frame *frames[2];
 };
 

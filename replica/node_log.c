@@ -56,26 +56,26 @@ static void live_release(struct live_record *r)
     r->frames[0] = r->frames[1] = NULL;
 }
 
-static void live_set(struct live_record *r, enum pbft_record_kind kind, pbft_seq seq,
-                     struct pbft_frame *const frames[2])
+/* What a record is about: the claim of its last frame that names a number. */
+static void record_claim(struct pbft_frame *const frames[2], struct pbft_claim *claim)
+{
+    for (unsigned i = 2; i-- > 0;)
+        if (frames[i] != NULL && pbft_wire_peek(pbft_frame_span(frames[i]), claim) == PBFT_OK &&
+            claim->seq != 0)
+            return;
+    *claim = (struct pbft_claim){.seq = 0};
+}
+
+static void live_set(struct live_record *r, enum pbft_record_kind kind,
+                     const struct pbft_claim *about, struct pbft_frame *const frames[2])
 {
     live_release(r);
     r->kind = kind;
-    r->seq = seq;
+    r->view = about->view;
+    r->seq = about->seq;
+    r->digest = about->digest;
     r->frames[0] = pbft_frame_retain(frames[0]);
     r->frames[1] = pbft_frame_retain(frames[1]);
-}
-
-/* The sequence number that a record is about: that of its last frame that names one. */
-static pbft_seq record_seq(struct pbft_frame *const frames[2])
-{
-    for (unsigned i = 2; i-- > 0;) {
-        struct pbft_claim claim;
-        if (frames[i] != NULL && pbft_wire_peek(pbft_frame_span(frames[i]), &claim) == PBFT_OK &&
-            claim.seq != 0)
-            return claim.seq;
-    }
-    return 0;
 }
 
 static void live_remove(struct pbft_node *node, size_t at)
@@ -87,48 +87,84 @@ static void live_remove(struct pbft_node *node, size_t at)
 }
 
 /* A PROPOSAL in a later view may be the vote alone: what it is for was logged before. */
-static bool without_body(const struct live_record *r)
+static bool with_body(struct pbft_frame *const frames[2])
 {
-    return r->kind == PBFT_RECORD_PROPOSAL && r->frames[0]->bytes[0] == PBFT_PREPARE;
+    return frames[0]->bytes[0] != PBFT_PREPARE;
 }
 
-/* Many views without a stable checkpoint could pile up records: beyond the bound the oldest one
- * goes that a newer one of its kind and number follows. Its view is over; its proposal is not, if
- * it is the only one that holds it. */
-static void live_bound(struct pbft_node *node)
+static bool is_about(const struct live_record *r, enum pbft_record_kind kind, pbft_seq seq)
 {
-    if (node->live_count < 12u * (size_t)node->p->window) return;
+    return r->kind == kind && r->seq == seq;
+}
+
+/* The PREPARED of this number's highest view: its proposal a later view may have to choose. */
+static bool prepared_before(const struct pbft_node *node, pbft_seq seq,
+                            const struct pbft_digest *digest)
+{
+    const struct live_record *last = NULL;
     for (size_t i = 0; i < node->live_count; i++) {
-        for (size_t j = i + 1; j < node->live_count; j++) {
-            if (node->live[j].kind != node->live[i].kind || node->live[j].seq != node->live[i].seq)
-                continue;
-            if (without_body(&node->live[j]) && !without_body(&node->live[i])) continue;
-            live_remove(node, i);
-            return;
-        }
+        const struct live_record *r = &node->live[i];
+        if (is_about(r, PBFT_RECORD_PREPARED, seq) && (last == NULL || r->view >= last->view))
+            last = r;
+    }
+    return last != NULL && pbft_digest_equal(&last->digest, digest);
+}
+
+/* Voted for again in a later view: the vote beside the older record is of a view that a logged
+ * VIEW-CHANGE has left, and of a proposal one copy is carried over. So there are at most three
+ * PROPOSALs of a number: the one prepared before, this one's, and this vote. */
+static void proposals_supersede(struct pbft_node *node, const struct pbft_claim *by, bool body)
+{
+    for (size_t i = node->live_count; i-- > 0;) {
+        const struct live_record *r = &node->live[i];
+        if (!is_about(r, PBFT_RECORD_PROPOSAL, by->seq) || r->view >= by->view) continue;
+        bool same = pbft_digest_equal(&r->digest, &by->digest);
+        bool wanted = same ? !body : prepared_before(node, by->seq, &r->digest);
+        if (!with_body(r->frames) || !wanted) live_remove(node, i);
     }
 }
 
-/* The same proposal accepted again in a later view: one copy of its bytes is carried over. The vote
- * beside the older one is of a view that a logged VIEW-CHANGE has left. */
-static void live_supersede(struct pbft_node *node, pbft_seq seq, const struct pbft_frame *proposal)
+/* Of each number the P set names the highest view. */
+static void prepared_supersedes(struct pbft_node *node, const struct pbft_claim *by)
 {
-    if (node->last_new_view.frames[0] == NULL) return; /* still in the first view */
     for (size_t i = node->live_count; i-- > 0;)
-        if (node->live[i].kind == PBFT_RECORD_PROPOSAL && node->live[i].seq == seq &&
-            node->live[i].frames[0] == proposal)
+        if (is_about(&node->live[i], PBFT_RECORD_PREPARED, by->seq) &&
+            node->live[i].view < by->view)
             live_remove(node, i);
 }
 
 static void live_add(struct pbft_node *node, enum pbft_record_kind kind,
                      struct pbft_frame *const frames[2])
 {
-    if (kind == PBFT_RECORD_PROPOSAL) live_supersede(node, record_seq(frames), frames[0]);
-    live_bound(node);
+    struct pbft_claim about;
+    record_claim(frames, &about);
+    if (node->last_new_view.frames[0] != NULL) { /* else there is no earlier view */
+        if (kind == PBFT_RECORD_PROPOSAL) proposals_supersede(node, &about, with_body(frames));
+        if (kind == PBFT_RECORD_PREPARED) prepared_supersedes(node, &about);
+    }
     node->live = node_grow(node->live, &node->live_capacity, node->live_count, sizeof *node->live);
     struct live_record *r = &node->live[node->live_count++];
     *r = (struct live_record){.kind = kind};
-    live_set(r, kind, record_seq(frames), frames);
+    live_set(r, kind, &about, frames);
+}
+
+/* A NEW-VIEW makes its proposals' numbers and digests known: where the bytes are in the log, and
+ * will be in a carry-over, the vote needs nothing beside it. Else many views without a checkpoint
+ * between them would fill the log with the same proposals, and the memory of the next start. */
+static bool logged_before(const struct pbft_node *node, struct pbft_frame *const frames[2])
+{
+    struct pbft_claim first, vote;
+    if (frames[1] == NULL || pbft_wire_peek(pbft_frame_span(frames[0]), &first) != PBFT_OK ||
+        pbft_wire_peek(pbft_frame_span(frames[1]), &vote) != PBFT_OK ||
+        (first.type == PBFT_PRE_PREPARE && first.view == vote.view))
+        return false;
+    for (size_t i = node->live_count; i-- > 0;) {
+        const struct live_record *r = &node->live[i];
+        if (is_about(r, PBFT_RECORD_PROPOSAL, vote.seq) && with_body(r->frames) &&
+            pbft_digest_equal(&r->digest, &vote.digest))
+            return true;
+    }
+    return false;
 }
 
 /* What is not above a stable checkpoint is over. */
@@ -147,11 +183,12 @@ static void live_forget(struct pbft_node *node, pbft_seq seq)
 static void remember(struct pbft_node *node, enum pbft_record_kind kind,
                      struct pbft_frame *const frames[2])
 {
+    const struct pbft_claim none = {.seq = 0};
     switch (kind) {
-    case PBFT_RECORD_VIEW_CHANGE: live_set(&node->last_view_change, kind, 0, frames); break;
-    case PBFT_RECORD_NEW_VIEW: live_set(&node->last_new_view, kind, 0, frames); break;
+    case PBFT_RECORD_VIEW_CHANGE: live_set(&node->last_view_change, kind, &none, frames); break;
+    case PBFT_RECORD_NEW_VIEW: live_set(&node->last_new_view, kind, &none, frames); break;
     case PBFT_RECORD_STABLE:
-        live_set(&node->last_stable, kind, 0, frames);
+        live_set(&node->last_stable, kind, &none, frames);
         node_flush_certified(node, frames[0]);
         break;
     case PBFT_RECORD_PROPOSAL:
@@ -168,12 +205,14 @@ static bool same_bytes(const struct pbft_frame *a, const struct pbft_frame *b)
 }
 
 /* A log that a crash left between a carry-over and its cut holds records twice. */
-static bool live_has(const struct pbft_node *node, enum pbft_record_kind kind, pbft_seq seq,
+static bool live_has(const struct pbft_node *node, enum pbft_record_kind kind,
                      struct pbft_frame *const frames[2])
 {
+    struct pbft_claim about;
+    record_claim(frames, &about);
     for (size_t i = 0; i < node->live_count; i++) {
         const struct live_record *r = &node->live[i];
-        if (r->kind == kind && r->seq == seq && same_bytes(r->frames[0], frames[0]) &&
+        if (is_about(r, kind, about.seq) && same_bytes(r->frames[0], frames[0]) &&
             same_bytes(r->frames[1], frames[1]))
             return true;
     }
@@ -183,7 +222,7 @@ static bool live_has(const struct pbft_node *node, enum pbft_record_kind kind, p
 void node_log_restored(struct pbft_node *node, enum pbft_record_kind kind,
                        struct pbft_frame *const frames[2])
 {
-    if (live_has(node, kind, record_seq(frames), frames)) return;
+    if (live_has(node, kind, frames)) return;
     remember(node, kind, frames);
     if (kind != PBFT_RECORD_STABLE) return;
     struct pbft_core_info info;
@@ -197,8 +236,14 @@ void node_persist(struct pbft_node *node, const struct pbft_effect *effect)
 {
     PBFT_ASSERT(effect->persist.lsn > node->core_last);
     node->core_last = effect->persist.lsn;
-    if (!append(node, effect->persist.record, effect->persist.frames)) return;
-    remember(node, effect->persist.record, effect->persist.frames);
+    enum pbft_record_kind kind = effect->persist.record;
+    struct pbft_frame *frames[2] = {effect->persist.frames[0], effect->persist.frames[1]};
+    if (kind == PBFT_RECORD_PROPOSAL && logged_before(node, frames)) {
+        frames[0] = frames[1];
+        frames[1] = NULL;
+    }
+    if (!append(node, kind, frames)) return;
+    remember(node, kind, frames);
     node->pairs =
         node_grow(node->pairs, &node->pair_capacity, node->pair_count, sizeof *node->pairs);
     node->pairs[node->pair_count++] = (struct lsn_pair){effect->persist.lsn, node->log_last};

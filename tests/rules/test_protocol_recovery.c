@@ -177,6 +177,131 @@ Test(protocol, r25_a_start_that_is_cancelled_has_lost_nothing)
     }
 }
 
+/* ---- view after view, and no checkpoint ---- */
+
+/* The others, with `entries` as what they prepared, bring it into a view that it does not lead. */
+static void enter_view(struct lone *l, pbft_view view, const struct net_entry *entry)
+{
+    struct pbft_frame *vcs[3];
+    uint32_t count = 0;
+    for (pbft_id id = 0; id < 4; id++) {
+        if (id == 1) continue;
+        struct net_vc vc = {.view = view, .sender = id, .entry_count = entry != NULL};
+        if (entry != NULL) vc.entries[0] = *entry;
+        vcs[count] = net_view_change(l->t, &vc);
+        (void)lone_from_replica(l, id, pbft_frame_retain(vcs[count++]));
+    }
+    struct net_nv nv = net_new_view(l->t, view, vcs, 3);
+    cr_assert_eq(lone_from_replica(l, nv.sender, net_new_view_frame(l->t, &nv)), PBFT_OK);
+    cr_assert(lone_info(l).core.view_active, "view %llu", (unsigned long long)view);
+    for (uint32_t i = 0; i < 3; i++)
+        pbft_frame_release(vcs[i]);
+}
+
+static void votes(struct lone *l, uint8_t type, pbft_view view, const struct net_batch *b)
+{
+    for (pbft_id id = 0; id < 4; id++)
+        if (id != 1 && (type == PBFT_COMMIT || id != pbft_primary(4, view)))
+            (void)lone_from_replica(l, id, net_vote(l->t, type, id, view, 1, &b->digest));
+    lone_forget(l);
+}
+
+static struct net_batch large_batch(struct lone *l, uint64_t t)
+{
+    static char op[3001];
+    memset(op, 'x', 3000);
+    return net_batch(l->t, 0, 1, t, op);
+}
+
+static bool count_large(void *context, const struct pbft_log_record *record)
+{
+    *(unsigned *)context += record->payload.size > 3000;
+    return true;
+}
+
+static unsigned logged_bodies(struct lone *l)
+{
+    unsigned large = 0;
+    cr_assert(pbft_log_iterate(l->log, count_large, &large));
+    return large;
+}
+
+static struct lone *with_small_log(void)
+{
+    struct lone *l = lone_new_on_disk();
+    lone_stop(l);
+    lone_small_log(l, 96u << 10);
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    return l;
+}
+
+static bool was_cut(const struct lone *l)
+{
+    struct pbft_log_stats stats;
+    pbft_log_stats(l->log, &stats);
+    return stats.first > 1;
+}
+
+/* A proposal's bytes are logged and carried over once, however many views choose it again; restarts
+ * and cuts between them included. Else: after some failovers the log of one window was more than
+ * the memory of the next start, of every replica. */
+Test(protocol, r26_a_proposal_is_logged_once_in_many_views)
+{
+    struct lone *l = with_small_log();
+    struct net_batch b = large_batch(l, 1);
+    struct net_entry chosen = {.seq = 1, .view = 0, .digest = b.digest, .signers = 0x0c};
+    cr_assert_eq(lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 1, &b)), PBFT_OK);
+    votes(l, PBFT_PREPARE, 0, &b);
+    pbft_view view = 0;
+    for (unsigned i = 0; i < 60 || !was_cut(l); i++) {
+        view += pbft_primary(4, view + 1) == 1 ? 2 : 1;
+        lone_forget(l);
+        enter_view(l, view, &chosen);
+        cr_assert_eq(lone_sent(l, PBFT_PREPARE), 3u, "to everybody");
+        if (i % 3 != 0) votes(l, PBFT_PREPARE, view, &b);
+        if (i % 7 == 0) cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+        cr_assert_eq(logged_bodies(l), 1u, "view %llu", (unsigned long long)view);
+        cr_assert_lt(i, 1000u, "it is cut some time");
+    }
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    cr_assert_eq(lone_info(l).core.view, view);
+    votes(l, PBFT_PREPARE, view, &b);
+    votes(l, PBFT_COMMIT, view, &b);
+    cr_assert_eq(lone_info(l).applied, 1u, "its bytes are there");
+    lone_free(l);
+}
+
+/* Of what no view can choose any more nothing is carried over; what prepared once is, even when
+ * another proposal was accepted after it. */
+Test(protocol, r26_what_prepared_is_kept_and_the_rest_is_dropped)
+{
+    struct lone *l = with_small_log();
+    struct net_batch prepared = large_batch(l, 1);
+    cr_assert_eq(lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 1, &prepared)), PBFT_OK);
+    votes(l, PBFT_PREPARE, 0, &prepared);
+    pbft_view view = 0;
+    for (uint64_t t = 2; t < 60; t++) {
+        view += pbft_primary(4, view + 1) == 1 ? 2 : 1;
+        enter_view(l, view, NULL); /* the others have not prepared it */
+        struct net_batch b = large_batch(l, t);
+        cr_assert_eq(lone_from_replica(l, pbft_primary(4, view),
+                                       net_pre_prepare(l->t, view, 1, &b)),
+                     PBFT_OK);
+        lone_forget(l);
+        cr_assert_not(lone_info(l).storage_failed);
+        if (t % 7 == 0) cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    }
+    cr_assert(was_cut(l));
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    struct net_entry entry = {.seq = 1, .view = 0, .digest = prepared.digest, .signers = 0x0c};
+    view += pbft_primary(4, view + 1) == 1 ? 2 : 1;
+    enter_view(l, view, &entry);
+    votes(l, PBFT_PREPARE, view, &prepared);
+    votes(l, PBFT_COMMIT, view, &prepared);
+    cr_assert_eq(lone_info(l).applied, 1u, "its bytes are there");
+    lone_free(l);
+}
+
 /* ---- the disk ---- */
 
 /* FAULTS 2.43: a page that rotted is fetched, and then written again. Else: every start to come
