@@ -112,9 +112,16 @@ lanes() {
 lanes build
 lanes live computing
 
+while read -r name; do failed+=("$name"); done < <(sed -n 's/ *FAILED .*//p' "$work/summary")
+# What a gate printed is far above by now: what it failed on, again.
+for name in "${failed[@]}"; do
+    [[ -s $work/$name.log ]] || continue
+    echo "#### $name: FAILED on"
+    grep -E '^\[(FAIL|CRASH|ERR|WARN|----)|FAILED|rror:|warning:|ERROR|still running|DATA RACE' "$work/$name.log" |
+        tail -n 40 | sed 's/^/  | /'
+done
 printf '#### %-19s %-6s %8s %8s\n' gate verdict wall CPU
 cat "$work/summary"
-while read -r name; do failed+=("$name"); done < <(sed -n 's/ *FAILED .*//p' "$work/summary")
 if [[ ${#failed[@]} -gt 0 ]]; then
     echo "#### CI: FAILED: $(IFS=';'; echo "${failed[*]}")"
     exit 1

@@ -15,6 +15,10 @@
 
 #define LIVE_NODES_MAX 7u
 
+/* How often what a busy machine may spoil is tried (nothing took long, no time-out struck): it is
+ * wrong only if it never holds. What must hold whatever the machine does is asserted each time. */
+#define LIVE_TRIES 3u
+
 struct live {
     char dir[128]; /* the cluster's folder */
     char log[160]; /* what `up` and the nodes print */
