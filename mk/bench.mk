@@ -1,7 +1,15 @@
 # Measurements of this machine: tables on standard output, JSON in bench/results/.
 
-.PHONY: bench-catch-up bench-durability
+.PHONY: bench-catch-up bench-durability bench-pages
 bench-catch-up: programs ## a replica 1,000,000 keys behind catches up, and restarts (about 5 minutes; KEYS=N)
 	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/catch_up.sh
 bench-durability: programs ## what durability costs: memory, async and sync side by side (about 2 minutes)
 	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/durability.sh
+
+OPERATIONS ?= 10000000
+BENCH_PAGES := $(OUT)/bench/pages
+bench-pages: $(BENCH_PAGES) ## how much disk the page store takes after 10,000,000 overwrites (about 10 minutes; OPERATIONS=N)
+	$(LIVE_OUTPUT)@$(BENCH_PAGES) $(OPERATIONS)
+$(BENCH_PAGES): $(call object,$(BENCH_PAGES_SRC)) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD $@)$(CC) $(ALL_LDFLAGS) -o $@ $(call object,$(BENCH_PAGES_SRC)) $(LIB) $(LIBS)

@@ -32,11 +32,12 @@ RUNNER_SRC      := $(sort $(wildcard tests/runner/*.c))
 TSAN_SRC        := $(sort $(wildcard tests/tsan/*.c))
 CRASH_SRC       := $(sort $(wildcard tests/crash/*.c))
 INJECT_SRC      := $(sort $(wildcard tests/inject/*.c))
+BENCH_PAGES_SRC := $(sort $(wildcard bench/pages/*.c))
 SUITES          := unit rules golden sim live
 TEST_SRC        := $(foreach s,$(SUITES),$($(s)_TEST_SRC))
 
 SHIPPED_SRC := $(sort $(LIB_SRC) $(FAULTS_SRC) $(foreach p,$(PROGRAMS),$($(p)_SRC)) $(EXAMPLES_SRC))
 HEADERS     := $(sort $(foreach d,$(LIBRARY_DIRS) client/ctl replica/faults bench examples \
                  $(addprefix tests/,$(SUITES) tsan crash),$(wildcard $(d)/*.h)))
-EVERY_SRC   := $(sort $(SHIPPED_SRC) $(SIM_SRC) $(TEST_SRC) $(RUNNER_SRC) $(TSAN_SRC) $(CRASH_SRC) $(INJECT_SRC))
+EVERY_SRC   := $(sort $(SHIPPED_SRC) $(SIM_SRC) $(TEST_SRC) $(RUNNER_SRC) $(TSAN_SRC) $(CRASH_SRC) $(INJECT_SRC) $(BENCH_PAGES_SRC))
 PUBLIC_HEADERS := $(sort $(foreach d,$(LIBRARY_DIRS),$(wildcard $(d)/*.h)))

@@ -285,7 +285,7 @@ static bool renewal_pays(const struct flush *flush)
     uint64_t after = space.used + flush->new_cost;
     if (after < space.bytes) after = space.bytes;
     return after > flush->live_bytes / 10 * 19 + flush->pages->tuning.renew_slack &&
-           after > flush->live_cost / 10 * 13;
+           after > flush->live_cost / 10 * 11;
 }
 
 static enum pbft_status survey(struct flush *flush, const struct pbft_snapshot *snapshot,
