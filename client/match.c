@@ -322,7 +322,8 @@ bool match_request_start(struct pbft_match *m, uint64_t now_ns, struct pbft_span
     e->state = EXCHANGE_ACTIVE;
     e->number = m->next_t++;
     e->frame = frame;
-    e->sources = pbft_signers_of(pbft_designated(m->n, &m->config.keypair->public, e->number));
+    pbft_id designated = pbft_designated(m->n, &m->config.keypair->public, e->number);
+    match_body_wanted(e, pbft_signers_of(designated), now_ns);
     e->interval_ns = patience(m, frame->size);
     e->retry_at_ns = now_ns + e->interval_ns;
     e->deadline_ns = UINT64_MAX;
@@ -381,6 +382,7 @@ static void request_finish(struct pbft_match *m, struct match_exchange *e,
     if (e->outcome == PBFT_OUTCOME_EXECUTED || e->outcome == PBFT_OUTCOME_INVALID)
         m->opened = true; /* both are outcomes of executing */
     if (m->opened) introduce(m, e);
+    if (answer != NULL) match_body_accepted(m, answer->body.size);
     if (e->state == EXCHANGE_ACTIVE) {
         struct pbft_match_completion *c = match_complete(m, e, PBFT_MATCH_ANSWER);
         c->outcome = e->outcome;
@@ -399,9 +401,7 @@ static void request_finish(struct pbft_match *m, struct match_exchange *e,
 
 static void request_fetch(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns)
 {
-    bool sent = match_body_ask(m, e, now_ns);
-    if (e->fetch_interval < m->config.retry_ns) e->fetch_interval *= 2;
-    if (sent) send_result_fetch(m, e, pbft_signers_of(e->fetch_from));
+    if (match_body_ask(m, e, now_ns)) send_result_fetch(m, e, pbft_signers_of(e->fetch_from));
 }
 
 /* q agree: finished if the body is there, or if there is none to wait for. */
@@ -443,7 +443,7 @@ static enum pbft_verdict on_reply(struct pbft_match *m, uint64_t now_ns, pbft_id
     struct match_exchange *e = request_of(m, r->session, r->t);
     if (e == NULL) return PBFT_DROP_UNWANTED;
     bool whole = (r->flags & PBFT_REPLY_HAS_BODY) != 0;
-    if (whole) match_body_came(m, e, from, now_ns);
+    match_body_heard(m, e, from, whole, now_ns);
     struct match_vote vote = {.given = true,
                               .alien = !pbft_digest_equal(&r->request, &e->digest),
                               .outcome = r->outcome,
@@ -543,6 +543,7 @@ static void forget_votes(struct pbft_match *m, struct match_exchange *e)
 {
     votes_clear(m, e);
     e->busy = e->counted = 0;
+    e->awaited = e->sources;
 }
 
 void pbft_match_epoch(struct pbft_match *m, const struct pbft_cluster *cluster)

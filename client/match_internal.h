@@ -41,13 +41,15 @@ struct match_exchange {
     uint8_t outcome;                /* agreed */
     struct pbft_digest result;
     uint64_t mark;
+    uint64_t sent_ns;          /* for the first time */
     pbft_signers sources;      /* who was to bring the body by itself */
     pbft_signers paid;         /* who did */
+    pbft_signers asked;        /* who was asked for it after the digests */
+    pbft_signers awaited;      /* of both: who has not spoken since, nor is blamed for it */
     uint64_t patient_until_ns; /* agreed: a body is late after it */
     uint64_t fetch_at_ns;      /* agreed without a body: when to ask for it */
     uint64_t fetch_interval;   /* ns */
     pbft_id fetch_from;        /* who was asked last */
-    bool asked;                /* somebody was, already */
     pbft_signers busy;         /* who answered BUSY since the last transmission */
     pbft_signers counted;      /* whose wrong reply is in the statistics */
     struct match_vote *votes;  /* n of them */
@@ -71,6 +73,7 @@ struct pbft_match {
     pbft_view view;                     /* the (f+1)-th highest of them */
     pbft_signers connected;
     uint32_t bodies_owed[PBFT_REPLICAS_MAX]; /* until bodies of it are waited for again */
+    uint64_t body_bytes;                     /* as large as the bodies of late */
     pbft_signers introduced; /* has seen a request of ours on its present connection */
     struct pbft_match_send *sends;
     size_t send_count, send_max;
@@ -109,16 +112,22 @@ bool match_renew(struct pbft_match *m, struct pbft_frame **frame);
 /* Who is asked for the body of a fast read: whose turn it is, and another one if that is not to be
  * relied on. */
 pbft_signers match_body_sources(const struct pbft_match *m, pbft_id designated);
-/* How long a body may take after the digests. */
-uint64_t match_fetch_interval(const struct pbft_match *m);
+/* `sources` are to bring the body of what is sent now. */
+void match_body_wanted(struct match_exchange *e, pbft_signers sources, uint64_t now_ns);
+/* How long a body may take after the digests, at most (ns). */
+uint64_t match_patience_max(const struct pbft_match *m);
 /* q agree as from now. */
 void match_body_agreed(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns);
 /* Agreed, and no body: whether somebody is to be asked now. */
 bool match_body_due(const struct pbft_match *m, struct match_exchange *e, uint64_t now_ns);
-/* A replica has sent one, be it after the answer. */
-void match_body_came(struct pbft_match *m, struct match_exchange *e, pbft_id from, uint64_t now_ns);
+/* A replica has replied, with a body (`whole`) or without, be it after the answer. The body need
+ * not be the one that was agreed on: a read is answered out of the state that it finds. */
+void match_body_heard(struct pbft_match *m, struct match_exchange *e, pbft_id from, bool whole,
+                      uint64_t now_ns);
 /* Somebody is asked now: e->fetch_from, one that agreed, in turn. False: nobody agreed. */
 bool match_body_ask(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns);
+/* The body of an answer: others will be as large. */
+void match_body_accepted(struct pbft_match *m, size_t bytes);
 
 /* match_read.c */
 enum pbft_verdict match_on_query_reply(struct pbft_match *m, uint64_t now_ns, pbft_id from,

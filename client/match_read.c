@@ -50,7 +50,7 @@ static bool order(struct pbft_match *m, uint64_t now_ns, struct pbft_span op,
 static void try_order(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns)
 {
     struct match_exchange *request;
-    e->retry_at_ns = now_ns + match_fetch_interval(m); /* if nothing else happens before */
+    e->retry_at_ns = now_ns + match_patience_max(m); /* if nothing else happens before */
     if (!order(m, now_ns, op_of(e), &request)) return;
     request->fallback = true;
     request->token = e->token;
@@ -105,7 +105,7 @@ enum pbft_verdict pbft_match_read(struct pbft_match *m, uint64_t now_ns, uint64_
         e->retry_at_ns = now_ns + m->config.retry_ns / PATIENCE_DIVISOR;
         m->queries_live++;
         uint64_t turn = (id - m->config.query_base) / m->config.window;
-        e->sources = match_body_sources(m, (pbft_id)(turn % m->n));
+        match_body_wanted(e, match_body_sources(m, (pbft_id)(turn % m->n)), now_ns);
         match_send(m, e->sources, e->frame);
         match_send(m, pbft_everyone(m->n) & ~e->sources, e->brief_frame);
     }
@@ -137,6 +137,7 @@ static void query_finish(struct pbft_match *m, struct match_exchange *e,
     if (answer != NULL) {
         c->frame = pbft_frame_retain(answer->frame);
         c->body = answer->body;
+        match_body_accepted(m, answer->body.size);
     }
     query_free(m, e);
 }
@@ -180,7 +181,7 @@ enum pbft_verdict match_on_query_reply(struct pbft_match *m, uint64_t now_ns, pb
     struct match_exchange *e = &m->queries[(r->id - m->config.query_base) % m->config.window];
     if (e->state != EXCHANGE_ACTIVE || e->number != r->id) return PBFT_DROP_UNWANTED;
     bool whole = (r->flags & PBFT_REPLY_HAS_BODY) != 0;
-    if (whole) match_body_came(m, e, from, now_ns);
+    match_body_heard(m, e, from, whole, now_ns);
     struct match_vote vote = {.given = true,
                               .outcome = r->outcome,
                               .result = r->result,
@@ -195,7 +196,10 @@ enum pbft_verdict match_on_query_reply(struct pbft_match *m, uint64_t now_ns, pb
                                     .mark = e->mark};
         bool body = whole && vote.outcome == agreed.outcome && vote.mark == agreed.mark &&
                     pbft_digest_equal(&vote.result, &agreed.result);
-        if (!body) return PBFT_DROP_UNWANTED;
+        if (!body) {
+            query_advance(m, e, now_ns); /* it may have been waited for */
+            return PBFT_DROP_UNWANTED;
+        }
     }
     match_vote_set(m, e, from, &vote, whole ? frame : NULL);
     if (!e->agreed) {
