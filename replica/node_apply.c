@@ -149,7 +149,6 @@ void node_keep_snapshot(struct pbft_node *node, pbft_seq seq, struct pbft_snapsh
 void node_stable(struct pbft_node *node, pbft_seq seq)
 {
     node->stable_seq = seq;
-    if (node_is_last(node, seq)) node->flush_wanted = node->config.pages != NULL;
     snapshots_trim(node);
 }
 

@@ -72,6 +72,15 @@ void node_flush_installed(struct pbft_node *node, pbft_seq seq)
 
 /* ---- the job ---- */
 
+/* Also where the epoch ends, whatever the log holds (PROTOCOL 29). Others may have certified that
+ * state before we know that it is the last one: its number is compared each time, not once. Else:
+ * who fetches an earlier state then, or executes slowly, keeps it unflushed and the epoch for ever.
+ */
+static bool flush_due(const struct pbft_node *node)
+{
+    return node->flush_wanted || node_is_last(node, node->stable_seq);
+}
+
 static struct pbft_job *flush_job(struct pbft_node *node, const struct kept_snapshot *kept)
 {
     const struct pbft_frame *certificate =
@@ -95,12 +104,12 @@ struct pbft_job *node_flush_job(struct pbft_node *node)
 {
     if (node->config.pages == NULL || node->storage_failed || node->flush_again_ns > node->now_ns)
         return NULL;
-    bool reproduce = node->unlogged > node->flushed;
-    if (!node->flush_wanted && !reproduce) return NULL;
+    bool due = flush_due(node), reproduce = node->unlogged > node->flushed;
+    if (!due && !reproduce) return NULL;
     const struct kept_snapshot *kept = candidate(node);
     if (kept == NULL || kept->seq <= node->flushed) return NULL;
     bool newest = kept->seq == node->stable_seq;
-    if (!(node->flush_wanted && newest) && !(reproduce && kept->seq >= node->unlogged)) return NULL;
+    if (!(due && newest) && !(reproduce && kept->seq >= node->unlogged)) return NULL;
     node->flush_again_ns = 0;
     if (newest) {
         node->flush_wanted = false;

@@ -127,6 +127,8 @@ void lone_drain(struct lone *l)
             l->flush = o.job;
         } else if (o.job_kind == PBFT_JOB_HASH && l->no_hash) {
             l->hash = o.job;
+        } else if (o.job_kind == PBFT_JOB_APPLY && l->no_apply) {
+            l->apply = o.job;
         } else {
             pbft_job_run(o.job);
             pbft_node_job_done(l->node, l->time, o.job);
@@ -162,6 +164,12 @@ void lone_finish_hash(struct lone *l)
     finish(l, &l->hash);
 }
 
+void lone_finish_apply(struct lone *l)
+{
+    cr_assert_not_null(l->apply, "nobody wanted anything executed");
+    finish(l, &l->apply);
+}
+
 void lone_forget(struct lone *l)
 {
     for (size_t i = 0; i < l->out_count; i++)
@@ -174,10 +182,12 @@ void lone_stop(struct lone *l)
 {
     if (l->node == NULL) return;
     bool no_sync = l->no_sync, no_flush = l->no_flush, no_hash = l->no_hash;
-    l->no_sync = l->no_flush = l->no_hash = false;
+    bool no_apply = l->no_apply;
+    l->no_sync = l->no_flush = l->no_hash = l->no_apply = false;
     if (l->sync != NULL) finish(l, &l->sync);
     if (l->flush != NULL) finish(l, &l->flush);
     if (l->hash != NULL) finish(l, &l->hash);
+    if (l->apply != NULL) finish(l, &l->apply);
     lone_drain(l);
     lone_forget(l);
     pbft_frame_release(l->proof);
@@ -189,6 +199,7 @@ void lone_stop(struct lone *l)
     l->no_sync = no_sync;
     l->no_flush = no_flush;
     l->no_hash = no_hash;
+    l->no_apply = no_apply;
 }
 
 void lone_free(struct lone *l)

@@ -19,9 +19,9 @@ struct lone {
     uint64_t flush_bytes;
     const struct pbft_service *service;
     struct pbft_time time;
-    bool no_sync, no_flush, no_hash; /* these jobs stay out */
-    _Atomic bool cancel;             /* its next start ends while it loads */
-    struct pbft_job *sync, *flush, *hash;
+    bool no_sync, no_flush, no_hash, no_apply; /* these jobs stay out */
+    _Atomic bool cancel;                       /* its next start ends while it loads */
+    struct pbft_job *sync, *flush, *hash, *apply;
     struct {
         struct pbft_peer to;
         struct pbft_frame *frame;
@@ -62,6 +62,7 @@ void lone_drain(struct lone *l);
 void lone_finish_sync(struct lone *l);  /* the commit that is under way ends */
 void lone_finish_flush(struct lone *l); /* the flush */
 void lone_finish_hash(struct lone *l);  /* a checkpoint is hashed, or a slice of a comparison */
+void lone_finish_apply(struct lone *l); /* some of what is queued is executed */
 /* Time goes by. */
 void lone_pass(struct lone *l, uint64_t ms);
 

@@ -123,6 +123,78 @@ Test(protocol, r29_an_epoch_is_over_when_its_state_is_on_the_disk)
     lone_free(l);
 }
 
+/* A laggard: q others have certified the last state before it knows that it is the last one. They
+ * are in the next epoch by then, and tell it so. It learns of the operation ... */
+static void learn_late(struct lone *l, struct lone *ahead)
+{
+    struct pbft_digest last;
+    cr_assert(lone_own_root(ahead, 12, &last));
+    lone_certify_root(l, 12, &last);
+    cr_assert_eq(lone_info(l).core.last, 0u);
+    lone_certify(ahead, 12);
+    cr_assert_not_null(ahead->proof);
+}
+
+static void expect_followed(struct lone *l, const struct lone *ahead)
+{
+    cr_assert_eq(lone_info(l).applied, 12u);
+    cr_assert_eq(lone_info(l).core.last, 12u);
+    pbft_node_told(l->node, l->time, pbft_frame_span(ahead->proof));
+    lone_drain(l);
+    lone_pass(l, 2000);
+    cr_assert_not_null(l->proof, "it stays behind for ever");
+    cr_assert_eq(lone_info(l).flushed, 12u);
+}
+
+/* Its log is far from full: no flush is due but that of the epoch's end. */
+static struct lone *rarely_flushing(void)
+{
+    struct lone *l = lone_new_on_disk();
+    l->flush_bytes = 1u << 30;
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    lone_links_up(l, 0x0d);
+    return l;
+}
+
+/* ... from a state that it was fetching when the last one became stable (seed 62442), */
+Test(protocol, r29_who_fetches_the_state_before_the_last_one_flushes_that_and_follows)
+{
+    struct lone *l = rarely_flushing(), *ahead = lone_new_on_disk();
+    struct pbft_digest root;
+    run_to_the_end(ahead);
+    cr_assert(lone_own_root(ahead, 8, &root));
+    lone_certify_root(l, 8, &root);
+    for (unsigned i = 0; i < 30 && !lone_info(l).core.transferring; i++)
+        lone_pass(l, 100);
+    learn_late(l, ahead);
+    lone_serve_pages(l, ahead);
+    cr_assert_eq(lone_info(l).applied, 8u);
+    cr_assert_eq(lone_info(l).flushed, 8u);
+    commit_up_to(l, 12);
+    expect_followed(l, ahead);
+    lone_free(ahead);
+    lone_free(l);
+}
+
+/* ... or by executing it, slowly. */
+Test(protocol, r29_who_executes_slowly_flushes_the_last_state_and_follows)
+{
+    struct lone *l = rarely_flushing(), *ahead = lone_new_on_disk();
+    run_to_the_end(ahead);
+    l->no_apply = true;
+    replace_at(l, 1);
+    for (pbft_seq seq = 2; seq <= 8; seq++)
+        cr_assert_eq(lone_commit(l, seq, seq, "x"), PBFT_OK);
+    learn_late(l, ahead);
+    for (pbft_seq seq = 9; seq <= 12; seq++)
+        cr_assert_eq(lone_commit(l, seq, seq, "x"), PBFT_OK);
+    l->no_apply = false;
+    lone_finish_apply(l);
+    expect_followed(l, ahead);
+    lone_free(ahead);
+    lone_free(l);
+}
+
 struct proof {
     uint8_t bytes[PBFT_EPOCH_PROOF_MAX];
     size_t size;
