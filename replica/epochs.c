@@ -3,6 +3,7 @@
 
 #include "crypto/epoch_file.h"
 #include "replica/data.h"
+#include "store/log_file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -115,12 +116,14 @@ static bool leads_with(const char *name, const char *start)
     return strncmp(name, start, strlen(start)) == 0;
 }
 
-/* What replica/data.h lists, and nothing else. */
+/* What replica/data.h lists, by its full name: whatever else lies there is somebody's. */
 static bool is_ours(const char *name)
 {
-    return leads_with(name, "log-") || leads_with(name, "pages.mdb") ||
-           strcmp(name, "superblock") == 0 || strcmp(name, "superblock.tmp") == 0 ||
-           strcmp(name, "superblock.new") == 0 || strcmp(name, "lock") == 0;
+    static const char *const names[] = {"superblock", "superblock.tmp", "superblock.new",   "lock",
+                                        "pages.mdb",  "pages.mdb.new",  "pages.mdb.damaged"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return pbft_log_file_named(name);
 }
 
 static void empty_folder(const char *dir)

@@ -71,6 +71,9 @@ struct pbft_log_file_report {
 /* Whether a replica may vote on what was found: anything else is amnesia (PROTOCOL 29). */
 bool pbft_log_found_usable(enum pbft_log_found found);
 
+/* Whether the log gives a file this name: a segment's, or that of one that waits for its number. */
+bool pbft_log_file_named(const char *name);
+
 /**
  * Create an empty log, durably: where a superblock is created, and never else (PROTOCOL 29).
  * Returns PBFT_STATUS_EXISTS if there is any segment, PBFT_STATUS_ARGUMENT, or the disk's statuses.

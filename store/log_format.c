@@ -59,6 +59,12 @@ uint64_t log_segment_number(const char *name)
     return number;
 }
 
+bool pbft_log_file_named(const char *name)
+{
+    return log_segment_number(name) != 0 || strcmp(name, LOG_SPARE) == 0 ||
+           strcmp(name, LOG_NEW) == 0;
+}
+
 /* ---- header ---- */
 
 static void header_hash(const uint8_t data[LOG_SECTOR], struct pbft_digest *out)

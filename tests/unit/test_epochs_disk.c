@@ -699,6 +699,60 @@ Test(epochs_disk, a_failure_leaves_the_old_epoch)
     }
 }
 
+/* ---- other people's files ---- */
+
+static void write_file(const char *folder, const char *name)
+{
+    char path[PATH_MAXI + NAME_BYTES];
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    cr_assert_not_null(file, "%s", path);
+    cr_assert_gt(fputs("kept by an operator\n", file), 0);
+    cr_assert_eq(fclose(file), 0);
+}
+
+static bool lies_in(const char *folder, const char *name)
+{
+    char path[PATH_MAXI + NAME_BYTES];
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    return access(path, F_OK) == 0;
+}
+
+/* Only what a replica makes is removed, by its whole name, wherever an old epoch lay. */
+Test(epochs_disk, what_an_operator_put_there_stays)
+{
+    static const char *const theirs[] = {
+        "log-notes.txt",        "log-",           "log-0000000000000001.bak",
+        "log-00000000000000A1", "log-spare.gz",   "pages.mdb.bak",
+        "pages.mdb-2026",       "superblock.old", "locked"};
+    static const char *const ours[] = {
+        "log-0000000000000001", "log-00000000000000a1", "log-spare",      "log-new",
+        "pages.mdb.new",        "pages.mdb.damaged",    "superblock.tmp", "superblock.new"};
+    static const char *const folders[] = {"data", "data/epoch-1", "data/epoch-2", "data/epoch-9"};
+    struct life l;
+    struct change change = {.from = 1, .id = 1};
+    char folder[PATH_MAXI], error[256] = "";
+    life_new(&l, &change);
+    for (size_t f = 0; f < sizeof folders / sizeof folders[0]; f++) {
+        in(l.node, folders[f], folder);
+        (void)mkdir(folder, 0700);
+        for (size_t i = 0; i < sizeof theirs / sizeof theirs[0]; i++)
+            write_file(folder, theirs[i]);
+        for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
+            if (!lies_in(folder, ours[i])) write_file(folder, ours[i]);
+    }
+    cr_assert_eq(begin_in(&l, l.node, error), PBFT_STATUS_OK, "%s", error);
+    for (size_t f = 0; f < sizeof folders / sizeof folders[0]; f++) {
+        bool present = strcmp(folders[f], "data/epoch-2") == 0;
+        in(l.node, folders[f], folder);
+        for (size_t i = 0; i < sizeof theirs / sizeof theirs[0]; i++)
+            cr_expect(lies_in(folder, theirs[i]), "%s/%s is gone", folders[f], theirs[i]);
+        for (size_t i = present ? 1 : 0; i < sizeof ours / sizeof ours[0]; i++)
+            cr_expect_not(lies_in(folder, ours[i]), "%s/%s is left", folders[f], ours[i]);
+    }
+    life_free(&l);
+}
+
 /* ---- an epoch that has begun ---- */
 
 /* `pbftctl replica replace` looked, then pbftd was started, and then it goes on. */
