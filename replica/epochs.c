@@ -148,6 +148,22 @@ static pbft_epoch epoch_of(const char *name)
     return *end == '\0' && epoch <= UINT32_MAX ? (pbft_epoch)epoch : 0;
 }
 
+bool pbft_epochs_in_use(const char *dir)
+{
+    char path[PATH_BYTES];
+    bool in_use = false;
+    DIR *folder = opendir(dir);
+    if (folder == NULL) return false;
+    if (pbft_superblock_in_use(dir, &in_use) != PBFT_STATUS_OK) in_use = false;
+    for (const struct dirent *e; !in_use && (e = readdir(folder)) != NULL;) {
+        pbft_epoch epoch = epoch_of(e->d_name);
+        pbft_epochs_path(dir, epoch, path);
+        if (epoch > 0 && pbft_superblock_in_use(path, &in_use) != PBFT_STATUS_OK) in_use = false;
+    }
+    (void)closedir(folder);
+    return in_use;
+}
+
 void pbft_epochs_tidy(const char *dir, pbft_epoch present)
 {
     char path[PATH_BYTES];

@@ -53,6 +53,9 @@ struct pbft_epochs_begin {
 enum pbft_status pbft_epochs_begin(const struct pbft_epochs_begin *begin,
                                    struct pbft_superblock **out, char error[256]) PBFT_MUST_USE;
 
+/* Whether a process runs on it, in whatever epoch: no proof is read. The caller does not. */
+bool pbft_epochs_in_use(const char *dir);
+
 /* Remove what other epochs left behind. What cannot be removed stays, and does no harm. */
 void pbft_epochs_tidy(const char *dir, pbft_epoch present);
 

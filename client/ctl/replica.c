@@ -170,13 +170,7 @@ static int await_epoch(struct replace *r)
 /* Whether the replica's process runs here: then it takes the new key by itself. */
 static bool runs_here(const struct replace *r)
 {
-    char path[PBFT_CONFIG_PATH_MAX + 32];
-    for (pbft_epoch epoch = 0; epoch <= r->now.epoch; epoch++) {
-        bool in_use = false;
-        pbft_epochs_path(r->node.data, epoch, path);
-        if (pbft_superblock_in_use(path, &in_use) == PBFT_STATUS_OK && in_use) return true;
-    }
-    return false;
+    return pbft_epochs_in_use(r->node.data);
 }
 
 /* What a running replica does by itself: a data directory for the new key, and the key. */

@@ -2,7 +2,7 @@
 #include "client/ctl/ctl.h"
 #include "client/ctl/nodes.h"
 #include "pbft/quorum.h"
-#include "replica/config.h"
+#include "replica/epochs.h"
 #include "replica/faults/faults.h"
 #include "service/kv.h"
 
@@ -212,18 +212,22 @@ static int check_faulty(const struct up *up)
  * are left to the node, which says what it finds. */
 static int check_data(const struct up *up, const struct pbft_replica_config *config, bool *mute)
 {
+    char path[PBFT_CONFIG_PATH_MAX + 32], error[256];
+    struct pbft_cluster present = up->cluster.cluster;
     struct pbft_superblock_owner owner;
     struct pbft_superblock *superblock;
     uint64_t starts = 0, forgot = 0;
-    pbft_config_owner(&up->cluster.cluster, config->id, &owner);
-    enum pbft_status status = pbft_superblock_open(&superblock, config->data, &owner, &starts);
-    if (status == PBFT_STATUS_REFUSED)
+    if (pbft_epochs_in_use(config->data))
         return ctl_fail(CTL_NO, "node %u of %s is running already: stop it first.",
                         (unsigned)config->id, up->dir);
-    if (status == PBFT_STATUS_OK) {
+    if (pbft_epochs_load(config->data, &present, error) != PBFT_STATUS_OK) return CTL_OK;
+    pbft_epochs_path(config->data, present.epoch, path);
+    pbft_config_owner(&present, config->id, &owner);
+    if (pbft_superblock_open(&superblock, path, &owner, &starts) == PBFT_STATUS_OK) {
         forgot = pbft_superblock_forgot(superblock);
         pbft_superblock_close(superblock);
     }
+    pbft_epoch_free(&present);
     enum pbft_durability durability = up->has_durability ? up->durability : config->durability;
     *mute = forgot > 0 || (durability != PBFT_DURABILITY_SYNC && starts > 0);
     return CTL_OK;

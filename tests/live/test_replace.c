@@ -139,3 +139,23 @@ Test(live_replace, a_backup_from_before_a_rotation_is_restored)
     }
     live_stop(&l);
 }
+
+/* What runs lies in the folder of its epoch by then. */
+Test(live_replace, up_leaves_alone_what_runs_in_a_later_epoch)
+{
+    struct live l;
+    char command[1024], out[1024], shell[] = "/bin/sh", option[] = "-c";
+    char *argv[] = {shell, option, command, NULL};
+    live_start_sync(&l, 4, 1);
+    live_replace(&l, 2);
+    for (unsigned node = 0; node < 4; node++)
+        live_until(&l, node, "epoch", 1);
+    live_shell("cd '%s' && cat node-?/pbftd.pid > ../pids", l.dir);
+    (void)snprintf(command, sizeof command, "'%s' up '%s' 2>&1", live_bin("pbftctl"), l.dir);
+    cr_expect_eq(live_run(argv, out, sizeof out), 1, "%s", out);
+    cr_expect_not_null(strstr(out, "node 0 of "), "%s", out);
+    cr_expect_not_null(strstr(out, " is running already: stop it first."), "%s", out);
+    live_shell("cd '%s' && cat node-?/pbftd.pid | cmp - ../pids", l.dir);
+    cr_expect_eq(live_ctl(&l, NULL, 0, "put", "k", "v", NULL), 0);
+    live_stop(&l);
+}
