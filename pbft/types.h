@@ -105,7 +105,8 @@ enum pbft_verdict {
     X(PBFT_STATUS_FULL, "no room")                                                                 \
     X(PBFT_STATUS_CLOSED, "closed")                                                                \
     X(PBFT_STATUS_REFUSED, "refused")                                                              \
-    X(PBFT_STATUS_ARGUMENT, "bad argument")
+    X(PBFT_STATUS_ARGUMENT, "bad argument")                                                        \
+    X(PBFT_STATUS_LATER, "written by a newer version of pbft")
 
 enum pbft_status {
 #define X(name, text) name,

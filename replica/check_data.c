@@ -271,7 +271,7 @@ static void open_pages(struct check *c)
     if (status == PBFT_STATUS_OK) {
         check_pages(c, pages);
         pbft_pages_close(pages);
-    } else if (status == PBFT_STATUS_CORRUPT) {
+    } else if (status == PBFT_STATUS_CORRUPT || status == PBFT_STATUS_LATER) {
         check_found(c, "%s", error[0] != '\0' ? error : "pages.mdb is no file of pages");
     } else if (status == PBFT_STATUS_IO) {
         check_found(c, "pages.mdb cannot be read: %s", pbft_status_text(status));

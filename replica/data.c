@@ -12,7 +12,14 @@
 #define SEGMENT_BYTES   (8u << 20)
 #define LOG_BYTES_MAX   ((uint64_t)SEGMENT_BYTES * 512)
 #define PAGES_BYTES_MAX (UINT64_C(1) << 40) /* of address space; the file grows as it is filled */
-#define RETURN_HINT     "It follows and serves pages, does not vote, and counts against f."
+/* What every reason ends with; takes the replica's id. */
+#define RETURN_HINT                                                                                \
+    "It follows and serves pages, does not vote, and counts against f until `pbftctl replica "     \
+    "replace %u` gives it a new key."
+/* Nothing is lost: there is a program that can read it. */
+#define LATER_HINT                                                                                 \
+    "run that version. Until then it follows and serves pages, does not vote, and counts against " \
+    "f; nothing on the disk is changed."
 
 static void log_reported(void *context, enum pbft_status status, pbft_lsn durable)
 {
@@ -125,6 +132,17 @@ __attribute__((format(printf, 2, 3))) static void mute(struct pbft_data *data, c
 
 /* ---- the files ---- */
 
+static void mute_by_log(struct pbft_data *data, const struct pbft_data_config *config,
+                        const struct pbft_log_file_report *report)
+{
+    if (report->found == PBFT_LOG_FUTURE)
+        mute(data, "the vote log was written by a newer version of pbft (%.150s): " LATER_HINT,
+             report->text);
+    else
+        mute(data, "the vote log is not to be trusted: %.190s. " RETURN_HINT, report->text,
+             (unsigned)config->owner.replica);
+}
+
 static enum pbft_status open_log(struct pbft_data *data, const struct pbft_data_config *config,
                                  char error[256])
 {
@@ -144,7 +162,7 @@ static enum pbft_status open_log(struct pbft_data *data, const struct pbft_data_
     }
     data->log = NULL;
     if (status == PBFT_STATUS_NOT_FOUND || status == PBFT_STATUS_CORRUPT) {
-        mute(data, "the vote log is not to be trusted: %.190s " RETURN_HINT, report.text);
+        mute_by_log(data, config, &report);
         return PBFT_STATUS_OK;
     }
     (void)snprintf(error, 256, "%.150s/log-*: %s", config->dir, pbft_status_text(status));
@@ -172,6 +190,10 @@ static enum pbft_status open_pages(struct pbft_data *data, const struct pbft_dat
     enum pbft_status status = open_own(&data->pages, config, false, error);
     if (status == PBFT_STATUS_CORRUPT && set_aside(config->dir))
         status = open_own(&data->pages, config, false, error);
+    if (status == PBFT_STATUS_LATER) {
+        mute(data, "%.190s: " LATER_HINT, error);
+        return PBFT_STATUS_OK;
+    }
     if (status != PBFT_STATUS_OK) {
         data->pages = NULL;
         return status;
@@ -191,7 +213,7 @@ static enum pbft_status open_pages(struct pbft_data *data, const struct pbft_dat
         mute(data,
              "the vote log is empty, but checkpoint %llu is on the disk: the log was "
              "replaced. " RETURN_HINT,
-             (unsigned long long)cp->seq);
+             (unsigned long long)cp->seq, (unsigned)config->owner.replica);
     free(cp);
     return PBFT_STATUS_OK; /* a damaged checkpoint is found again, and fetched, by the restart */
 }
@@ -200,15 +222,16 @@ static bool forgotten(struct pbft_data *data, const struct pbft_data_config *con
 {
     uint64_t starts = pbft_superblock_starts(config->superblock);
     uint64_t forgot = pbft_superblock_forgot(config->superblock);
+    unsigned id = config->owner.replica;
     if (config->durability != PBFT_DURABILITY_SYNC && starts > 0)
-        mute(data,
-             "it was started before, and durability %s keeps no votes. " RETURN_HINT
-             " Start it with --durability sync%s.",
-             pbft_durability_text(config->durability),
-             forgot > 0 ? " only as a new cluster's: the votes are gone" : "");
+        mute(data, "it was started before, and durability %s keeps no votes. " RETURN_HINT "%s",
+             pbft_durability_text(config->durability), id,
+             forgot > 0 ? "" : " Or start it with --durability sync: the log still has its votes.");
     else if (forgot > 0)
-        mute(data, "it voted before with durability memory or async, and has forgotten it, or was "
-                   "shown a vote that its log did not hold. " RETURN_HINT);
+        mute(data,
+             "it voted before with durability memory or async, and has forgotten it, or was shown "
+             "a vote that its log did not hold. " RETURN_HINT,
+             id);
     return data->mute;
 }
 
@@ -245,8 +268,8 @@ static void close_files(struct pbft_data *data)
 enum pbft_status pbft_data_refuse(struct pbft_data *data, const struct pbft_data_config *config)
 {
     if (!data->mute)
-        mute(data,
-             "the records of the vote log are not those of one correct replica. " RETURN_HINT);
+        mute(data, "the records of the vote log are not those of one correct replica. " RETURN_HINT,
+             (unsigned)config->owner.replica);
     close_files(data);
     data->resumed = false;
     return open_memory(data, config);

@@ -38,7 +38,7 @@ struct pbft_data {
                                  * `pages` is NULL; NULL: there is none, or the replica is mute */
     bool mute;
     bool resumed;  /* the log holds records: pbft_node_restore() comes next */
-    char why[320]; /* it is mute, and what to do; a sentence or two */
+    char why[400]; /* it is mute, and what to do; a sentence or two */
 };
 
 /**

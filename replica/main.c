@@ -318,8 +318,9 @@ static int superblock_problem(const struct start *s, enum pbft_status status)
     case PBFT_STATUS_CORRUPT:
         return complain(&s->options, PBFT_EXIT_DATA,
                         "%s/superblock is damaged, or of another cluster, replica or key: check "
-                        "`data` and `cluster` in %s; do not copy data directories.",
-                        dir, s->options.config);
+                        "`data` and `cluster` in %s; do not copy data directories. If it is "
+                        "damaged: `pbftctl replica replace %u`.",
+                        dir, s->options.config, (unsigned)s->replica.id);
     case PBFT_STATUS_REFUSED:
         return complain(&s->options, PBFT_EXIT_FAILURE,
                         "%s is in use by another process: two replicas with one key would "

@@ -224,7 +224,11 @@ static void carry_out(struct pbft_node *node, struct pbft_effect *e)
     case PBFT_EFFECT_VIEW: log_view(node, e); break;
     case PBFT_EFFECT_MUTED:
         node->mute = true; /* PROTOCOL 29 */
-        node_log_line(node, "muted", "seq=%llu", (unsigned long long)e->muted.seq);
+        node_log_line(
+            node, "muted",
+            "seq=%llu hint=\"it does not vote until `pbftctl replica replace %u` gives it "
+            "a new key\"",
+            (unsigned long long)e->muted.seq, (unsigned)node->config.id);
         break;
     }
 }

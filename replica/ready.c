@@ -13,7 +13,7 @@ static const char *own_trouble(const struct pbft_ready_question *q)
     if (q->stopping) return "stopping";
     if (info->storage_failed) return "the vote log has failed";
     if (info->disk_full) return "the disk is full";
-    if (info->core.mute) return "mute: this replica lost its memory and may not vote";
+    if (info->core.mute) return "mute: this replica may not vote; its log says why, and what to do";
     if (info->diverged != 0)
         return "diverged: own state was not the certified one, which is being fetched";
     if (info->core.transferring) return "state transfer under way";

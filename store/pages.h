@@ -235,8 +235,8 @@ struct pbft_pages_lmdb_config {
  *
  * error   one sentence for people, PBFT_PAGES_ERROR_BYTES; may be NULL
  * Returns PBFT_STATUS_NOT_FOUND (read_only, and not there; no such directory),
- *         PBFT_STATUS_CORRUPT: damaged, of a format version that we do not know, or of another
- *         owner; PBFT_STATUS_REFUSED: it was cancelled;
+ *         PBFT_STATUS_CORRUPT: damaged, or of another owner; PBFT_STATUS_LATER: of a format version
+ *         that came after ours; PBFT_STATUS_REFUSED: it was cancelled;
  *         PBFT_STATUS_ARGUMENT (path too long), PBFT_STATUS_PERMISSION, PBFT_STATUS_FULL,
  *         PBFT_STATUS_MEMORY, PBFT_STATUS_IO
  */

@@ -144,20 +144,25 @@ static void owner_encode(const struct pbft_superblock_owner *owner, uint8_t out[
     record_seal(out, OWNER_BYTES - PBFT_DIGEST_BYTES, "pbft-pages-own");
 }
 
-/* NULL if the record is that of the owner; or what is wrong with it. */
-static const char *owner_wrong(const MDB_val *value, const struct pbft_superblock_owner *owner)
+/* NULL if the record is that of the owner; or what is wrong with it. Magic, version and, at the
+ * end, the hash stay where they are in every version to come: rot is none. */
+static const char *owner_wrong(const MDB_val *value, const struct pbft_superblock_owner *owner,
+                               enum pbft_status *status)
 {
     const uint8_t *have = value->mv_data;
-    if (value->mv_size < 12 || memcmp(have, magic, sizeof magic) != 0) return "is damaged";
-    if (pbft_get_u32(have + 8) != FORMAT_VERSION)
-        return "has a format that this version cannot read";
-    if (value->mv_size != OWNER_BYTES ||
-        !record_sealed(have, OWNER_BYTES - PBFT_DIGEST_BYTES, "pbft-pages-own"))
+    *status = PBFT_STATUS_CORRUPT;
+    if (value->mv_size < 12 + PBFT_DIGEST_BYTES || memcmp(have, magic, sizeof magic) != 0 ||
+        !record_sealed(have, value->mv_size - PBFT_DIGEST_BYTES, "pbft-pages-own"))
         return "is damaged";
+    if (pbft_get_u32(have + 8) > FORMAT_VERSION) {
+        *status = PBFT_STATUS_LATER;
+        return "was written by a newer version of pbft";
+    }
     uint8_t expected[OWNER_BYTES];
     owner_encode(owner, expected);
-    if (memcmp(have, expected, OWNER_BYTES) != 0)
+    if (value->mv_size != OWNER_BYTES || memcmp(have, expected, OWNER_BYTES) != 0)
         return "belongs to another cluster, replica or key";
+    *status = PBFT_STATUS_OK;
     return NULL;
 }
 
@@ -586,14 +591,16 @@ static enum pbft_status owner_check(struct lmdb_pages *store, char *error)
     if (status != PBFT_STATUS_OK) return status;
     MDB_val key = key_text(OWNER_KEY), value;
     int code = mdb_get(store->txn, store->file.dbi, &key, &value);
-    const char *wrong = code == 0              ? owner_wrong(&value, &store->owner)
-                        : code == MDB_NOTFOUND ? "is damaged: it names no owner"
-                                               : NULL;
-    if (code != 0 && code != MDB_NOTFOUND) status = status_of(code);
-    if (wrong != NULL) {
-        say(error, store, wrong);
+    const char *wrong = NULL;
+    if (code == 0) {
+        wrong = owner_wrong(&value, &store->owner, &status);
+    } else if (code == MDB_NOTFOUND) {
+        wrong = "is damaged: it names no owner";
         status = PBFT_STATUS_CORRUPT;
+    } else {
+        status = status_of(code);
     }
+    if (wrong != NULL) say(error, store, wrong);
     lmdb_abort(&store->base);
     return status;
 }

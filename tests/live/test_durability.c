@@ -183,6 +183,9 @@ static void expect_mute(struct live *l, unsigned node)
     if (!mute) live_dump_node(l, node);
     cr_expect(mute, "node %u does not say that it is mute", node);
     cr_expect(live_said(l, node, "does not vote", 0), "it does not say what that means");
+    char way_back[64];
+    snprintf(way_back, sizeof way_back, "`pbftctl replica replace %u`", node);
+    cr_expect(live_said(l, node, way_back, 0), "it does not say what brings it back");
     for (unsigned i = 0; i < 100 && live_number(l, node, "mute") != 1; i++)
         live_sleep_ms(50);
     cr_expect_eq(live_number(l, node, "mute"), 1);
@@ -253,6 +256,7 @@ Test(live_durability, data_of_another_replica_are_refused)
     l.own[3] = 0;
     l.dead |= 1u << 3;
     cr_expect(live_said(&l, 3, "do not copy data directories", 0));
+    cr_expect(live_said(&l, 3, "If it is damaged: `pbftctl replica replace 3`.", 0));
     cr_expect_eq(live_ctl(&l, NULL, 0, "put", "still", "here", NULL), 0);
     live_stop(&l);
 }

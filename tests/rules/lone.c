@@ -107,7 +107,8 @@ void lone_drain(struct lone *l)
             l->out[l->out_count].to = o.to;
             l->out[l->out_count++].frame = o.frame;
         } else if (o.kind == PBFT_OUTPUT_LOG) {
-            l->muted_lines += strcmp(o.event, "muted") == 0;
+            l->muted_lines += strcmp(o.event, "muted") == 0 &&
+                              strstr(o.text, "`pbftctl replica replace ") != NULL;
             if (strcmp(o.event, "state_refused") == 0)
                 (void)snprintf(l->last_refusal, sizeof l->last_refusal, "%.159s", o.text);
             if (strcmp(o.event, "divergence") == 0) {

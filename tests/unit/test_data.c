@@ -1,6 +1,7 @@
 /* PROTOCOL 29: which data directories a replica may vote on, and what the others say. */
 #include "replica/data.h"
 
+#include "crypto/hash.h"
 #include "store/log_file.h"
 
 #include <criterion/criterion.h>
@@ -150,6 +151,7 @@ static void cr_mute(const char *why)
     cr_assert(life.data.mute);
     cr_assert_not_null(strstr(life.data.why, why), "%s", life.data.why);
     cr_assert_not_null(strstr(life.data.why, "does not vote"), "%s", life.data.why);
+    cr_assert_not_null(strstr(life.data.why, "`pbftctl replica replace 2`"), "%s", life.data.why);
     end(&life);
 }
 
@@ -181,6 +183,88 @@ Test(replica_data, a_missing_log)
     cr_assert_eq(unlink(path), 0);
     cr_mute("not to be trusted");
 }
+
+/* ---- files of a later version ---- */
+
+static uint8_t *read_whole(const char *name, size_t *size)
+{
+    char path[300];
+    struct stat info;
+    path_of(path, sizeof path, name);
+    cr_assert_eq(stat(path, &info), 0, "%s", path);
+    *size = (size_t)info.st_size;
+    uint8_t *bytes = malloc(*size);
+    int fd = open(path, O_RDONLY);
+    cr_assert(bytes != NULL && fd >= 0);
+    cr_assert_eq(read(fd, bytes, *size), info.st_size);
+    close(fd);
+    return bytes;
+}
+
+static void write_whole(const char *name, const uint8_t *bytes, size_t size)
+{
+    char path[300];
+    path_of(path, sizeof path, name);
+    int fd = open(path, O_WRONLY);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(write(fd, bytes, size), (ssize_t)size);
+    close(fd);
+}
+
+/* Every record that begins so: the next version, and the hash of that behind `body` bytes. */
+static void next_version(const char *name, const char *magic, size_t body, const char *domain)
+{
+    size_t size, found = 0;
+    uint8_t *bytes = read_whole(name, &size);
+    for (size_t at = 0; at + body + PBFT_DIGEST_BYTES <= size; at++) {
+        struct pbft_span span = {bytes + at, body};
+        struct pbft_digest sum;
+        if (memcmp(bytes + at, magic, 8) != 0) continue;
+        bytes[at + 8]++;
+        pbft_hash(&sum, domain, &span, 1);
+        memcpy(bytes + at + body, sum.bytes, PBFT_DIGEST_BYTES);
+        found++;
+    }
+    cr_assert_gt(found, 0u);
+    write_whole(name, bytes, size);
+    free(bytes);
+}
+
+/* Whoever ran a newer pbft before has lost nothing: no new key, and no file is moved. */
+static void expect_later(const char *name)
+{
+    struct life life;
+    size_t size, size_after;
+    uint8_t *before = read_whole(name, &size);
+    start(&life, PBFT_DURABILITY_SYNC);
+    cr_assert(life.data.mute);
+    cr_assert_not_null(strstr(life.data.why, "newer version of pbft"), "%s", life.data.why);
+    cr_assert_not_null(strstr(life.data.why, "run that version"), "%s", life.data.why);
+    cr_assert_not_null(strstr(life.data.why, "does not vote"), "%s", life.data.why);
+    cr_assert_null(strstr(life.data.why, "replica replace"), "%s", life.data.why);
+    cr_assert_null(life.data.pages);
+    end(&life);
+    uint8_t *after = read_whole(name, &size_after);
+    cr_assert(size == size_after && memcmp(before, after, size) == 0, "%s was changed", name);
+    free(before);
+    free(after);
+}
+
+Test(replica_data, a_log_of_a_later_version)
+{
+    voted_once();
+    next_version("log-0000000000000001", "PBFTVLOG", 480, "pbft-log-segment");
+    expect_later("log-0000000000000001");
+}
+
+Test(replica_data, pages_of_a_later_version)
+{
+    voted_once();
+    next_version("pages.mdb", "PBFTPAGE", 80, "pbft-pages-own");
+    expect_later("pages.mdb");
+}
+
+/* ---- pages ---- */
 
 static void flush_one(struct pbft_pages *pages)
 {
