@@ -15,20 +15,34 @@
 
 /* ---- pid files ---- */
 
+static bool write_pid(const char *path, pid_t pid)
+{
+    char text[32];
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return false;
+    int size = snprintf(text, sizeof text, "%ld\n", (long)pid);
+    ssize_t written = write(fd, text, (size_t)size);
+    if (written >= 0 && written < size) errno = ENOSPC;
+    int why = errno;
+    bool ok = close(fd) == 0;
+    if (written != size) errno = why;
+    return ok && written == size;
+}
+
 /* Written aside and renamed: whoever reads it finds a whole number. */
 static bool pid_file_write(const char *path, pid_t pid)
 {
     char aside[CTL_NODE_PATH_BYTES + 8];
     (void)snprintf(aside, sizeof aside, "%s.tmp", path);
-    FILE *file = fopen(aside, "w");
-    if (file == NULL) return false;
-    bool ok = fprintf(file, "%ld\n", (long)pid) > 0;
-    ok = fclose(file) == 0 && ok;
-    if (ok && rename(aside, path) == 0) return true;
+    if (write_pid(aside, pid) && rename(aside, path) == 0) return true;
     int why = errno;
     (void)unlink(aside);
     errno = why;
-    return false;
+    if (why != ENOSPC && why != EDQUOT) return false;
+    (void)unlink(path); /* of an earlier start */
+    (void)fprintf(stderr, "pbftctl: cannot write %s: %s; its node runs without one.\n", path,
+                  strerror(why));
+    return true; /* no node needs it */
 }
 
 /* Not if somebody has started the node anew meanwhile. */

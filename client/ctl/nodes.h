@@ -30,8 +30,8 @@ struct ctl_nodes {
     struct ctl_node at[PBFT_REPLICAS_MAX];
 };
 
-/* argv as for execv(). Its process id goes to `pid_file`. False: fork, pipe or file failed, errno
- * says why, and nothing was started. Call before there are threads. */
+/* argv as for execv(). Its process id goes to `pid_file`, if the disk has room. False: fork, pipe
+ * or file failed, errno says why, and nothing was started. Call before there are threads. */
 bool ctl_node_start(struct ctl_node *node, char *const argv[], const char *pid_file);
 
 /* One pollfd for each node, events 0 for those without a log. */

@@ -307,6 +307,55 @@ Test(live_disk_faults, full_page_store_goes_on_voting)
     live_stop(&f.live);
 }
 
+/* Only the pid file, and the number of its starts, want room then. */
+Test(live_disk_faults, full_disk_stops_no_start)
+{
+    struct faulty f;
+    char path[256];
+    begin(&f, NULL);
+    snprintf(path, sizeof path, "%s/node-%u/pbftd.pid", f.live.dir, f.victim);
+    fault_rule(&f, "write pbftd.pid ENOSPC;write superblock.tmp ENOSPC");
+    live_restart(&f.live, f.victim, NULL);
+    fault_rule(&f, NULL);
+    bool started = live_logged(&f.live, f.victim, "started", 60);
+    if (!started) live_dump_node(&f.live, f.victim);
+    cr_assert(started, "it does not start");
+    cr_expect(live_logged(&f.live, f.victim, "pid_file", 0), "it does not say what is missing");
+    cr_expect_eq(noted(&f, "fault"), 2u, "%u faults", noted(&f, "fault"));
+    cr_expect_eq(access(path, F_OK), -1, "%s is left", path);
+    lose_another(&f);
+    expect_ordered(&f, "20s", true); /* and it votes */
+    live_stop(&f.live);
+}
+
+/* Nor does it keep `pbftctl up` from starting nodes; another trouble does, as ever. */
+Test(live_disk_faults, full_disk_stops_no_cluster)
+{
+    struct faulty f;
+    char command[1200], out[4096], shell[] = "/bin/sh", option[] = "-c";
+    char *argv[] = {shell, option, command, NULL};
+    static const char *const errors[] = {"ENOSPC", "EIO"};
+    begin(&f, NULL);
+    start_under(&f, NULL);
+    live_kill9_all(&f.live);
+    for (unsigned i = 0; i < 2; i++) {
+        char rule[64];
+        snprintf(rule, sizeof rule, "write pbftd.pid %s", errors[i]);
+        snprintf(command, sizeof command,
+                 "'%s' up '%s' >'%s/out' 2>&1 & p=$!; n=0; "
+                 "while kill -0 $p 2>/dev/null && ! grep -q '^ready' '%s/out' && [ $n -lt 100 ]; "
+                 "do sleep 0.2; n=$((n + 1)); done; kill $p 2>/dev/null; wait $p; cat '%s/out'",
+                 live_bin("pbftctl"), f.live.dir, f.live.dir, f.live.dir, f.live.dir);
+        fault_rule(&f, rule);
+        (void)live_run(argv, out, sizeof out);
+        fault_rule(&f, NULL);
+        cr_expect_eq(strstr(out, "\nready: 4 of 4") != NULL, i == 0, "%s: %s", errors[i], out);
+        cr_expect_eq(strstr(out, "its node runs without one") != NULL, i == 0, "%s", out);
+        cr_expect_eq(strstr(out, "cannot start node 0") != NULL, i == 1, "%s", out);
+    }
+    live_stop(&f.live);
+}
+
 /* Started under a rule that makes it slow, it is told to end before it has loaded its state. Its
  * signals wait for nobody, nor is this a start. Returns the seconds to its end. */
 static double end_while_loading(struct faulty *f, const char *rule)
