@@ -262,6 +262,7 @@ size_t sim_disk_unsynced(const struct sim *sim, pbft_id id)
 /* What a replica would find when it starts again. */
 struct found {
     struct map statements; /* (type, view, seq, content) */
+    struct map committing; /* seq: the highest view of a COMMIT of its own */
     pbft_seq stable;       /* highest certified */
     pbft_view left;        /* highest view of a VIEW-CHANGE of its own */
     pbft_view new_view;    /* highest NEW-VIEW */
@@ -296,6 +297,10 @@ static void note_frame(struct sim *sim, const struct node *node, uint32_t kind,
     statement_key(&claim, &content, &key);
     bool fresh;
     map_put(&out->statements, &key, &fresh);
+    if (claim.type != PBFT_COMMIT) return;
+    key_numbers(&key, PBFT_COMMIT, claim.seq, 0, 0);
+    struct map_entry *last = map_put(&out->committing, &key, &fresh);
+    if (claim.view > last->number) last->number = claim.view;
 }
 
 static void read_image(struct sim *sim, const struct node *node, const uint8_t *image, size_t size,
@@ -310,6 +315,14 @@ static void read_image(struct sim *sim, const struct node *node, const uint8_t *
     }
 }
 
+static bool prepared_later(const struct found *found, pbft_view view, pbft_seq seq)
+{
+    struct pbft_digest key;
+    key_numbers(&key, PBFT_COMMIT, seq, 0, 0);
+    const struct map_entry *last = map_find(&found->committing, &key);
+    return last != NULL && last->number > view;
+}
+
 /* What may be missing because nothing depends on it any more: numbers below the stable one, and
  * promises of views that were left for good. A COMMIT stays: the certificate beside it is a P entry
  * for as long as no later view has prepared there. */
@@ -319,6 +332,7 @@ static bool is_over(const struct found *found, uint8_t type, pbft_view view, pbf
     case PBFT_VIEW_CHANGE: return view < found->left || view <= found->new_view;
     case PBFT_NEW_VIEW: return view < found->new_view;
     case PBFT_PREPARE: return seq <= found->stable || view < found->new_view;
+    case PBFT_COMMIT: return seq <= found->stable || prepared_later(found, view, seq);
     default: return seq <= found->stable;
     }
 }
@@ -373,6 +387,7 @@ size_t disk_crash(struct sim *sim, struct node *node, enum sim_harm harm)
                  (unsigned long long)pbft_get_u64(said->key.bytes + 16));
     }
     map_free(&found.statements);
+    map_free(&found.committing);
     free(node->remains);
     node->remains = image;
     node->remains_size = size;
