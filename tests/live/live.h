@@ -43,7 +43,7 @@ void live_stop(struct live *l);
 void live_dump_log(const struct live *l); /* its end, to standard error: why something failed */
 
 /* Run pbftctl with `--cluster DIR` and the arguments (NULL ends them); standard output into `out`.
- * Returns its exit status, -1 if it was killed or took longer than 30 s. */
+ * Returns its exit status, -1 if it was killed or took longer than 120 s. */
 int live_ctl(const struct live *l, char *out, size_t capacity, ...);
 /* The same for any command line. */
 int live_run(char *const argv[], char *out, size_t capacity);
@@ -70,7 +70,7 @@ json_t *live_status(const struct live *l); /* status --json; caller decrefs; NUL
 /* A number or truth value of a replica in there; -1 if it has none or does not answer. */
 json_int_t live_number(const struct live *l, unsigned node, const char *name);
 /* Wait until all correct living replicas have the same stable checkpoint with the same root, which
- * is above `after`; false after 20 s. */
+ * is above `after`; false after 90 s. What is missing for a checkpoint is put. */
 bool live_roots_agree(const struct live *l, uint64_t after);
 /* A plain metric of a node's /metrics (first line that begins with `name`); -1 if absent. */
 double live_metric(const struct live *l, unsigned node, const char *name);
@@ -103,9 +103,9 @@ unsigned live_writer_finish(struct live_writer *w, unsigned *lost, double *longe
 /* ---- live_expect.c; whatever does not hold fails the test ---- */
 
 __attribute__((format(printf, 1, 2))) void live_shell(const char *format, ...);
-/* `pbftctl replica replace`, within 25 s. */
+/* `pbftctl replica replace`, within 90 s. */
 void live_replace(const struct live *l, unsigned node);
-/* A number of the node's status has this value, within 20 s and more. */
+/* A number of the node's status has this value, within 90 s. */
 void live_until(const struct live *l, unsigned node, const char *what, json_int_t value);
 /* The victim is killed, and the others lack none then: without the vote of one that came back,
  * nothing would be ordered. */

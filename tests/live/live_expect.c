@@ -21,7 +21,7 @@ void live_replace(const struct live *l, unsigned node)
 {
     char number[16], out[512];
     (void)snprintf(number, sizeof number, "%u", node);
-    int code = live_ctl(l, out, sizeof out, "replica", "replace", number, "--timeout", "25s", NULL);
+    int code = live_ctl(l, out, sizeof out, "replica", "replace", number, "--timeout", "90s", NULL);
     if (code != 0) live_dump_log(l);
     cr_assert_eq(code, 0, "replica replace %u: %s", node, out);
     cr_assert_not_null(strstr(out, "since epoch"), "%s", out);
@@ -29,7 +29,7 @@ void live_replace(const struct live *l, unsigned node)
 
 void live_until(const struct live *l, unsigned node, const char *what, json_int_t value)
 {
-    for (unsigned i = 0; i < 200 && live_number(l, node, what) != value; i++)
+    for (unsigned i = 0; i < 900 && live_number(l, node, what) != value; i++)
         live_sleep_ms(100);
     cr_assert_eq(live_number(l, node, what), value, "%s of node %u", what, node);
 }
@@ -38,7 +38,7 @@ void live_expect_votes(struct live *l, unsigned victim)
 {
     live_kill9(l, victim);
     for (unsigned i = 0; i < 5; i++)
-        cr_expect_eq(live_ctl(l, NULL, 0, "put", "after", "loss", "--timeout", "20s", NULL), 0,
+        cr_expect_eq(live_ctl(l, NULL, 0, "put", "after", "loss", "--timeout", "60s", NULL), 0,
                      "nothing is ordered without node %u", victim);
 }
 

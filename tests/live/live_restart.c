@@ -19,7 +19,7 @@ static pid_t pid_of(const struct live *l, unsigned node)
 /* Until `up` has reaped one of its own: its data are free then. */
 static void wait_gone(const struct live *l, unsigned node, pid_t pid)
 {
-    for (unsigned i = 0; l->own[node] == 0 && i < 1500 && kill(pid, 0) == 0; i++)
+    for (unsigned i = 0; l->own[node] == 0 && i < 6000 && kill(pid, 0) == 0; i++)
         live_sleep_ms(10);
 }
 
@@ -37,7 +37,7 @@ void live_kill9_all(struct live *l)
 {
     for (unsigned node = 0; node < l->nodes; node++)
         live_kill9(l, node);
-    if (l->up > 0) cr_assert_eq(live_wait(l->up, 15), 1, "`up` outlives its nodes");
+    if (l->up > 0) cr_assert_eq(live_wait(l->up, 60), 1, "`up` outlives its nodes");
     l->up = 0;
 }
 
@@ -46,7 +46,7 @@ void live_terminate(struct live *l, unsigned node)
     pid_t pid = pid_of(l, node);
     cr_assert_eq(kill(pid, SIGTERM), 0);
     if (l->own[node] > 0) {
-        int status = live_wait(pid, 15);
+        int status = live_wait(pid, 60);
         if (status != 0) live_dump_node(l, node);
         cr_expect_eq(status, 0, "node %u ended with status %d", node, status);
     }

@@ -50,7 +50,7 @@ static void check(const char *dir, const struct line *l)
     check((dir), &(lines)[i])
 
 /* No replica runs, and none may be started: what is refused is refused before. */
-Test(cli, mistakes_are_refused_before_anything_happens, .timeout = 120)
+Test(cli, mistakes_are_refused_before_anything_happens, .timeout = 600)
 {
     static const struct line lines[] = {
         {"@ init %/d --base-port 27100", 0, "4 nodes"},
@@ -87,7 +87,7 @@ Test(cli, mistakes_are_refused_before_anything_happens, .timeout = 120)
     cr_assert_eq(live_run((char *[]){shell, option, command, NULL}, out, sizeof out), 0);
 }
 
-Test(cli, verbs_answer_as_their_help_says, .timeout = 120)
+Test(cli, verbs_answer_as_their_help_says, .timeout = 600)
 {
     static const struct line lines[] = {
         {"@ put k v", 0, "OK"},
@@ -131,7 +131,7 @@ Test(cli, verbs_answer_as_their_help_says, .timeout = 120)
 }
 
 /* Sixteen sessions over one connection to each replica, or over several, or one for each. */
-Test(cli, bench_shares_connections_between_its_clients, .timeout = 120)
+Test(cli, bench_shares_connections_between_its_clients, .timeout = 600)
 {
     static const struct line lines[] = {
         {"\"$BENCH\" --cluster % --clients 16 --inflight 4 --reads 30 --keys 50 --seconds 1 --json "
@@ -154,7 +154,7 @@ Test(cli, bench_shares_connections_between_its_clients, .timeout = 120)
 
 /* The kernel tells the nodes, perhaps several times at once; each ends by its own rules and takes
  * its pid file along (whether the process is gone cannot be asked: nobody may have reaped it). */
-Test(cli, nodes_end_cleanly_when_up_is_killed, .timeout = 60)
+Test(cli, nodes_end_cleanly_when_up_is_killed, .timeout = 300)
 {
     struct live l;
     live_start(&l, 4, 1, NULL, NULL, NULL);

@@ -16,11 +16,11 @@
 
 #define CHECKPOINT_INTERVAL 128 /* what `init` writes */
 
-TestSuite(live_durability, .timeout = 240);
+TestSuite(live_durability, .timeout = 900);
 
 static void load_until(const struct live *l, unsigned node, json_int_t stable)
 {
-    for (unsigned i = 0; i < 12 && live_number(l, node, "stable") < stable; i++) {
+    for (unsigned i = 0; i < 60 && live_number(l, node, "stable") < stable; i++) {
         struct live_load load;
         live_load_start(&load, l, "4", "1", "3", "0");
         json_t *result = live_load_finish(&load);
@@ -32,7 +32,7 @@ static void load_until(const struct live *l, unsigned node, json_int_t stable)
 
 static void expect_back(const struct live *l, unsigned node)
 {
-    bool restored = live_logged(l, node, "restored", 60);
+    bool restored = live_logged(l, node, "restored", 120);
     if (!restored) live_dump_node(l, node);
     cr_assert(restored, "node %u was not restored", node);
     cr_expect_eq(live_number(l, node, "mute"), 0, "node %u is mute", node);
@@ -104,11 +104,11 @@ Test(live_durability, rolling_restart_fails_no_operation)
         /* `up` sees its last node end with the third one: it is not needed any more. */
         live_restart(&l, node, NULL);
         expect_back(&l, node);
-        for (unsigned i = 0; i < 200 && live_number(&l, node, "view_active") != 1; i++)
+        for (unsigned i = 0; i < 1200 && live_number(&l, node, "view_active") != 1; i++)
             live_sleep_ms(50);
         cr_expect_eq(live_number(&l, node, "view_active"), 1, "node %u is in no view", node);
     }
-    cr_expect_eq(live_wait(l.up, 15), 1);
+    cr_expect_eq(live_wait(l.up, 60), 1);
     l.up = 0;
     live_sleep_ms(500);
     cr_expect_eq(live_writer_failed(writer), 0u);
@@ -124,7 +124,7 @@ static void expect_unready(const struct live *l, unsigned node, const char *expe
 {
     char why[256] = "";
     bool ready = false, said = false;
-    for (unsigned i = 0; i < 200 && !said && !ready; i++) {
+    for (unsigned i = 0; i < 1200 && !said && !ready; i++) {
         ready = live_ready(l, node, why, sizeof why);
         said = strstr(why, expected) != NULL;
         if (!said) live_sleep_ms(50);
@@ -140,7 +140,7 @@ Test(live_durability, not_ready_before_others_have_spoken)
     char why[256] = "";
     live_start_faulty_sync(&l, 4, 2, "3=silent");
     for (unsigned node = 0; node < 3; node++)
-        for (unsigned i = 0; i < 200 && !live_ready(&l, node, why, sizeof why); i++)
+        for (unsigned i = 0; i < 1200 && !live_ready(&l, node, why, sizeof why); i++)
             live_sleep_ms(50);
     cr_expect(live_ready(&l, 1, why, sizeof why), "%s", why);
     live_kill9(&l, 1);
@@ -151,7 +151,7 @@ Test(live_durability, not_ready_before_others_have_spoken)
     expect_unready(&l, 2, "not ready: 1 of 3 other replicas have said what they have, 2 needed");
     cr_expect_eq(live_metric(&l, 2, "pbft_ready"), 0.0);
     live_restart(&l, 1, NULL);
-    for (unsigned i = 0; i < 400 && !live_ready(&l, 2, why, sizeof why); i++)
+    for (unsigned i = 0; i < 1200 && !live_ready(&l, 2, why, sizeof why); i++)
         live_sleep_ms(50);
     cr_expect(live_ready(&l, 2, why, sizeof why), "%s", why);
     cr_expect_str_eq(why, "ready\n");
@@ -179,14 +179,14 @@ static void flip(const char *path, off_t at)
 static void expect_mute(struct live *l, unsigned node)
 {
     live_restart(l, node, NULL);
-    bool mute = live_logged(l, node, "mute", 30);
+    bool mute = live_logged(l, node, "mute", 90);
     if (!mute) live_dump_node(l, node);
     cr_expect(mute, "node %u does not say that it is mute", node);
     cr_expect(live_said(l, node, "does not vote", 0), "it does not say what that means");
     char way_back[64];
     snprintf(way_back, sizeof way_back, "`pbftctl replica replace %u`", node);
     cr_expect(live_said(l, node, way_back, 0), "it does not say what brings it back");
-    for (unsigned i = 0; i < 100 && live_number(l, node, "mute") != 1; i++)
+    for (unsigned i = 0; i < 900 && live_number(l, node, "mute") != 1; i++)
         live_sleep_ms(50);
     cr_expect_eq(live_number(l, node, "mute"), 1);
     cr_expect_eq(live_ctl(l, NULL, 0, "put", "still", "here", NULL), 0);
@@ -235,7 +235,7 @@ Test(live_durability, memory_restart_is_mute)
     some_load(&l);
     live_terminate(&l, 2);
     live_restart(&l, 2, "memory");
-    cr_expect(live_logged(&l, 2, "mute", 30));
+    cr_expect(live_logged(&l, 2, "mute", 90));
     live_terminate(&l, 2);
     live_restart(&l, 2,
                  NULL); /* it was mute meanwhile: the log still holds all that it ever said */
@@ -252,7 +252,7 @@ Test(live_durability, data_of_another_replica_are_refused)
     live_shell("rm -r '%s/node-3/data' && cp -r '%s/node-2/data' '%s/node-3/data'", l.dir, l.dir,
                l.dir);
     pid_t pid = live_restart(&l, 3, NULL);
-    cr_expect_eq(live_wait(pid, 30), 4, "it does not end with 4: damaged or foreign data");
+    cr_expect_eq(live_wait(pid, 90), 4, "it does not end with 4: damaged or foreign data");
     l.own[3] = 0;
     l.dead |= 1u << 3;
     cr_expect(live_said(&l, 3, "do not copy data directories", 0));
@@ -275,7 +275,7 @@ static void fill(const struct live *l, unsigned node, char path[256])
     char bench[512];
     snprintf(path, 256, "%s/node-%u/data/pages.mdb", l->dir, node);
     snprintf(bench, sizeof bench, "%s", live_bin("pbft-bench"));
-    for (unsigned i = 0; i < 20 && size_of(path) < 1 << 20; i++)
+    for (unsigned i = 0; i < 100 && size_of(path) < 1 << 20; i++)
         live_shell(
             "'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 60000 --seconds 0 --warmup 0 "
             "--ops 400 >/dev/null",
@@ -352,7 +352,7 @@ Test(live_durability, check_data_finds_damage)
     live_restart(&l, 3, NULL);
     expect_back(&l, 3);
     load_until(&l, 3, 4 * CHECKPOINT_INTERVAL);
-    for (unsigned i = 0; i < 100 && live_metric(&l, 3, "pbft_flushed_seq") <= 0; i++)
+    for (unsigned i = 0; i < 1200 && live_metric(&l, 3, "pbft_flushed_seq") <= 0; i++)
         live_sleep_ms(50);
     cr_expect_gt(live_metric(&l, 3, "pbft_flushed_seq"), 0.0, "nothing was flushed");
     live_kill9(&l, 3);
@@ -406,7 +406,7 @@ Test(live_durability, full_disk_stops_votes_until_there_is_room)
     char bench[512];
     snprintf(bench, sizeof bench, "%s", live_bin("pbft-bench"));
     bool full = false;
-    for (unsigned i = 0; i < 5 && !full; i++) { /* a segment's worth each */
+    for (unsigned i = 0; i < 40 && !full; i++) { /* a segment's worth each */
         live_shell("'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 60000 --seconds 0 "
                    "--warmup 0 --ops 150 >/dev/null",
                    bench, l.dir);
@@ -416,7 +416,7 @@ Test(live_durability, full_disk_stops_votes_until_there_is_room)
     cr_expect(full, "it does not say that its disk is full");
     cr_expect_eq(live_ctl(&l, NULL, 0, "put", "still", "here", NULL), 0);
     live_shell("rm '%s/filler'", data);
-    cr_expect(live_logged(&l, 3, "disk_room", 30), "it does not notice that there is room");
+    cr_expect(live_logged(&l, 3, "disk_room", 90), "it does not notice that there is room");
     load_until(&l, 0, live_number(&l, 0, "stable") + CHECKPOINT_INTERVAL);
     cr_expect(live_roots_agree(&l, 0));
     live_expect_votes(&l, 1);

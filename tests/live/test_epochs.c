@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-TestSuite(live_epochs, .timeout = 240);
+TestSuite(live_epochs, .timeout = 900);
 
 /* pbftd with the option, and what it says. */
 static void expect_said(const struct live *l, unsigned node, const char *option, int expected,

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-TestSuite(live_replace, .timeout = 240);
+TestSuite(live_replace, .timeout = 900);
 
 static void remove_data(const struct live *l, unsigned node)
 {

@@ -18,7 +18,7 @@
 
 #define CHECKPOINT_INTERVAL 128 /* what `init` writes */
 
-TestSuite(live_snapshot, .timeout = 300);
+TestSuite(live_snapshot, .timeout = 900);
 
 /* ---- helpers ---- */
 
@@ -53,7 +53,7 @@ static void expect(int code, int expected, const char *out, const char *says)
 
 static void put(const struct live *l, const char *key, const char *value)
 {
-    cr_assert_eq(live_ctl(l, NULL, 0, "put", key, value, "--timeout", "20s", NULL), 0, "put %s",
+    cr_assert_eq(live_ctl(l, NULL, 0, "put", key, value, "--timeout", "60s", NULL), 0, "put %s",
                  key);
 }
 
@@ -105,7 +105,7 @@ static void finish(struct live *old, struct live *made)
 static void advance(const struct live *l, json_int_t batches)
 {
     json_int_t from = live_number(l, 0, "last_executed");
-    for (unsigned i = 0; i < 20 && live_number(l, 0, "last_executed") < from + batches; i++) {
+    for (unsigned i = 0; i < 200 && live_number(l, 0, "last_executed") < from + batches; i++) {
         struct live_load load;
         live_load_start(&load, l, "4", "1", "1", "0");
         json_decref(live_load_finish(&load));
@@ -363,12 +363,12 @@ Test(live_snapshot, a_restored_cluster_goes_on)
     live_kill9(&m, 0);
     put(&m, "one", "1b");
     live_restart(&m, 0, NULL);
-    cr_expect(live_logged(&m, 0, "restored", 30));
+    cr_expect(live_logged(&m, 0, "restored", 90));
     /* Without the checkpoint on disk, too: genesis is fetched from the others. */
     live_kill9(&m, 3);
     expect(sh(out, sizeof out, "rm %s/node-3/data/pages.mdb", m.dir), 0, out, NULL);
     live_restart(&m, 3, NULL);
-    cr_expect(live_logged(&m, 3, "transfer_done", 30));
+    cr_expect(live_logged(&m, 3, "transfer_done", 90));
     live_kill9(&m, 1);
     put(&m, "two", "3"); /* with the votes of those that came back */
     live_restart(&m, 1, NULL);
@@ -465,10 +465,10 @@ Test(live_snapshot, restored_on_several_hosts)
     /* The second start in memory mode is mute, and fetches genesis like any laggard. */
     live_terminate(&m, 1);
     live_restart(&m, 1, "memory");
-    for (unsigned i = 0; i < 100 && live_number(&m, 1, "mute") != 1; i++)
+    for (unsigned i = 0; i < 900 && live_number(&m, 1, "mute") != 1; i++)
         live_sleep_ms(100);
     cr_expect_eq(live_number(&m, 1, "mute"), 1);
-    cr_expect(live_logged(&m, 1, "transfer_done", 30));
+    cr_expect(live_logged(&m, 1, "transfer_done", 90));
     put(&m, "two", "and again");
     expect_value(&m, "two", "and again");
     finish(&l, &m);
