@@ -177,6 +177,16 @@ static struct connection *new_connection(struct pbft_net *net, nng_stream *strea
     return c;
 }
 
+/* nng may say that all went well and have nothing to show, when a dial comes to its end and to its
+ * time-out at once (nanomsg/nng issue 1620). */
+nng_stream *net_stream_of(nng_aio *aio, int *error)
+{
+    *error = nng_aio_result(aio);
+    nng_stream *stream = *error == 0 ? nng_aio_get_output(aio, 0) : NULL;
+    if (*error == 0 && stream == NULL) *error = NNG_ETIMEDOUT;
+    return stream;
+}
+
 void connection_begin(struct pbft_net *net, nng_stream *stream, struct dialer *dialer,
                       unsigned listener)
 {

@@ -32,7 +32,8 @@ static void dial_callback(void *argument)
 {
     struct dialer *d = argument;
     struct pbft_net *net = d->net;
-    int error = nng_aio_result(d->aio);
+    int error;
+    nng_stream *stream = net_stream_of(d->aio, &error);
     (void)pthread_mutex_lock(&net->lock);
     if (error == 0) {
         d->state = DIALER_CONNECTED;
@@ -42,7 +43,7 @@ static void dial_callback(void *argument)
         dialer_later(d);
     }
     (void)pthread_mutex_unlock(&net->lock);
-    if (error == 0) connection_begin(net, nng_aio_get_output(d->aio, 0), d, 0);
+    if (stream != NULL) connection_begin(net, stream, d, 0);
 }
 
 void dialer_start(struct dialer *d)

@@ -10,9 +10,10 @@ static void accept_callback(void *argument)
 {
     struct listener *l = argument;
     struct pbft_net *net = l->net;
-    int error = nng_aio_result(l->aio);
-    if (error == 0) {
-        connection_begin(net, nng_aio_get_output(l->aio, 0), NULL, l->which);
+    int error;
+    nng_stream *stream = net_stream_of(l->aio, &error);
+    if (stream != NULL) {
+        connection_begin(net, stream, NULL, l->which);
         listener_accept(l);
         return;
     }

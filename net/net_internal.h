@@ -200,6 +200,8 @@ struct pbft_net {
 };
 
 uint64_t net_now(void);
+/* The stream that a dial or an accept has brought, and NULL with *error if it failed. */
+nng_stream *net_stream_of(nng_aio *aio, int *error);
 
 /* frames.c */
 bool frames_push(struct frames *q,

@@ -436,7 +436,8 @@ void live_load_start(struct live_load *load, const struct live *l, const char *c
     char *argv[] = {bench,     "--cluster",   (char *)l->dir,  "--clients",    (char *)clients,
                     "--conns", "2",           "--bundle",      (char *)bundle, "--keys",
                     "5000",    "--seconds",   (char *)seconds, "--warmup",     "0",
-                    "--reads", (char *)reads, "--json",        load->json,     NULL};
+                    "--reads", (char *)reads, "--json",        load->json,     "--timeout",
+                    "60",      NULL};
     int null = open("/dev/null", O_WRONLY);
     load->pid = live_spawn(argv, null, -1);
     close(null);

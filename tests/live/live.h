@@ -103,6 +103,8 @@ unsigned live_writer_finish(struct live_writer *w, unsigned *lost, double *longe
 /* ---- live_expect.c; whatever does not hold fails the test ---- */
 
 __attribute__((format(printf, 1, 2))) void live_shell(const char *format, ...);
+/* So many operations on 60 keys, with values of so many bytes: some log, or a checkpoint. */
+void live_fill(const struct live *l, unsigned operations, unsigned value_bytes);
 /* `pbftctl replica replace`, within 90 s. */
 void live_replace(const struct live *l, unsigned node);
 /* A number of the node's status has this value, within 90 s. */

@@ -17,6 +17,13 @@ void live_shell(const char *format, ...)
     cr_assert_eq(system(command), 0, "%s", command);
 }
 
+void live_fill(const struct live *l, unsigned operations, unsigned value_bytes)
+{
+    live_shell("'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes %u --seconds 0 --warmup 0 "
+               "--timeout 60 --ops %u >/dev/null",
+               live_bin("pbft-bench"), l->dir, value_bytes, operations);
+}
+
 void live_replace(const struct live *l, unsigned node)
 {
     char number[16], out[512];

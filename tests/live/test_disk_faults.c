@@ -401,9 +401,7 @@ Test(live_disk_faults, told_to_stop_while_loading)
     struct faulty f;
     begin(&f, NULL);
     start_under(&f, NULL);
-    live_shell("'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 60000 --seconds 0 "
-               "--warmup 0 --ops 600 >/dev/null",
-               live_bin("pbft-bench"), f.live.dir);
+    live_fill(&f.live, 600, 60000);
     live_terminate(&f.live, f.victim);
     live_shell("sed -i 's/^flush_bytes = .*/flush_bytes = 1MiB/' '%s/node-%u/node.conf'",
                f.live.dir, f.victim);

@@ -272,14 +272,9 @@ static off_t size_of(const char *path)
 /* Enough log for a checkpoint on the disk. */
 static void fill(const struct live *l, unsigned node, char path[256])
 {
-    char bench[512];
     snprintf(path, 256, "%s/node-%u/data/pages.mdb", l->dir, node);
-    snprintf(bench, sizeof bench, "%s", live_bin("pbft-bench"));
     for (unsigned i = 0; i < 100 && size_of(path) < 1 << 20; i++)
-        live_shell(
-            "'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 60000 --seconds 0 --warmup 0 "
-            "--ops 400 >/dev/null",
-            bench, l->dir);
+        live_fill(l, 400, 60000);
     cr_assert_geq(size_of(path), 1 << 20, "no checkpoint was flushed");
 }
 
@@ -403,13 +398,9 @@ Test(live_durability, full_disk_stops_votes_until_there_is_room)
     live_restart(&l, 3, NULL);
     expect_back(&l, 3);
     live_shell("! dd if=/dev/zero of='%s/filler' bs=64k 2>/dev/null", data);
-    char bench[512];
-    snprintf(bench, sizeof bench, "%s", live_bin("pbft-bench"));
     bool full = false;
     for (unsigned i = 0; i < 40 && !full; i++) { /* a segment's worth each */
-        live_shell("'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 60000 --seconds 0 "
-                   "--warmup 0 --ops 150 >/dev/null",
-                   bench, l.dir);
+        live_fill(&l, 150, 60000);
         full = live_logged(&l, 3, "disk_full", 1);
     }
     if (!full) live_dump_node(&l, 3);

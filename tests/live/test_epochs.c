@@ -115,10 +115,7 @@ Test(live_epochs, check_data_after_two_epochs)
     cr_expect_eq(live_ctl(&l, out, sizeof out, "status", NULL), 0);
     cr_expect_not_null(strstr(out, " of epoch 2, whose primary is "), "%s", out);
     cr_expect_not_null(strstr(out, "EPOCH"), "%s", out);
-    live_shell(
-        "'%s' --cluster '%s' --clients 4 --keys 60 --value-bytes 20000 --seconds 0 --warmup 0 "
-        "--ops 600 >/dev/null",
-        live_bin("pbft-bench"), l.dir);
+    live_fill(&l, 600, 20000);
     live_kill9(&l, 2);
     live_kill9(&l, 3);
     for (unsigned node = 2; node < 4; node++) { /* the same key since genesis, and another one */

@@ -1,4 +1,5 @@
 /* net/: meshes, clients, bounds, strangers, time-outs. Loopback, ports by the kernel. */
+#include "net/net_internal.h"
 #include "net/http.h"
 #include "tests/unit/net_fixture.h"
 
@@ -348,6 +349,32 @@ Test(net, full_slots_do_not_keep_a_replica_out)
     pbft_net_close(low);
     pbft_net_close(server);
     net_world_free(&w);
+}
+
+/* A dial that ends well and brings nothing is a dial that failed. */
+Test(net, success_without_a_stream_is_none)
+{
+    nng_aio *aio = NULL;
+    int error = 0, stream = 0; /* stands for one */
+    cr_assert_eq(nng_aio_alloc(&aio, NULL, NULL), 0);
+    cr_assert(nng_aio_begin(aio));
+    nng_aio_finish(aio, 0);
+    nng_aio_wait(aio);
+    cr_assert_eq(nng_aio_result(aio), 0);
+    cr_expect_null(net_stream_of(aio, &error));
+    cr_expect_eq(error, NNG_ETIMEDOUT);
+    cr_assert(nng_aio_begin(aio));
+    cr_assert_eq(nng_aio_set_output(aio, 0, &stream), 0);
+    nng_aio_finish(aio, 0);
+    nng_aio_wait(aio);
+    cr_expect_eq((void *)net_stream_of(aio, &error), (void *)&stream);
+    cr_expect_eq(error, 0);
+    cr_assert(nng_aio_begin(aio));
+    nng_aio_finish(aio, NNG_ECONNREFUSED);
+    nng_aio_wait(aio);
+    cr_expect_null(net_stream_of(aio, &error));
+    cr_expect_eq(error, NNG_ECONNREFUSED);
+    nng_aio_free(aio);
 }
 
 Test(net, hellos_of_one_address_are_rationed)
