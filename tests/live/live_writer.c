@@ -14,9 +14,10 @@
 
 #define THREADS_MAX 4u
 #define KEYS_MAX    20000u
-#define TIMEOUT_NS  10000000000u
+#define TIMEOUT_NS  60000000000u
 #define OP_MAX      128u
 #define READS       32u /* outstanding */
+#define READ_ROUNDS 3u
 
 struct worker {
     struct live_writer *writer;
@@ -25,6 +26,7 @@ struct worker {
     struct pbft_client *client;
     unsigned written; /* keys tried */
     bool acknowledged[KEYS_MAX];
+    bool unread[KEYS_MAX]; /* acknowledged, and not read back yet */
     sem_t reads;
     atomic_uint lost, wrong;
     double longest_ms;
@@ -105,22 +107,33 @@ struct reading {
     bool ordered; /* a list of one result */
 };
 
-static void was_read(void *context, const struct pbft_answer *answer)
+enum reading_result { READ_AGAIN, READ_LOST, READ_WRONG, READ_RIGHT };
+
+static enum reading_result judge(const struct reading *r, const struct pbft_answer *answer)
 {
-    struct reading *r = context;
-    struct worker *w = r->worker;
     char key[32], value[32];
     struct pbft_kv_result result;
     struct pbft_span bytes = {answer->bytes, answer->size};
     size_t cursor = 0;
-    name(w, r->i, key, value);
+    name(r->worker, r->i, key, value);
+    if (answer->status == PBFT_STATUS_TIMEOUT) return READ_AGAIN; /* says nothing of the write */
     if (answer->status != PBFT_STATUS_OK ||
         (r->ordered && !pbft_answer_next(answer, &cursor, &bytes)) ||
         !pbft_kv_decode_result(bytes, &result) || result.status != PBFT_KV_OK)
-        atomic_fetch_add(&w->lost, 1);
-    else if (result.meta.version != 1 || result.value.size != strlen(value) ||
-             memcmp(result.value.data, value, result.value.size) != 0)
-        atomic_fetch_add(&w->wrong, 1);
+        return READ_LOST;
+    bool right = result.meta.version == 1 && result.value.size == strlen(value) &&
+                 memcmp(result.value.data, value, result.value.size) == 0;
+    return right ? READ_RIGHT : READ_WRONG;
+}
+
+static void was_read(void *context, const struct pbft_answer *answer)
+{
+    struct reading *r = context;
+    struct worker *w = r->worker;
+    enum reading_result result = judge(r, answer);
+    w->unread[r->i] = result == READ_AGAIN;
+    if (result == READ_LOST) atomic_fetch_add(&w->lost, 1);
+    if (result == READ_WRONG) atomic_fetch_add(&w->wrong, 1);
     free(r);
     (void)sem_post(&w->reads);
 }
@@ -147,6 +160,16 @@ static void read_back(struct worker *w, unsigned i, bool ordered)
     cr_assert_eq(status, PBFT_STATUS_OK, "%s", pbft_status_text(status));
 }
 
+static void read_all_back(struct worker *w)
+{
+    for (unsigned i = 0; i < w->written; i++)
+        if (w->unread[i]) read_back(w, i, i % 8 == 0);
+    for (unsigned i = 0; i < READS; i++)
+        wait_for_a_read(w);
+    for (unsigned i = 0; i < READS; i++)
+        (void)sem_post(&w->reads);
+}
+
 unsigned live_writer_failed(const struct live_writer *w)
 {
     return atomic_load(&w->failed);
@@ -165,12 +188,13 @@ unsigned live_writer_finish(struct live_writer *writer, unsigned *lost, double *
         if (w->longest_ms > *longest_ms) *longest_ms = w->longest_ms;
         cr_assert_eq(sem_init(&w->reads, 0, READS), 0);
         for (unsigned i = 0; i < w->written; i++) {
-            if (!w->acknowledged[i]) continue;
-            acknowledged++;
-            read_back(w, i, i % 8 == 0);
+            w->unread[i] = w->acknowledged[i];
+            acknowledged += w->acknowledged[i];
         }
-        for (unsigned i = 0; i < READS; i++)
-            wait_for_a_read(w);
+        for (unsigned round = 0; round < READ_ROUNDS; round++)
+            read_all_back(w);
+        for (unsigned i = 0; i < w->written; i++)
+            *lost += w->unread[i];
         pbft_client_close(w->client);
         (void)sem_destroy(&w->reads);
         *lost += atomic_load(&w->lost);

@@ -342,10 +342,10 @@ Test(live_disk_faults, full_disk_stops_no_cluster)
         char rule[64];
         snprintf(rule, sizeof rule, "write pbftd.pid %s", errors[i]);
         snprintf(command, sizeof command,
-                 "'%s' up '%s' >'%s/out' 2>&1 & p=$!; n=0; "
-                 "while kill -0 $p 2>/dev/null && ! grep -q '^ready' '%s/out' && [ $n -lt 100 ]; "
+                 "rm -f '%s/out'; '%s' up '%s' >'%s/out' 2>&1 & p=$!; n=0; "
+                 "while kill -0 $p 2>/dev/null && ! grep -qs '^ready' '%s/out' && [ $n -lt 300 ]; "
                  "do sleep 0.2; n=$((n + 1)); done; kill $p 2>/dev/null; wait $p; cat '%s/out'",
-                 live_bin("pbftctl"), f.live.dir, f.live.dir, f.live.dir, f.live.dir);
+                 f.live.dir, live_bin("pbftctl"), f.live.dir, f.live.dir, f.live.dir, f.live.dir);
         fault_rule(&f, rule);
         (void)live_run(argv, out, sizeof out);
         fault_rule(&f, NULL);
