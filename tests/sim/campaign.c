@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define PATIENCE_S     60u
-#define WAITING_FACTOR 20u
+#define WAITING_FACTOR 120u
 #define SAVE_S         10u
 #define LINE_S         30.0 /* between two lines of progress where there is no terminal */
 #define REDRAW_S       0.25
