@@ -94,6 +94,8 @@ json_t *live_load_finish(struct live_load *load); /* its JSON; NULL when it fail
 struct live_writer;
 struct live_writer *live_writer_start(const struct live *l, unsigned threads);
 unsigned live_writer_failed(const struct live_writer *w); /* puts not acknowledged, so far */
+/* Until that many puts were acknowledged; 90 s at most. */
+void live_writer_until(const struct live_writer *w, unsigned least);
 /* Stop; every acknowledged key must read back with its value, written once. Returns how many were
  * acknowledged; *lost counts those that did not read back, *longest_ms is the longest wait for one
  * put. */

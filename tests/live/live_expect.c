@@ -51,6 +51,7 @@ void live_expect_votes(struct live *l, unsigned victim)
 
 void live_expect_written(struct live_writer *writer, unsigned least)
 {
+    live_writer_until(writer, least + 1);
     unsigned lost, wrong;
     double longest_ms;
     unsigned acknowledged = live_writer_finish(writer, &lost, &longest_ms, &wrong);

@@ -34,7 +34,7 @@ struct worker {
 
 struct live_writer {
     atomic_bool stop;
-    atomic_uint failed;
+    atomic_uint failed, done; /* done: acknowledged */
     unsigned count;
     struct worker workers[THREADS_MAX];
 };
@@ -73,6 +73,7 @@ static void *run(void *context)
         double took = now_ms() - begun;
         if (took > w->longest_ms) w->longest_ms = took;
         w->acknowledged[i] = status == PBFT_STATUS_OK;
+        if (status == PBFT_STATUS_OK) atomic_fetch_add(&w->writer->done, 1);
         if (status != PBFT_STATUS_OK) {
             atomic_fetch_add(&w->writer->failed, 1);
             fprintf(stderr, "writer %u: put %u: %s\n", w->number, i, pbft_status_text(status));
@@ -173,6 +174,12 @@ static void read_all_back(struct worker *w)
 unsigned live_writer_failed(const struct live_writer *w)
 {
     return atomic_load(&w->failed);
+}
+
+void live_writer_until(const struct live_writer *writer, unsigned least)
+{
+    for (unsigned i = 0; i < 900 && atomic_load(&writer->done) < least; i++)
+        live_sleep_ms(100);
 }
 
 unsigned live_writer_finish(struct live_writer *writer, unsigned *lost, double *longest_ms,
