@@ -4,11 +4,11 @@
 #include "replica/data.h"
 #include "replica/epochs.h"
 #include "replica/pbft_replica.h"
+#include "replica/pid_file.h"
 #include "replica/pool.h"
 #include "replica/runtime.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -358,30 +358,18 @@ static int open_data(struct start *s)
     return superblock_problem(s, status);
 }
 
-/* 0, or errno. */
-static int write_pid(int fd)
-{
-    char text[32];
-    int size = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    ssize_t written = write(fd, text, (size_t)size);
-    int error = written < 0 ? errno : written < size ? ENOSPC : 0;
-    if (close(fd) != 0 && error == 0) error = errno;
-    return error;
-}
-
 /* Nothing that a replica does needs it: a full disk keeps none from voting (FAULTS 2.42). */
 static int write_pid_file(struct start *s)
 {
     const char *path = s->replica.pid_file;
     if (path[0] == '\0') return -1;
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    int error = fd < 0 ? errno : write_pid(fd);
-    s->has_pid_file = fd >= 0;
+    int error = pbft_pid_file_write(path, getpid());
+    s->has_pid_file = error == 0;
     if (error == 0) return -1;
     if (error != ENOSPC && error != EDQUOT)
         return complain(&s->options, PBFT_EXIT_FAILURE, "cannot write %s: %s.", path,
                         strerror(error));
-    if (unlink(path) == 0) s->has_pid_file = false; /* an empty one, or another process's */
+    (void)unlink(path); /* another process's */
     pbft_logger_write(s->logger, PBFT_LOG_WARN, "pid_file",
                       "why=\"cannot write %s: %s\" hint=\"it runs without one\"", path,
                       strerror(error));

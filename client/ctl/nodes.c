@@ -1,5 +1,6 @@
 /* Child processes and their logs. */
 #include "client/ctl/nodes.h"
+#include "replica/pid_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,27 +16,14 @@
 
 /* ---- pid files ---- */
 
-static bool write_pid(const char *path, pid_t pid)
-{
-    char text[32];
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return false;
-    int size = snprintf(text, sizeof text, "%ld\n", (long)pid);
-    ssize_t written = write(fd, text, (size_t)size);
-    if (written >= 0 && written < size) errno = ENOSPC;
-    int why = errno;
-    bool ok = close(fd) == 0;
-    if (written != size) errno = why;
-    return ok && written == size;
-}
-
 /* Written aside and renamed: whoever reads it finds a whole number. */
 static bool pid_file_write(const char *path, pid_t pid)
 {
     char aside[CTL_NODE_PATH_BYTES + 8];
     (void)snprintf(aside, sizeof aside, "%s.tmp", path);
-    if (write_pid(aside, pid) && rename(aside, path) == 0) return true;
-    int why = errno;
+    int why = pbft_pid_file_write(aside, pid);
+    if (why == 0 && rename(aside, path) == 0) return true;
+    if (why == 0) why = errno;
     (void)unlink(aside);
     errno = why;
     if (why != ENOSPC && why != EDQUOT) return false;
