@@ -104,9 +104,7 @@ Test(live_durability, rolling_restart_fails_no_operation)
         /* `up` sees its last node end with the third one: it is not needed any more. */
         live_restart(&l, node, NULL);
         expect_back(&l, node);
-        for (unsigned i = 0; i < 1200 && live_number(&l, node, "view_active") != 1; i++)
-            live_sleep_ms(50);
-        cr_expect_eq(live_number(&l, node, "view_active"), 1, "node %u is in no view", node);
+        live_until(&l, node, "view_active", 1);
     }
     cr_expect_eq(live_wait(l.up, 60), 1);
     l.up = 0;
@@ -186,9 +184,7 @@ static void expect_mute(struct live *l, unsigned node)
     char way_back[64];
     snprintf(way_back, sizeof way_back, "`pbftctl replica replace %u`", node);
     cr_expect(live_said(l, node, way_back, 0), "it does not say what brings it back");
-    for (unsigned i = 0; i < 900 && live_number(l, node, "mute") != 1; i++)
-        live_sleep_ms(50);
-    cr_expect_eq(live_number(l, node, "mute"), 1);
+    live_until(l, node, "mute", 1);
     cr_expect_eq(live_ctl(l, NULL, 0, "put", "still", "here", NULL), 0);
 }
 

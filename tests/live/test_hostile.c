@@ -117,9 +117,7 @@ Test(live_hostile, restarted_replica_is_mute)
     live_kill9(&l, 3);
     live_sleep_ms(300);
     live_restart(&l, 3, "memory");
-    for (unsigned i = 0; i < 900 && live_number(&l, 3, "mute") != 1; i++)
-        live_sleep_ms(100);
-    cr_expect_eq(live_number(&l, 3, "mute"), 1, "the restarted replica does not say it is mute");
+    live_until(&l, 3, "mute", 1);
     cr_expect_eq(live_ctl(&l, NULL, 0, "put", "a", "2", NULL), 0);
     cr_expect_eq(live_ctl(&l, out, sizeof out, "get", "a", NULL), 0);
     cr_expect_str_eq(out, "2\n");

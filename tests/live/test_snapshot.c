@@ -465,9 +465,7 @@ Test(live_snapshot, restored_on_several_hosts)
     /* The second start in memory mode is mute, and fetches genesis like any laggard. */
     live_terminate(&m, 1);
     live_restart(&m, 1, "memory");
-    for (unsigned i = 0; i < 900 && live_number(&m, 1, "mute") != 1; i++)
-        live_sleep_ms(100);
-    cr_expect_eq(live_number(&m, 1, "mute"), 1);
+    live_until(&m, 1, "mute", 1);
     cr_expect(live_logged(&m, 1, "transfer_done", 90));
     put(&m, "two", "and again");
     expect_value(&m, "two", "and again");
