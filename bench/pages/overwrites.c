@@ -33,11 +33,11 @@ static uint64_t next_random(uint64_t *state)
     return x ^ (x >> 31);
 }
 
-static uint64_t size_of(const char *dir, const char *name)
+static uint64_t file_bytes(const char *dir)
 {
-    char path[400];
+    char path[64];
     struct stat st;
-    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    (void)snprintf(path, sizeof path, "%s/pages.mdb", dir);
     return stat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512u : 0;
 }
 
@@ -79,7 +79,7 @@ static void flush(struct store *s, pbft_seq seq)
     s->live = 0;
     check(pbft_snapshot_walk(snapshot, NULL, add_size, &s->live), "walk");
     pbft_snapshot_release(snapshot);
-    uint64_t bytes = size_of(s->dir, "pages.mdb");
+    uint64_t bytes = file_bytes(s->dir);
     uint64_t over = bytes > SLACK_BYTES ? (bytes - SLACK_BYTES) * 1000 / s->live : 0;
     if (over > s->worst) s->worst = over;
 }
@@ -113,10 +113,9 @@ static void run(uint64_t operations, uint64_t keys, size_t value, uint64_t inter
     bool within = s.worst <= 2000;
     (void)printf("| %zu | %" PRIu64 " | %" PRIu64 " | %.1f | %.1f | %.3f | %" PRIu64 " of %" PRIu64
                  " | %.1f | %.0f |%s\n",
-                 value, keys, interval, (double)s.live / 1e6,
-                 (double)size_of(dir, "pages.mdb") / 1e6, (double)s.worst / 1000, stats.renewed,
-                 stats.flushes, (double)stats.written_bytes / 1e9, seconds,
-                 within ? "" : " beyond the bound");
+                 value, keys, interval, (double)s.live / 1e6, (double)file_bytes(dir) / 1e6,
+                 (double)s.worst / 1000, stats.renewed, stats.flushes,
+                 (double)stats.written_bytes / 1e9, seconds, within ? "" : " beyond the bound");
     (void)fflush(stdout);
     pbft_tree_destroy(s.tree);
     pbft_pages_close(s.pages);

@@ -198,6 +198,12 @@ static void enter_view(struct lone *l, pbft_view view, const struct net_entry *e
         pbft_frame_release(vcs[i]);
 }
 
+/* The next view that replica 1 does not lead. */
+static pbft_view view_after(pbft_view view)
+{
+    return pbft_primary(4, view + 1) == 1 ? view + 2 : view + 1;
+}
+
 static void votes(struct lone *l, uint8_t type, pbft_view view, const struct net_batch *b)
 {
     for (pbft_id id = 0; id < 4; id++)
@@ -211,6 +217,22 @@ static struct net_batch large_batch(struct lone *l, uint64_t t)
     static char op[3001];
     memset(op, 'x', 3000);
     return net_batch(l->t, 0, 1, t, op);
+}
+
+/* A large proposal prepares in view 0: what the others then know of it. */
+static struct net_entry prepare_large(struct lone *l, struct net_batch *b)
+{
+    *b = large_batch(l, 1);
+    cr_assert_eq(lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 1, b)), PBFT_OK);
+    votes(l, PBFT_PREPARE, 0, b);
+    return (struct net_entry){.seq = 1, .view = 0, .digest = b->digest, .signers = 0x0c};
+}
+
+static void expect_body(struct lone *l, pbft_view view, const struct net_batch *b)
+{
+    votes(l, PBFT_PREPARE, view, b);
+    votes(l, PBFT_COMMIT, view, b);
+    cr_assert_eq(lone_info(l).applied, 1u, "its bytes are there");
 }
 
 static bool count_large(void *context, const struct pbft_log_record *record)
@@ -248,13 +270,11 @@ static bool was_cut(const struct lone *l)
 Test(protocol, r26_a_proposal_is_logged_once_in_many_views)
 {
     struct lone *l = with_small_log();
-    struct net_batch b = large_batch(l, 1);
-    struct net_entry chosen = {.seq = 1, .view = 0, .digest = b.digest, .signers = 0x0c};
-    cr_assert_eq(lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 1, &b)), PBFT_OK);
-    votes(l, PBFT_PREPARE, 0, &b);
+    struct net_batch b;
+    struct net_entry chosen = prepare_large(l, &b);
     pbft_view view = 0;
     for (unsigned i = 0; i < 60 || !was_cut(l); i++) {
-        view += pbft_primary(4, view + 1) == 1 ? 2 : 1;
+        view = view_after(view);
         lone_forget(l);
         enter_view(l, view, &chosen);
         cr_assert_eq(lone_sent(l, PBFT_PREPARE), 3u, "to everybody");
@@ -265,9 +285,7 @@ Test(protocol, r26_a_proposal_is_logged_once_in_many_views)
     }
     cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
     cr_assert_eq(lone_info(l).core.view, view);
-    votes(l, PBFT_PREPARE, view, &b);
-    votes(l, PBFT_COMMIT, view, &b);
-    cr_assert_eq(lone_info(l).applied, 1u, "its bytes are there");
+    expect_body(l, view, &b);
     lone_free(l);
 }
 
@@ -276,12 +294,11 @@ Test(protocol, r26_a_proposal_is_logged_once_in_many_views)
 Test(protocol, r26_what_prepared_is_kept_and_the_rest_is_dropped)
 {
     struct lone *l = with_small_log();
-    struct net_batch prepared = large_batch(l, 1);
-    cr_assert_eq(lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 1, &prepared)), PBFT_OK);
-    votes(l, PBFT_PREPARE, 0, &prepared);
+    struct net_batch prepared;
+    struct net_entry entry = prepare_large(l, &prepared);
     pbft_view view = 0;
     for (uint64_t t = 2; t < 60; t++) {
-        view += pbft_primary(4, view + 1) == 1 ? 2 : 1;
+        view = view_after(view);
         enter_view(l, view, NULL); /* the others have not prepared it */
         struct net_batch b = large_batch(l, t);
         cr_assert_eq(lone_from_replica(l, pbft_primary(4, view),
@@ -293,12 +310,9 @@ Test(protocol, r26_what_prepared_is_kept_and_the_rest_is_dropped)
     }
     cr_assert(was_cut(l));
     cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
-    struct net_entry entry = {.seq = 1, .view = 0, .digest = prepared.digest, .signers = 0x0c};
-    view += pbft_primary(4, view + 1) == 1 ? 2 : 1;
+    view = view_after(view);
     enter_view(l, view, &entry);
-    votes(l, PBFT_PREPARE, view, &prepared);
-    votes(l, PBFT_COMMIT, view, &prepared);
-    cr_assert_eq(lone_info(l).applied, 1u, "its bytes are there");
+    expect_body(l, view, &prepared);
     lone_free(l);
 }
 
