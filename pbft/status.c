@@ -80,11 +80,18 @@ static void resend(struct pbft_core *c, pbft_id to, struct pbft_frame *frame)
     c->retransmissions++;
 }
 
+/* PROTOCOL 29: what we signed before we fell silent may not have left us yet. Others repeat it if
+ * it has; from us it would be one more vote. */
+static bool silenced(const struct pbft_core *c, pbft_signers signers)
+{
+    return c->mute && pbft_signers_has(signers, c->id);
+}
+
 /* Our checkpoint votes and the certificate that it lacks (FAULTS 4.24). */
 static void resend_checkpoints(struct pbft_core *c, pbft_id to, const struct pbft_status_msg *m)
 {
-    if (m->stable < c->h) resend(c, to, c->stable_certificate);
-    for (uint32_t i = 0; i < c->checkpoint_count; i++) {
+    if (m->stable < c->h && !silenced(c, c->stable_signers)) resend(c, to, c->stable_certificate);
+    for (uint32_t i = 0; i < c->checkpoint_count && !c->mute; i++) {
         const struct checkpoint *cp = &c->checkpoints[i];
         if (cp->seq <= c->h || cp->seq <= m->stable || !pbft_signers_has(cp->votes.have, c->id))
             continue;
@@ -107,6 +114,7 @@ static void resend_view(struct pbft_core *c, pbft_id to, const struct pbft_statu
         (peer->view_resent_ns != 0 && c->now_ns - peer->view_resent_ns < c->p.view_timeout_ns / 4))
         return;
     struct pbft_frame *frame = c->new_view;
+    if (silenced(c, pbft_signers_of(c->active ? pbft_primary(c->n, c->view) : c->id))) return;
     if (!c->active) {
         bool has_ours = m->view == c->view && pbft_signers_has(m->view_changes, c->id);
         bool ours = c->vcs[c->id].frame != NULL && c->vcs[c->id].view == c->view;
@@ -119,6 +127,7 @@ static void resend_view(struct pbft_core *c, pbft_id to, const struct pbft_statu
 
 static void resend_votes(struct pbft_core *c, pbft_id to, const struct pbft_status_msg *m)
 {
+    if (c->mute) return;
     uint64_t before = c->retransmissions;
     uint32_t slots = m->count < c->p.window ? m->count + in_flight_max(c) : m->count;
     for (uint32_t i = 0; i < slots && c->retransmissions - before < RESEND_MAX_FRAMES; i++) {
@@ -158,6 +167,7 @@ static void push_certificates(struct pbft_core *c, pbft_id to, const struct pbft
          seq <= c->committed && pushed < PUSH_MAX_CERTIFICATES && bytes < PUSH_MAX_BYTES; seq++) {
         const struct slot *s = slot_find(c, seq);
         if (s == NULL || !s->decided.valid) return; /* too old: it will fetch the state */
+        if (silenced(c, s->decided.signers)) return;
         struct pbft_frame *frame =
             certificate_frame(c, PBFT_CERT_COMMIT, s->decided.view, seq, &s->decided.digest,
                               s->decided.signers, s->decided.signatures,
@@ -284,6 +294,7 @@ static struct pbft_frame *serve_batch(struct pbft_core *c, const struct pbft_fet
 static struct pbft_frame *serve_view_change(struct pbft_core *c, const struct pbft_digest *digest)
 {
     for (pbft_id id = 0; id < c->n; id++) {
+        if (silenced(c, pbft_signers_of(id))) continue;
         if (c->vcs[id].frame != NULL && pbft_digest_equal(&c->vcs[id].digest, digest))
             return pbft_frame_retain(c->vcs[id].frame);
         for (pbft_id k = 0; k < c->n; k++) {
@@ -302,15 +313,18 @@ struct pbft_frame *pbft_core_serve(struct pbft_core *c, const struct pbft_fetch 
     case PBFT_FETCH_BATCH: return serve_batch(c, what);
     case PBFT_FETCH_VIEW_CHANGE: return serve_view_change(c, &what->digest);
     case PBFT_FETCH_HEADER:
-        if (s == NULL || !s->header.valid || s->header.view != what->view) return NULL;
+        if (s == NULL || !s->header.valid || s->header.view != what->view ||
+            silenced(c, pbft_signers_of(pbft_primary(c->n, what->view))))
+            return NULL;
         return header_frame(c, what->view, s->seq, &s->header.digest, s->header.signature.bytes);
     case PBFT_FETCH_COMMIT:
-        if (s == NULL || !s->decided.valid) return NULL;
+        if (s == NULL || !s->decided.valid || silenced(c, s->decided.signers)) return NULL;
         return certificate_frame(c, PBFT_CERT_COMMIT, s->decided.view, s->seq, &s->decided.digest,
                                  s->decided.signers, s->decided.signatures,
                                  slot_body(s, &s->decided.digest));
     case PBFT_FETCH_CHECKPOINT:
-        return c->h >= what->seq ? pbft_frame_retain(c->stable_certificate) : NULL;
+        if (c->h < what->seq || silenced(c, c->stable_signers)) return NULL;
+        return pbft_frame_retain(c->stable_certificate);
     case PBFT_FETCH_PAGE: break; /* the node's */
     }
     return NULL;

@@ -224,6 +224,7 @@ static void carry_out(struct pbft_node *node, struct pbft_effect *e)
     case PBFT_EFFECT_VIEW: log_view(node, e); break;
     case PBFT_EFFECT_MUTED:
         node->mute = true; /* PROTOCOL 29 */
+        node_outbox_clear(node);
         node_log_line(
             node, "muted",
             "seq=%llu hint=\"it does not vote until `pbftctl replica replace %u` gives it "

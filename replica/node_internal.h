@@ -423,6 +423,7 @@ void node_send(struct pbft_node *node, pbft_signers to, pbft_lsn needs_lsn,
 void node_send_client(struct pbft_node *node, uint32_t client, uint64_t connection,
                       pbft_lsn needs_lsn, struct pbft_frame *frame); /* retains */
 void node_outbox_release(struct pbft_node *node);                    /* core_durable has moved */
+void node_outbox_clear(struct pbft_node *node);
 void node_output_job(struct pbft_node *node, struct pbft_job *job);
 void node_output_epoch(struct pbft_node *node, struct pbft_frame *proof); /* takes the reference */
 __attribute__((format(printf, 3, 4))) void node_log_line(struct pbft_node *node, const char *event,

@@ -156,6 +156,16 @@ void node_outbox_release(struct pbft_node *node)
     node->waiting_count = kept;
 }
 
+/* What waits relies on a log that is not to be trusted: the votes, replies and reads in it count
+ * for nothing (PROTOCOL 29), the rest is asked for again. */
+void node_outbox_clear(struct pbft_node *node)
+{
+    for (size_t i = 0; i < node->waiting_count; i++)
+        pbft_frame_release(node->waiting[i].frame);
+    node->waiting_count = 0;
+    node->outbox_bytes = 0;
+}
+
 struct pbft_frame *node_encode(struct pbft_node *node, struct pbft_msg *msg)
 {
     msg->epoch = node->cluster->epoch;
@@ -175,8 +185,7 @@ void node_outbox_free(struct pbft_node *node)
         PBFT_ASSERT(o.kind != PBFT_OUTPUT_JOB);
         pbft_frame_release(o.frame); /* NULL but for SEND and EPOCH */
     }
-    for (size_t i = 0; i < node->waiting_count; i++)
-        pbft_frame_release(node->waiting[i].frame);
+    node_outbox_clear(node);
     free(node->waiting);
     free(node->outputs);
 }
