@@ -36,3 +36,19 @@ enum pbft_status ctl_folder_claim(const char *path, const char *verb, char error
                    verb);
     return PBFT_STATUS_EXISTS;
 }
+
+enum pbft_status ctl_node_config_save(const char *path, pbft_id id, const char *cluster,
+                                      const struct pbft_config_addresses *addresses,
+                                      char error[256])
+{
+    struct pbft_replica_config node = pbft_replica_config_default();
+    node.id = id;
+    (void)snprintf(node.cluster, sizeof node.cluster, "%s", cluster);
+    (void)snprintf(node.key, sizeof node.key, "key");
+    (void)snprintf(node.data, sizeof node.data, "data");
+    (void)snprintf(node.pid_file, sizeof node.pid_file, "pbftd.pid");
+    (void)snprintf(node.listen_peers, sizeof node.listen_peers, "%s", addresses->peer);
+    (void)snprintf(node.listen_clients, sizeof node.listen_clients, "%s", addresses->client);
+    (void)snprintf(node.admin_listen, sizeof node.admin_listen, "%s", addresses->admin);
+    return pbft_replica_config_save(&node, path, error);
+}

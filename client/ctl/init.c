@@ -156,18 +156,8 @@ static enum pbft_status make_node(struct plan *p, uint32_t id)
     status = pbft_keypair_save(&p->replica_keys[id], path, p->error);
     if (status != PBFT_STATUS_OK) return status;
 
-    const struct pbft_config_addresses *a = &p->config.addresses[id];
-    struct pbft_replica_config node = pbft_replica_config_default();
-    node.id = id;
-    (void)snprintf(node.cluster, sizeof node.cluster, "../cluster.conf");
-    (void)snprintf(node.key, sizeof node.key, "key");
-    (void)snprintf(node.data, sizeof node.data, "data");
-    (void)snprintf(node.pid_file, sizeof node.pid_file, "pbftd.pid");
-    (void)snprintf(node.listen_peers, sizeof node.listen_peers, "%s", a->peer);
-    (void)snprintf(node.listen_clients, sizeof node.listen_clients, "%s", a->client);
-    (void)snprintf(node.admin_listen, sizeof node.admin_listen, "%s", a->admin);
     (void)snprintf(path, sizeof path, "%s/node.conf", dir);
-    return pbft_replica_config_save(&node, path, p->error);
+    return ctl_node_config_save(path, id, "../cluster.conf", &p->config.addresses[id], p->error);
 }
 
 /* Client 0 in DIR/client, client J in DIR/client-J. */

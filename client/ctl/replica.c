@@ -1,6 +1,7 @@
 /* pbftctl replica replace: a new key for a replica, on the host that runs it (PROTOCOL 29). */
 #include "client/ctl/ctl.h"
 
+#include "client/ctl/replica_files.h"
 #include "crypto/replace.h"
 #include "replica/epochs.h"
 #include "store/superblock.h"
@@ -27,6 +28,7 @@ struct replace {
     const char *pbftd;  /* --pbftd, or NULL */
     bool run;
     char path[PATH_BYTES]; /* node.conf */
+    char cluster[PBFT_CONFIG_PATH_MAX];
     struct pbft_replica_config node;
     struct pbft_keypair keypair; /* the new one */
     struct pbft_client *client;
@@ -57,9 +59,12 @@ static int load_node(struct replace *r)
     if (size < 0 || (size_t)size >= sizeof r->path)
         return ctl_fail(CTL_USAGE, "the path of the node's folder is too long.");
     enum pbft_status status = pbft_replica_config_load(&r->node, r->path, error);
-    if (status != PBFT_STATUS_OK)
-        return ctl_fail(CTL_USAGE, "%s (run this where replica %u runs, or give --node FOLDER).",
-                        error, (unsigned)r->id);
+    if (status == PBFT_STATUS_NOT_FOUND) {
+        int code = ctl_replica_make_node(r->cluster, r->id, r->path);
+        if (code != CTL_OK) return code;
+        status = pbft_replica_config_load(&r->node, r->path, error);
+    }
+    if (status != PBFT_STATUS_OK) return ctl_fail(CTL_USAGE, "%s.", error);
     if (r->node.id != r->id)
         return ctl_fail(CTL_USAGE, "%s is of replica %u, not %u.", r->path, (unsigned)r->node.id,
                         (unsigned)r->id);
@@ -136,6 +141,15 @@ static int order_once(struct replace *r, uint8_t *status)
                : ctl_fail(CTL_SERVICE, "the cluster refused: %s.", pbft_status_text(called));
 }
 
+static int refused(uint8_t status)
+{
+    if (status != PBFT_REPLACE_FORBIDDEN)
+        return ctl_fail(CTL_SERVICE, "%s.", pbft_replace_text(status));
+    return ctl_fail(CTL_REFUSED,
+                    "%s: name its folder with --cluster, and the replica's with --node.",
+                    pbft_replace_text(status));
+}
+
 /* Until it is ordered, by this attempt or an earlier one, whose answer got lost. */
 static int order(struct replace *r)
 {
@@ -144,9 +158,7 @@ static int order(struct replace *r)
         int code = order_once(r, &status);
         if (code != CTL_OK) return code;
         if (status == PBFT_REPLACE_OK) return CTL_OK;
-        if (status != PBFT_REPLACE_EPOCH && status != PBFT_REPLACE_UNDERWAY)
-            return ctl_fail(status == PBFT_REPLACE_FORBIDDEN ? CTL_REFUSED : CTL_SERVICE, "%s.",
-                            pbft_replace_text(status));
+        if (status != PBFT_REPLACE_EPOCH && status != PBFT_REPLACE_UNDERWAY) return refused(status);
         pbft_epoch before = r->now.epoch; /* somebody's replacement comes first, perhaps ours */
         while (r->now.epoch == before) {
             code = wait_a_little(r, "the epoch did not end");
@@ -292,6 +304,8 @@ static int run_replace(const struct ctl_options *options, int argc, char **argv)
     struct replace r = {.options = options};
     int code = parse(&r, argc, argv);
     if (code != CTL_OK) return code;
+    code = ctl_replica_client(options, r.cluster);
+    if (code != CTL_OK) return code;
     r.client = ctl_open(options, true, &code);
     if (r.client == NULL) return code;
     r.until_ns = now_ns() + (options->timeout_ns > 0 ? options->timeout_ns : PATIENCE_NS);
@@ -311,11 +325,14 @@ const struct ctl_command ctl_replica_commands[] = {
     {"replica", "replica replace ID [--node FOLDER] [--run [--pbftd PATH]]",
      "give a replica a new key, in a running cluster",
      "On the host of replica ID, whose disk was lost, whose key may be known to others, or whose\n"
-     "key is to be rotated. Makes a key beside the old one, has the cluster order it, waits until\n"
+     "key is to be rotated. What is left of its folder is used; node.conf, too, is made anew from\n"
+     "cluster.conf if it is gone and the replica's addresses are this host's. Makes a key beside "
+     "the old one, has the cluster order it, waits until\n"
      "the next epoch begins, in which the old key is worth nothing, and puts the new one in its\n"
      "place. A replica that runs goes on by itself; --run starts one that does not, in place of\n"
      "this command. FOLDER holds its node.conf, DIR/node-ID if it is not given. Only with the\n"
-     "administrator's client. Interrupted, the same command goes on where it stopped.\n\n"
+     "administrator's client, DIR/client: copy it here, or name it with --cluster and give\n"
+     "--node. Interrupted, the same command goes on where it stopped.\n\n"
      "Example: pbftctl --cluster d replica replace 3",
      run_replace},
     {NULL, NULL, NULL, NULL, NULL},

@@ -38,6 +38,65 @@ Test(live_replace, a_wiped_replica_returns_and_another_may_be_lost)
     live_stop(&l);
 }
 
+/* The disk with all of its folder: node.conf and key, too. One command, which becomes the replica.
+ */
+Test(live_replace, a_lost_folder_is_made_anew)
+{
+    struct live l;
+    live_start_sync(&l, 4, 2);
+    struct live_writer *writer = live_writer_start(&l, 3);
+    live_sleep_ms(1000);
+    live_kill9(&l, 3);
+    live_shell("rm -r '%s/node-3'", l.dir);
+    char ctl[512];
+    (void)snprintf(ctl, sizeof ctl, "%s", live_bin("pbftctl"));
+    char *argv[] = {ctl, "--cluster", l.dir, "replica", "replace", "3", "--run", NULL};
+    l.own[3] = live_spawn(argv, -1, -1);
+    cr_assert_gt(l.own[3], 0);
+    l.dead = 0;
+    live_until(&l, 3, "epoch", 1);
+    cr_expect_eq(live_number(&l, 3, "mute"), 0);
+    live_sleep_ms(1000);
+    live_expect_written(writer, 20);
+    cr_expect(live_roots_agree(&l, 0));
+    live_expect_votes(&l, 1);
+    live_stop(&l);
+}
+
+/* With the files that are in the folder `other`. */
+static void expect_refused(const struct live *l, const char *why)
+{
+    char command[1024], out[1024], shell[] = "/bin/sh", option[] = "-c";
+    char *argv[] = {shell, option, command, NULL};
+    (void)snprintf(command, sizeof command, "'%s' --cluster '%s/../other' replica replace 3 2>&1",
+                   live_bin("pbftctl"), l->dir);
+    cr_expect_eq(live_run(argv, out, sizeof out), 2, "%s", out);
+    cr_expect_not_null(strstr(out, why), "%s", out);
+}
+
+/* Elsewhere a new key would be of no use, and the old one would be gone; and who lacks something is
+ * told what to do. */
+Test(live_replace, nothing_is_made_where_the_replica_is_not)
+{
+    struct live l;
+    live_start_sync(&l, 4, 1);
+    live_shell("cd '%s' && mkdir ../other && cp -r cluster.conf client ../other", l.dir);
+    expect_refused(&l, "something listens at tcp://127.0.0.1:");
+    live_kill9(&l, 3);
+    live_shell("cd '%s' && sed -i '/^\\[replica.3\\]/,$s/127.0.0.1/192.0.2.1/' "
+               "../other/cluster.conf",
+               l.dir);
+    expect_refused(&l, "Run this where that replica runs");
+    live_shell("cd '%s' && test ! -e ../other/node-3 && mv ../other/client/key ../other", l.dir);
+    expect_refused(&l, "administrator's key");
+    live_shell("rm -r '%s/../other/client'", l.dir);
+    expect_refused(&l, "administrator's key");
+    live_shell("cd '%s' && cp -r client ../other && rm ../other/cluster.conf", l.dir);
+    expect_refused(&l, "copy it from another host");
+    live_until(&l, 0, "epoch", 0);
+    live_stop(&l);
+}
+
 /* The old key is worth nothing, wherever it turns up. */
 Test(live_replace, an_old_key_starts_no_replica)
 {
