@@ -224,6 +224,46 @@ Test(live_durability, deleted_log_is_mute)
     live_stop(&l);
 }
 
+/* PROTOCOL 29, FAULTS 2.44: an older copy of its data, which nothing in it gives away. The others
+ * show it the newest vote that they keep: one of the last three, without which there was no quorum,
+ * above the last stable checkpoint. */
+Test(live_durability, rolled_back_disk_is_mute_until_replaced)
+{
+    struct live l;
+    char node[256], key[16];
+    some_load(&l);
+    live_terminate(&l, 3);
+    snprintf(node, sizeof node, "%s/node-3", l.dir);
+    live_shell("cp -a '%s/data' '%s/old'", node, node);
+    live_restart(&l, 3, NULL);
+    expect_back(&l, 3);
+    live_expect_votes(&l, 2);
+    for (unsigned i = 0; i < 4 || live_number(&l, 0, "last_executed") % CHECKPOINT_INTERVAL < 3;
+         i++) {
+        snprintf(key, sizeof key, "key-%u", i);
+        cr_assert_eq(live_ctl(&l, NULL, 0, "put", key, "v", "--timeout", "60s", NULL), 0);
+    }
+    live_terminate(&l, 3);
+    live_shell("rm -r '%s/data' && mv '%s/old' '%s/data'", node, node, node);
+
+    live_restart(&l, 3, NULL);
+    bool muted = live_said(&l, 3, "until `pbftctl replica replace 3` gives it", 90);
+    if (!muted) live_dump_node(&l, 3);
+    cr_assert(muted, "it does not notice, or does not say what to do");
+    live_until(&l, 3, "mute", 1);
+    cr_expect_neq(live_ctl(&l, NULL, 0, "put", "two", "of four", "--timeout", "3s", NULL), 0,
+                  "it votes");
+    live_restart(&l, 2, NULL);
+    cr_expect_eq(live_ctl(&l, NULL, 0, "put", "three", "of four", "--timeout", "60s", NULL), 0);
+    live_terminate(&l, 3);
+    expect_mute(&l, 3);
+    live_replace(&l, 3);
+    live_until(&l, 3, "epoch", 1);
+    live_until(&l, 3, "mute", 0);
+    live_expect_votes(&l, 1);
+    live_stop(&l);
+}
+
 /* PROTOCOL 29: with durability memory every second start is mute. */
 Test(live_durability, memory_restart_is_mute)
 {
