@@ -162,7 +162,7 @@ void make_stable(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *ro
         if (cp->own_known) (void)check_divergence(c, seq, &cp->own_root);
     }
     collect_garbage(c);
-    bodies_archive(c);
+    bodies_archive(c, c->h < c->committed ? c->h : c->committed);
     adopt_high_checkpoints(c);
     lag_check(c);
 }

@@ -289,8 +289,9 @@ void slot_put_body(struct slot *s, const struct pbft_digest *digest, struct pbft
 bool body_fits(struct pbft_core *c, pbft_seq seq, size_t size);
 /* What a primary may put into its next proposal. */
 size_t body_room(struct pbft_core *c);
-void bodies_sweep(struct pbft_core *c);   /* a view began: free what no view's choice needs */
-void bodies_archive(struct pbft_core *c); /* h moved: bound what is kept for laggards */
+void bodies_sweep(struct pbft_core *c); /* a view began: free what no view's choice needs */
+/* h moved: bound what is kept for laggards, which is what is not above `seq`. */
+void bodies_archive(struct pbft_core *c, pbft_seq seq);
 void slot_want_body(struct pbft_core *c, struct slot *s, const struct pbft_digest *digest,
                     pbft_signers hint);
 void slot_stop_fetch(struct pbft_core *c, struct slot *s);

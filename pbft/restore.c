@@ -184,6 +184,7 @@ static void restore_low_mark(struct pbft_core *c, pbft_seq seq, const struct pbf
     c->stable_certificate = certificate_frame(c, PBFT_CERT_CHECKPOINT, 0, seq, root, proof->signers,
                                               c->stable_signatures, NULL);
     collect_garbage(c);
+    bodies_archive(c, c->h); /* else a log may hold more than there is memory */
 }
 
 static enum pbft_verdict restore_stable(struct pbft_core *c, const struct pbft_record *r)

@@ -173,10 +173,9 @@ void bodies_sweep(struct pbft_core *c)
 }
 
 /* Newest first; whoever needs an older one is below our h and can fetch the state. */
-void bodies_archive(struct pbft_core *c)
+void bodies_archive(struct pbft_core *c, pbft_seq seq)
 {
     uint64_t bytes = 0;
-    pbft_seq seq = c->h < c->committed ? c->h : c->committed;
     for (uint32_t i = 0; c->body_max_bytes != 0 && i < c->archive && seq > 0; i++, seq--) {
         struct slot *s = slot_find(c, seq);
         if (s == NULL) continue;

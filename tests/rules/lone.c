@@ -60,6 +60,7 @@ static void lone_start_with(struct lone *l, bool mute, const struct pbft_cluster
                                       .log = l->log,
                                       .pages = l->pages,
                                       .flush_bytes = l->flush_bytes,
+                                      .body_max_bytes = l->body_max_bytes,
                                       .mute = mute,
                                       .cancel = &l->cancel,
                                       .outbox_max_bytes = 16u << 20,

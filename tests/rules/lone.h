@@ -16,7 +16,7 @@ struct lone {
     struct pbft_log *log;
     struct pbft_pages_disk *disk; /* of the checkpoints; NULL: none are kept */
     struct pbft_pages *pages;
-    uint64_t flush_bytes;
+    uint64_t flush_bytes, body_max_bytes; /* 0: at each stable checkpoint; no bound */
     const struct pbft_service *service;
     struct pbft_time time;
     bool no_sync, no_flush, no_hash, no_apply; /* these jobs stay out */

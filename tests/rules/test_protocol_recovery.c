@@ -177,6 +177,29 @@ Test(protocol, r25_a_start_that_is_cancelled_has_lost_nothing)
     }
 }
 
+/* What is kept for laggards is bounded in bytes (FAULTS 3.18). Else: a log that a primary has
+ * filled with large proposals is more than the memory of the next start, of every replica. */
+Test(protocol, r26_what_a_start_keeps_for_laggards_is_bounded)
+{
+    static uint8_t op[3500];
+    struct lone *l = without_flushes();
+    l->body_max_bytes = 1; /* three of the largest batches */
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    for (pbft_seq seq = 1; seq <= 14; seq++) {
+        memset(op, (int)seq, sizeof op);
+        cr_assert_eq(lone_commit_of(l, seq, seq, (struct pbft_span){op, sizeof op}), PBFT_OK);
+        if (seq % 4 == 0) lone_certify(l, seq);
+        lone_forget(l);
+    }
+    int64_t before = l->t->frames.live;
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    lone_forget(l);
+    cr_assert_eq(lone_info(l).applied, 14u);
+    cr_expect_leq(l->t->frames.live, before, "%ld frames, %ld before", (long)l->t->frames.live,
+                  (long)before);
+    lone_free(l);
+}
+
 /* ---- view after view, and no checkpoint ---- */
 
 /* The others, with `entries` as what they prepared, bring it into a view that it does not lead. */
