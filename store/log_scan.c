@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define WINDOW_BYTES (256u << 10)
+#define ZEROS_BYTES  4096u
 
 /* ---- a cursor ---- */
 
@@ -141,6 +142,20 @@ static bool begun_only(const struct cursor *c)
     return c->open && c->at == c->start + LOG_RECORD_HEAD;
 }
 
+/* Most of a segment was never written, and commits count from 1: where there are zeros for a while,
+ * moves on to the first head that ends behind them. */
+static enum pbft_status skip_zeros(struct cursor *c, uint64_t *at)
+{
+    const uint8_t *bytes;
+    while (c->segment->size - *at >= ZEROS_BYTES) {
+        enum pbft_status status = view(c, *at, ZEROS_BYTES, &bytes);
+        if (status != PBFT_STATUS_OK) return status;
+        if (bytes[0] != 0 || memcmp(bytes, bytes + 1, ZEROS_BYTES - 1) != 0) break;
+        *at += ZEROS_BYTES - LOG_RECORD_HEAD + 8;
+    }
+    return PBFT_STATUS_OK;
+}
+
 /* The highest commit of which there is a valid record anywhere behind the cursor; 0: none. */
 static enum pbft_status hunt(struct cursor *c, const struct writer *w, uint64_t *commit)
 {
@@ -148,6 +163,7 @@ static enum pbft_status hunt(struct cursor *c, const struct writer *w, uint64_t 
     for (uint64_t at = c->at; at < c->segment->size; at += 8) {
         const uint8_t *record;
         enum pbft_status status = cancelled(w);
+        if (status == PBFT_STATUS_OK) status = skip_zeros(c, &at);
         if (status == PBFT_STATUS_OK) status = record_at(c, at, &record);
         if (status != PBFT_STATUS_OK) return status;
         if (record == NULL) continue;

@@ -716,6 +716,37 @@ Test(log_file, large_records)
     life_end(&l);
 }
 
+/* A hole (FAULTS 2.43) looks like what was never written: a later commit alone tells them apart,
+ * wherever it begins. */
+Test(log_file, hole_before_a_later_commit)
+{
+    static uint8_t payload[32768];
+    memset(payload, 0x5a, sizeof payload);
+    for (size_t size = 4096; size <= sizeof payload; size += 512) {
+        struct life l = {.seed = size, .disk = sim_disk_new(), .must_from = 1};
+        struct pbft_log_file_config config = life_config(&l);
+        config.segment_bytes = 65536;
+        config.bytes_max = 16 * config.segment_bytes;
+        struct pbft_log_file_report found;
+        cr_assert_eq(pbft_log_file_create(&config), PBFT_STATUS_OK);
+        cr_assert_eq(pbft_log_file_open(&l.log, &config, &found), PBFT_STATUS_OK);
+        for (pbft_lsn lsn = 1; lsn <= 3; lsn++) {
+            struct pbft_span span = {payload, lsn == 2 ? size : 16};
+            cr_assert_eq(pbft_log_append(l.log, 1, lsn, &span, 1), PBFT_STATUS_OK);
+            cr_assert(life_commit(&l));
+        }
+        life_crash(&l, SIM_LOSE, 0);
+        cr_assert_eq(pbft_log_file_check(&config, &found), PBFT_STATUS_OK);
+        cr_assert(found.found == PBFT_LOG_INTACT && found.last == 3);
+        /* The header, its mark and the first commit take 1536 bytes. */
+        int inode = sim_find(&l.disk->now, "log-0000000000000001");
+        memset(l.disk->inodes[inode].now.data + 1536, 0, size + 512);
+        cr_assert_eq(pbft_log_file_check(&config, &found), PBFT_STATUS_OK);
+        cr_assert_eq(found.found, PBFT_LOG_DAMAGED, "%zu bytes: %s", size, found.text);
+        life_end(&l);
+    }
+}
+
 /* ---- a real folder ---- */
 
 static bool remove_name(void *context, const char *name)
