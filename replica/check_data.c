@@ -1,14 +1,13 @@
 /* The check of a data directory: superblock, pages, and the report of all of it. */
-#define _GNU_SOURCE /* SEEK_DATA */
 #include "replica/check_internal.h"
 
 #include "crypto/keys.h"
 #include "replica/apply.h"
 #include "replica/config.h"
 #include "replica/pbft_replica.h"
+#include "store/pages_verify.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -19,7 +18,6 @@
 #define FINDINGS_SHOWN  50u
 #define CACHE_ENTRIES   4096u
 #define PAGES_BYTES_MAX (UINT64_C(1) << 40) /* of address space */
-#define READ_BYTES      (256u << 10)
 #define PATH_BYTES      4096u
 
 /* ---- the report ---- */
@@ -217,34 +215,18 @@ static void check_pages(struct check *c, struct pbft_pages *pages)
     if ((!certified && !genesis) || wrong > 0 || status != PBFT_STATUS_OK) cp->seq = 0;
 }
 
-/* Every byte once, by read(): an unreadable one would end the process where it is mapped. A hole
- * has none, and may be as long as the disk is not: copies are made with them. */
+/* An unreadable byte would end the process where it is mapped. */
 static enum pbft_status read_through(const char *path)
 {
-    struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0 && errno == ENOENT) return PBFT_STATUS_NOT_FOUND;
-    if (fd < 0)
-        return errno == EACCES  ? PBFT_STATUS_PERMISSION
-               : errno == ELOOP ? PBFT_STATUS_CORRUPT
-                                : PBFT_STATUS_IO;
-    enum pbft_status status = PBFT_STATUS_OK;
-    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) status = PBFT_STATUS_CORRUPT;
-    uint8_t *bytes = malloc(READ_BYTES);
-    if (bytes == NULL) status = PBFT_STATUS_MEMORY;
-    for (off_t at = 0, data; status == PBFT_STATUS_OK;) {
-        data = lseek(fd, at, SEEK_DATA);
-        if (data < 0 && errno == ENXIO) break; /* there is none behind */
-        if (data > at) at = data;              /* where it cannot be told, all is read */
-        ssize_t got = pread(fd, bytes, READ_BYTES, at);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) status = PBFT_STATUS_IO;
-        if (got <= 0) break;
-        at += got;
+    switch (pbft_pages_read_through(path, NULL)) {
+    case 0: return PBFT_STATUS_OK;
+    case ENOENT: return PBFT_STATUS_NOT_FOUND;
+    case EACCES: return PBFT_STATUS_PERMISSION;
+    case ELOOP:
+    case EINVAL: return PBFT_STATUS_CORRUPT;
+    case ENOMEM: return PBFT_STATUS_MEMORY;
+    default: return PBFT_STATUS_IO;
     }
-    free(bytes);
-    (void)close(fd);
-    return status;
 }
 
 static void open_pages(struct check *c)

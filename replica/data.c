@@ -3,7 +3,9 @@
 #include "replica/data.h"
 
 #include "store/log_file.h"
+#include "store/pages_verify.h"
 
+#include <errno.h>
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -165,17 +167,45 @@ static enum pbft_status open_log(struct pbft_data *data, const struct pbft_data_
         mute_by_log(data, config, &report);
         return PBFT_STATUS_OK;
     }
-    (void)snprintf(error, 256, "%.150s/log-*: %s", config->dir, pbft_status_text(status));
+    if (status == PBFT_STATUS_IO)
+        (void)snprintf(error, 256,
+                       "%.60s/log-*: %s: mend the disk or copy the folder to another one, and "
+                       "start it again; what cannot be read is lost, and then `pbftctl replica "
+                       "replace %u` gives it a new key",
+                       config->dir, pbft_status_text(status), (unsigned)config->owner.replica);
+    else
+        (void)snprintf(error, 256, "%.150s/log-*: %s", config->dir, pbft_status_text(status));
     return status;
 }
 
-/* Votes are not in it, and the others have the state: kept for whoever wants to know why. */
-static bool set_aside(const char *dir)
+/* Votes are not in it, and the others have the state: kept for whoever wants to know why. But under
+ * a log that was never written to, it alone could tell whether that is the one that was used: it
+ * stays where it is, and every start is mute. */
+static bool set_aside(struct pbft_data *data, const struct pbft_data_config *config,
+                      const char *why)
 {
+    if (!data->resumed && pbft_superblock_starts(config->superblock) > 0) {
+        mute(data,
+             "the vote log is empty, and the pages, which could tell whether it was replaced, are "
+             "lost (%.100s). " RETURN_HINT,
+             why, (unsigned)config->owner.replica);
+        return false;
+    }
     char from[PBFT_CONFIG_PATH_MAX + 32], to[PBFT_CONFIG_PATH_MAX + 32];
-    (void)snprintf(from, sizeof from, "%s/pages.mdb", dir);
-    (void)snprintf(to, sizeof to, "%s/pages.mdb.damaged", dir);
-    return rename(from, to) == 0;
+    (void)snprintf(from, sizeof from, "%s/pages.mdb", config->dir);
+    (void)snprintf(to, sizeof to, "%s/pages.mdb.damaged", config->dir);
+    if (rename(from, to) != 0) return false;
+    (void)snprintf(data->aside, sizeof data->aside, "%s", why);
+    return true;
+}
+
+/* What the disk does not give back is as lost as what is damaged. Only EIO is that: a trouble of
+ * another kind may pass, and then what is there is better than what has to be fetched. */
+static bool read_error(const struct pbft_data_config *config)
+{
+    char path[PBFT_CONFIG_PATH_MAX + 32];
+    (void)snprintf(path, sizeof path, "%s/pages.mdb", config->dir);
+    return pbft_pages_read_through(path, config->cancel) == EIO;
 }
 
 static enum pbft_status open_own(struct pbft_pages **out, const struct pbft_data_config *config,
@@ -187,9 +217,13 @@ static enum pbft_status open_own(struct pbft_pages **out, const struct pbft_data
 static enum pbft_status open_pages(struct pbft_data *data, const struct pbft_data_config *config,
                                    char error[256])
 {
+    /* First: LMDB maps it. If it cannot be moved either, opening it says so. */
+    if (read_error(config)) (void)set_aside(data, config, "pages.mdb cannot be read");
+    if (data->mute) return PBFT_STATUS_OK;
     enum pbft_status status = open_own(&data->pages, config, false, error);
-    if (status == PBFT_STATUS_CORRUPT && set_aside(config->dir))
+    if (status == PBFT_STATUS_CORRUPT && set_aside(data, config, error))
         status = open_own(&data->pages, config, false, error);
+    if (data->mute) return PBFT_STATUS_OK;
     if (status == PBFT_STATUS_LATER) {
         mute(data, "%.190s: " LATER_HINT, error);
         return PBFT_STATUS_OK;
@@ -201,7 +235,8 @@ static enum pbft_status open_pages(struct pbft_data *data, const struct pbft_dat
     struct pbft_pages_checkpoint *cp = calloc(1, sizeof *cp);
     if (cp == NULL) return PBFT_STATUS_MEMORY;
     status = pbft_pages_checkpoint(data->pages, cp);
-    if (status == PBFT_STATUS_CORRUPT && set_aside(config->dir)) { /* nothing of it is believed */
+    if (status == PBFT_STATUS_CORRUPT && /* nothing of it is believed */
+        set_aside(data, config, "the checkpoint in pages.mdb is damaged")) {
         pbft_pages_close(data->pages);
         data->pages = NULL;
         status = open_own(&data->pages, config, false, error);

@@ -37,8 +37,9 @@ struct pbft_data {
     struct pbft_pages *genesis; /* the state of a restored cluster, to be read from here where
                                  * `pages` is NULL; NULL: there is none, or the replica is mute */
     bool mute;
-    bool resumed;  /* the log holds records: pbft_node_restore() comes next */
-    char why[400]; /* it is mute, and what to do; a sentence or two */
+    bool resumed;    /* the log holds records: pbft_node_restore() comes next */
+    char why[400];   /* it is mute, and what to do; a sentence or two */
+    char aside[200]; /* what was wrong with the pages, which were set aside; "": nothing was */
 };
 
 /**

@@ -394,6 +394,12 @@ static bool open_node(struct pbft_runtime *r)
     };
     char error[256];
     enum pbft_status status = pbft_data_open(&r->data, &config, error);
+    if (r->data.aside[0] != '\0')
+        pbft_logger_write(
+            c->logger, PBFT_LOG_WARN, "pages_aside",
+            "why=\"%s\" hint=\"it is pages.mdb.damaged now; the state is fetched from "
+            "the others\"",
+            r->data.aside);
     if (status != PBFT_STATUS_OK) return load_failed(r, status, "data", error);
     if (!open_reports(r) || !new_node(r)) return false;
     bool first = r->cluster->epoch == 0;

@@ -12,13 +12,18 @@
  *     db      u32 pad, u16 flags, u16 depth, 4 * u64 counts, u64 root
  *     free    u64 transaction: u64 count, count * u64 page, descending
  */
+#define _GNU_SOURCE /* SEEK_DATA */
 #include "store/pages_verify.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#define READ_BYTES    (256u << 10)
 #define HEADER_BYTES  16u
 #define NODE_BYTES    8u
 #define FLAG_BRANCH   1u
@@ -239,4 +244,33 @@ enum pbft_status pbft_pages_verify(int fd, uint32_t page_bytes, uint64_t txn,
         return status;
     }
     return PBFT_STATUS_CORRUPT;
+}
+
+static int read_all(int fd, uint8_t *bytes, const _Atomic bool *cancel)
+{
+    for (off_t at = 0, data;;) {
+        if (cancel != NULL && atomic_load(cancel)) return ECANCELED;
+        data = lseek(fd, at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO) return 0; /* there is none behind */
+        if (data > at) at = data;                 /* where it cannot be told, all is read */
+        ssize_t got = pread(fd, bytes, READ_BYTES, at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return errno;
+        if (got == 0) return 0;
+        at += got;
+    }
+}
+
+int pbft_pages_read_through(const char *path, const _Atomic bool *cancel)
+{
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) return errno;
+    uint8_t *bytes = malloc(READ_BYTES);
+    int error = bytes == NULL ? ENOMEM : 0;
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) error = EINVAL;
+    if (error == 0) error = read_all(fd, bytes, cancel);
+    free(bytes);
+    (void)close(fd);
+    return error;
 }

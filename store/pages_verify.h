@@ -1,4 +1,4 @@
-/* store/pages_verify.h - internal to store/: whether an LMDB file is built as LMDB built it. */
+/* store/pages_verify.h - whether an LMDB file can be read, and is built as LMDB built it. */
 #ifndef PBFT_STORE_PAGES_VERIFY_H
 #define PBFT_STORE_PAGES_VERIFY_H
 
@@ -24,5 +24,15 @@ enum pbft_status pbft_pages_verify(int fd, uint32_t page_bytes, uint64_t txn,
  * Returns  PBFT_STATUS_CORRUPT, PBFT_STATUS_IO
  */
 enum pbft_status pbft_pages_verify_head(int fd) PBFT_MUST_USE;
+
+/**
+ * Read every byte of a file once, by read(): where it is mapped, one that the disk does not give
+ * ends the process. A hole has none, and may be as long as the disk is not: copies are made with
+ * them.
+ *
+ * cancel   set by any thread: it ends soon; NULL: never
+ * Returns  0, or errno: EIO is the disk's word; EINVAL: no plain file; ECANCELED
+ */
+int pbft_pages_read_through(const char *path, const _Atomic bool *cancel) PBFT_MUST_USE;
 
 #endif

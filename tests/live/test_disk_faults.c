@@ -356,6 +356,53 @@ Test(live_disk_faults, full_disk_stops_no_cluster)
     live_stop(&f.live);
 }
 
+/* FAULTS 2.46: votes are not in the pages, and the others have the state. */
+Test(live_disk_faults, unreadable_pages_are_fetched_anew)
+{
+    struct faulty f;
+    begin(&f, "64KiB");
+    start_under(&f, NULL);
+    expect_flush(&f);
+    live_terminate(&f.live, f.victim);
+    fault_rule(&f, "read pages.mdb EIO times=1");
+    live_restart(&f.live, f.victim, NULL);
+    fault_rule(&f, NULL);
+    bool started = live_logged(&f.live, f.victim, "started", 60);
+    if (!started) live_dump_node(&f.live, f.victim);
+    cr_assert(started, "it does not start");
+    cr_expect_eq(noted(&f, "fault"), 1u);
+    cr_expect(live_logged(&f.live, f.victim, "pages_aside", 0), "it does not say what it does");
+    cr_expect(live_said(&f.live, f.victim, "pages.mdb cannot be read", 0));
+    live_shell("test -s '%s/node-%u/data/pages.mdb.damaged'", f.live.dir, f.victim);
+    live_until(&f.live, f.victim, "mute", 0);
+    expect_flush(&f);
+    cr_expect(live_roots_agree(&f.live, 0));
+    lose_another(&f);
+    expect_ordered(&f, "20s", true);
+    live_stop(&f.live);
+}
+
+/* What it has voted for nobody else knows: it does not go on, and nothing is changed. */
+Test(live_disk_faults, an_unreadable_log_stops_the_start)
+{
+    struct faulty f;
+    char way_back[64];
+    begin(&f, NULL);
+    fault_rule(&f, "read log- EIO");
+    pid_t pid = live_restart(&f.live, f.victim, NULL);
+    fault_rule(&f, NULL);
+    cr_expect_eq(live_wait(pid, 30), 1);
+    f.live.own[f.victim] = 0;
+    f.live.dead |= 1u << f.victim;
+    snprintf(way_back, sizeof way_back, "then `pbftctl replica replace %u` gives", f.victim);
+    cr_expect(live_said(&f.live, f.victim, "input/output error: mend the disk", 0));
+    cr_expect(live_said(&f.live, f.victim, way_back, 0), "it does not say what to do");
+    start_under(&f, NULL);
+    lose_another(&f);
+    expect_ordered(&f, "20s", true);
+    live_stop(&f.live);
+}
+
 /* Started under a rule that makes it slow, it is told to end before it has loaded its state. Its
  * signals wait for nobody, nor is this a start. Returns the seconds to its end. */
 static double end_while_loading(struct faulty *f, const char *rule)

@@ -302,11 +302,49 @@ Test(replica_data, rotten_pages)
     cr_assert_not(life.data.mute, "%s", life.data.why);
     cr_assert(life.data.resumed);
     cr_assert_not_null(life.data.pages);
+    cr_assert_gt(strlen(life.data.aside), 0u);
     end(&life);
     char path[300];
     struct stat info;
     path_of(path, sizeof path, "pages.mdb.damaged");
     cr_assert_eq(stat(path, &info), 0);
+}
+
+/* Whether the log that was never written to is the one that was used, nobody can tell any more: and
+ * they stay where they are, or the next start would find nothing wrong. */
+Test(replica_data, rotten_pages_under_an_empty_log)
+{
+    struct life life;
+    start(&life, PBFT_DURABILITY_SYNC);
+    flush_one(life.data.pages);
+    end(&life);
+    damage("pages.mdb", 16);
+    damage("pages.mdb", 4096 + 16);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_mute("the vote log is empty, and the pages");
+        char path[300];
+        struct stat info;
+        path_of(path, sizeof path, "pages.mdb");
+        cr_assert_eq(stat(path, &info), 0);
+        path_of(path, sizeof path, "pages.mdb.damaged");
+        cr_assert_neq(stat(path, &info), 0);
+    }
+}
+
+/* Nobody has voted here before the first start. */
+Test(replica_data, rotten_pages_before_the_first_start)
+{
+    struct life life;
+    int fd;
+    char path[300];
+    path_of(path, sizeof path, "pages.mdb");
+    cr_assert_geq(fd = open(path, O_CREAT | O_WRONLY, 0600), 0);
+    close(fd);
+    start(&life, PBFT_DURABILITY_SYNC);
+    cr_assert_not(life.data.mute, "%s", life.data.why);
+    cr_assert_not_null(life.data.pages);
+    cr_assert_gt(strlen(life.data.aside), 0u);
+    end(&life);
 }
 
 Test(replica_data, records_that_are_refused)

@@ -1,7 +1,9 @@
 /* store/pages_lmdb: room, rot, owners and kill -9, on real files. */
 #include "crypto/hash.h"
 #include "pages_fixture.h"
+#include "store/pages_verify.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -420,4 +422,24 @@ Test(pages_lmdb, rot_anywhere_in_the_file)
     pbft_tree_destroy(tree);
     pbft_tree_destroy(next);
     dir_remove(f.dir);
+}
+
+/* FAULTS 2.46: what the disk does not give is told by errno, before LMDB maps it. */
+Test(pages_lmdb, what_cannot_be_read)
+{
+    struct fixture f = fixture_new(true);
+    struct pbft_tree *tree = state(1);
+    flush_ok(f.pages, tree, 1);
+    char path[300];
+    path_in(&f, "pages.mdb", path);
+    const _Atomic bool yes = true;
+    cr_assert_eq(pbft_pages_read_through(path, NULL), 0);
+    cr_assert_eq(truncate(path, (off_t)1 << 36), 0); /* a hole takes no time */
+    cr_assert_eq(pbft_pages_read_through(path, NULL), 0);
+    cr_assert_eq(pbft_pages_read_through(path, &yes), ECANCELED);
+    cr_assert_eq(pbft_pages_read_through("/proc/self/mem", NULL), EIO, "nothing is mapped at 0");
+    cr_assert_eq(pbft_pages_read_through("/proc", NULL), EINVAL);
+    cr_assert_eq(pbft_pages_read_through("/nonexistent", NULL), ENOENT);
+    pbft_tree_destroy(tree);
+    fixture_free(&f);
 }
