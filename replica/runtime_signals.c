@@ -1,13 +1,22 @@
-/* Signals, taken by a thread that waits for them: nothing runs in a handler. */
+/* Signals, taken by a thread that waits for them. A handler runs for one alone, and ends all. */
 #include "replica/runtime_internal.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
 
-#define SIGNAL_QUIT SIGUSR1 /* ours, to end the thread */
+#define SIGNAL_WAKE   SIGUSR1 /* ours: the thread looks what there is */
+#define LAST_WORDS_MS 2000
+
+/* What is mapped cannot be read any more: what the disk does not give ends the process. */
+static _Atomic bool unreadable;
+static const char why_unreadable[] = "the disk does not give back what is in pages.mdb, or it was "
+                                     "cut short (SIGBUS)";
+static const char hint_unreadable[] = "start it again: its votes are not in it, and pages that "
+                                      "cannot be read are set aside and fetched from the others";
 
 static void signal_set(sigset_t *set)
 {
@@ -15,7 +24,31 @@ static void signal_set(sigset_t *set)
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGHUP);
-    sigaddset(set, SIGNAL_QUIT);
+    sigaddset(set, SIGNAL_WAKE);
+}
+
+static void say(const char *text, size_t size)
+{
+    if (write(STDERR_FILENO, text, size) < 0) return; /* there is nobody else to tell */
+}
+
+/* The thread that reads cannot go on, and may hold any lock: another one writes the line. If there
+ * is none, or it cannot, this does. */
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (info->si_code != BUS_ADRERR) { /* no file's fault: what it always did */
+        (void)raise(number);
+        return;
+    }
+    atomic_store(&unreadable, true);
+    (void)kill(getpid(), SIGNAL_WAKE);
+    (void)poll(NULL, 0, LAST_WORDS_MS);
+    say(why_unreadable, sizeof why_unreadable - 1);
+    say(": ", 2);
+    say(hint_unreadable, sizeof hint_unreadable - 1);
+    say("\n", 1);
+    _exit(PBFT_EXIT_FAILURE);
 }
 
 void pbft_runtime_block_signals(void)
@@ -25,6 +58,9 @@ void pbft_runtime_block_signals(void)
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     (void)sigaction(SIGPIPE, &ignore, NULL);
+    struct sigaction last = {.sa_sigaction = on_bus_error,
+                             .sa_flags = SA_SIGINFO | (int)SA_RESETHAND};
+    (void)sigaction(SIGBUS, &last, NULL);
 }
 
 /* False: it is time to go. */
@@ -70,6 +106,11 @@ static void *signals_main(void *argument)
             wait = (struct timespec){.tv_nsec = 100000000};
         }
         int number = sigtimedwait(&set, NULL, &wait);
+        if (atomic_load(&unreadable)) {
+            pbft_logger_write(r->config.logger, PBFT_LOG_ERROR, "storage_failed",
+                              "what=pages why=\"%s\" hint=\"%s\"", why_unreadable, hint_unreadable);
+            _exit(PBFT_EXIT_FAILURE);
+        }
         if (number > 0 && !take(r, number)) return NULL;
     }
 }
@@ -96,7 +137,7 @@ void signals_close(struct pbft_runtime *r)
     pthread_mutex_lock(&r->signals.mutex);
     r->signals.quit = true;
     pthread_mutex_unlock(&r->signals.mutex);
-    (void)pthread_kill(r->signals.thread, SIGNAL_QUIT);
+    (void)pthread_kill(r->signals.thread, SIGNAL_WAKE);
     pthread_join(r->signals.thread, NULL);
     pthread_mutex_destroy(&r->signals.mutex);
     r->signals.running = false;

@@ -382,6 +382,39 @@ Test(live_disk_faults, unreadable_pages_are_fetched_anew)
     live_stop(&f.live);
 }
 
+/* LMDB maps the file: what cannot be read while it runs is a signal, as behind the end of a file
+ * that was cut. */
+Test(live_disk_faults, pages_that_become_unreadable)
+{
+    struct faulty f;
+    char path[256];
+    begin(&f, "64KiB");
+    pid_t pid = start_under(&f, NULL);
+    expect_flush(&f);
+    snprintf(path, sizeof path, "%s/node-%u/data/pages.mdb", f.live.dir, f.victim);
+    cr_assert_eq(truncate(path, 8192), 0); /* where it begins is read before the rest */
+    struct live_load load;
+    live_load_start(&load, &f.live, "4", "1", "4", "0");
+    int code = live_wait(pid, 90);
+    f.live.own[f.victim] = 0;
+    f.live.dead |= 1u << f.victim;
+    bool said = live_logged(&f.live, f.victim, "storage_failed", 0) &&
+                live_said(&f.live, f.victim, "SIGBUS", 0);
+    if (code != 1 || !said) live_dump_node(&f.live, f.victim);
+    cr_expect_eq(code, 1, "it ends with %d", code);
+    cr_expect(said, "it does not say why it ends");
+    json_t *result = live_load_finish(&load);
+    cr_expect_not_null(result, "the cluster does not go on");
+    json_decref(result);
+    start_under(&f, NULL);
+    cr_expect(live_logged(&f.live, f.victim, "pages_aside", 0), "it does not say what it does");
+    expect_flush(&f);
+    cr_expect(live_roots_agree(&f.live, 0));
+    lose_another(&f);
+    expect_ordered(&f, "20s", true);
+    live_stop(&f.live);
+}
+
 /* What it has voted for nobody else knows: it does not go on, and nothing is changed. */
 Test(live_disk_faults, an_unreadable_log_stops_the_start)
 {
