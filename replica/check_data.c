@@ -92,9 +92,11 @@ static void check_superblock(struct check *c)
     enum pbft_status status = pbft_superblock_look(c->config->dir, info);
     if (status == PBFT_STATUS_NOT_FOUND) {
         check_found(c, "there is no superblock: never initialised, or wiped");
-    } else if (status == PBFT_STATUS_CORRUPT && info->version != 0) {
-        check_found(c, "the superblock has format %u, which this program cannot read",
-                    (unsigned)info->version);
+    } else if (info->version != 0 && status != PBFT_STATUS_OK) {
+        check_found(c, "the superblock has format %u, which this program cannot read%s",
+                    (unsigned)info->version,
+                    status == PBFT_STATUS_LATER ? ": a newer version of pbft wrote it, run that"
+                                                : "");
     } else if (status == PBFT_STATUS_CORRUPT) {
         check_found(c, "the superblock is damaged");
     } else if (status != PBFT_STATUS_OK) {

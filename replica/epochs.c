@@ -265,7 +265,9 @@ static enum pbft_status may_go(const char *dir, pbft_epoch epoch, pbft_epoch nex
     char path[PATH_BYTES];
     struct pbft_superblock_info info;
     pbft_epochs_path(dir, epoch, path);
-    if (pbft_superblock_look(path, &info) != PBFT_STATUS_OK) return PBFT_STATUS_OK;
+    enum pbft_status status = pbft_superblock_look(path, &info);
+    if (status == PBFT_STATUS_LATER) return status;
+    if (status != PBFT_STATUS_OK) return PBFT_STATUS_OK;
     if (info.owner.replica != owner->replica ||
         !pbft_digest_equal(&info.owner.cluster_id, &owner->cluster_id))
         return PBFT_STATUS_REFUSED;

@@ -323,6 +323,11 @@ static int superblock_problem(const struct start *s, enum pbft_status status)
                         "`data` and `cluster` in %s; do not copy data directories. If it is "
                         "damaged: `pbftctl replica replace %u`.",
                         dir, s->options.config, (unsigned)s->replica.id);
+    case PBFT_STATUS_LATER:
+        return complain(&s->options, PBFT_EXIT_DATA,
+                        "%s/superblock was written by a newer version of pbft: run that version. "
+                        "Nothing on the disk was changed.",
+                        dir);
     case PBFT_STATUS_REFUSED:
         return complain(&s->options, PBFT_EXIT_FAILURE,
                         "%s is in use by another process: two replicas with one key would "

@@ -14,6 +14,7 @@
 #define FILE_BYTES     128u
 #define BODY_BYTES     96u
 #define FILE_VERSION   2u
+#define READ_BYTES     4096u /* a later version may be longer */
 #define SUPERBLOCK     "superblock"
 #define SUPERBLOCK_TMP "superblock.tmp" /* by a start */
 #define SUPERBLOCK_NEW "superblock.new" /* by init, which may meet a running replica */
@@ -124,38 +125,58 @@ enum pbft_status pbft_superblock_create(const char *dir, const struct pbft_super
     return status;
 }
 
-static enum pbft_status decode(const uint8_t data[FILE_BYTES],
-                               const struct pbft_superblock_owner *owner, uint64_t *starts,
-                               uint64_t *forgot)
+static bool is_sealed(const uint8_t *data, size_t size)
 {
-    /* The only valid file is the one that we would write for this owner and these counts. */
-    uint8_t expected[FILE_BYTES];
-    *starts = pbft_get_u64(data + 16);
-    *forgot = pbft_get_u64(data + 88);
-    encode(expected, owner, *starts, *forgot);
-    return memcmp(data, expected, FILE_BYTES) == 0 ? PBFT_STATUS_OK : PBFT_STATUS_CORRUPT;
+    struct pbft_digest sum;
+    struct pbft_span body = {data, size - PBFT_DIGEST_BYTES};
+    pbft_hash(&sum, "pbft-superblock", &body, 1);
+    return memcmp(data + body.size, sum.bytes, PBFT_DIGEST_BYTES) == 0;
 }
 
-/* Bytes of the file, up to one more than there should be. */
-static enum pbft_status file_read(int dir_fd, uint8_t data[FILE_BYTES + 1], size_t *size)
+/* Magic, version and, at the end, the hash stay where they are in every version to come: rot is
+ * none. version: 0 if it is damaged. */
+static enum pbft_status look_version(const uint8_t *data, size_t size, uint32_t *version)
 {
+    *version = 0;
+    if (size < 12 + PBFT_DIGEST_BYTES || memcmp(data, magic, sizeof magic) != 0 ||
+        !is_sealed(data, size))
+        return PBFT_STATUS_CORRUPT;
+    *version = pbft_get_u32(data + 8);
+    if (*version > FILE_VERSION) return PBFT_STATUS_LATER;
+    return *version == FILE_VERSION && size == FILE_BYTES ? PBFT_STATUS_OK : PBFT_STATUS_CORRUPT;
+}
+
+/* Whoever it belongs to. */
+static enum pbft_status file_look(int dir_fd, struct pbft_superblock_info *info)
+{
+    uint8_t data[READ_BYTES];
     int fd = openat(dir_fd, SUPERBLOCK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) return errno == ELOOP ? PBFT_STATUS_CORRUPT : status_of(errno);
-    ssize_t got = read_all(fd, data, FILE_BYTES + 1);
+    ssize_t got = read_all(fd, data, sizeof data);
     close(fd);
     if (got < 0) return PBFT_STATUS_IO;
-    *size = (size_t)got;
+    enum pbft_status status = look_version(data, (size_t)got, &info->version);
+    if (status != PBFT_STATUS_OK) return status;
+    info->owner.replica = pbft_get_u32(data + 12);
+    memcpy(info->owner.cluster_id.bytes, data + 24, PBFT_DIGEST_BYTES);
+    memcpy(info->owner.key_fingerprint.bytes, data + 56, PBFT_DIGEST_BYTES);
+    info->starts = pbft_get_u64(data + 16);
+    info->forgot = pbft_get_u64(data + 88);
     return PBFT_STATUS_OK;
 }
 
 static enum pbft_status load(struct pbft_superblock *superblock)
 {
-    uint8_t data[FILE_BYTES + 1];
-    size_t size;
-    enum pbft_status status = file_read(superblock->dir_fd, data, &size);
+    struct pbft_superblock_info info;
+    enum pbft_status status = file_look(superblock->dir_fd, &info);
     if (status != PBFT_STATUS_OK) return status;
-    if (size != FILE_BYTES) return PBFT_STATUS_CORRUPT;
-    return decode(data, &superblock->owner, &superblock->starts, &superblock->forgot);
+    if (info.owner.replica != superblock->owner.replica ||
+        !pbft_digest_equal(&info.owner.cluster_id, &superblock->owner.cluster_id) ||
+        !pbft_digest_equal(&info.owner.key_fingerprint, &superblock->owner.key_fingerprint))
+        return PBFT_STATUS_CORRUPT;
+    superblock->starts = info.starts;
+    superblock->forgot = info.forgot;
+    return PBFT_STATUS_OK;
 }
 
 static enum pbft_status lock(struct pbft_superblock *superblock)
@@ -237,23 +258,8 @@ enum pbft_status pbft_superblock_look(const char *dir, struct pbft_superblock_in
     int dir_fd;
     enum pbft_status status = dir_open(dir, &dir_fd);
     if (status != PBFT_STATUS_OK) return status;
-    uint8_t data[FILE_BYTES + 1];
-    size_t size = 0;
-    status = file_read(dir_fd, data, &size);
+    status = file_look(dir_fd, info);
     close(dir_fd);
-    if (status != PBFT_STATUS_OK) return status;
-    if (size < 12 || memcmp(data, magic, sizeof magic) != 0) return PBFT_STATUS_CORRUPT;
-    uint32_t version = pbft_get_u32(data + 8);
-    if (version != FILE_VERSION) {
-        info->version = version;
-        return PBFT_STATUS_CORRUPT;
-    }
-    if (size != FILE_BYTES) return PBFT_STATUS_CORRUPT;
-    info->owner.replica = pbft_get_u32(data + 12);
-    memcpy(info->owner.cluster_id.bytes, data + 24, PBFT_DIGEST_BYTES);
-    memcpy(info->owner.key_fingerprint.bytes, data + 56, PBFT_DIGEST_BYTES);
-    status = decode(data, &info->owner, &info->starts, &info->forgot);
-    if (status == PBFT_STATUS_OK) info->version = version;
     return status;
 }
 

@@ -10,7 +10,8 @@
  *
  * File, 128 bytes, little-endian: magic "PBFTSUPR", u32 version 2, u32 replica, u64 starts,
  * cluster id[32], fingerprint of the public key[32], u64 starts that forget,
- * pbft_hash("pbft-superblock", all of that)[32].
+ * pbft_hash("pbft-superblock", all of that)[32]. Magic, version and a hash at the end are there in
+ * every version to come.
  */
 #ifndef PBFT_STORE_SUPERBLOCK_H
 #define PBFT_STORE_SUPERBLOCK_H
@@ -41,8 +42,9 @@ enum pbft_status pbft_superblock_create(const char *dir,
  *
  * starts  how many starts were marked before this one; may be NULL
  * Returns PBFT_STATUS_NOT_FOUND  no superblock: never initialised, or wiped
- *         PBFT_STATUS_CORRUPT    damaged, of a version that we do not know, or of another cluster,
- *                                replica or key
+ *         PBFT_STATUS_CORRUPT    damaged, of an older version, or of another cluster, replica or
+ *                                key
+ *         PBFT_STATUS_LATER      of a format version that came after ours
  *         PBFT_STATUS_REFUSED    in use by another process
  *         PBFT_STATUS_PERMISSION, PBFT_STATUS_ARGUMENT, PBFT_STATUS_MEMORY, PBFT_STATUS_IO
  */
@@ -79,8 +81,9 @@ struct pbft_superblock_info {
 
 /**
  * Read DIR/superblock, whoever it belongs to.
- * Returns PBFT_STATUS_CORRUPT: damaged, or of another version (info->version, 0: damaged);
- *         PBFT_STATUS_NOT_FOUND, PBFT_STATUS_PERMISSION, PBFT_STATUS_IO
+ * Returns PBFT_STATUS_CORRUPT: damaged, or of an older version (info->version, 0: damaged);
+ *         PBFT_STATUS_LATER: of a later one; PBFT_STATUS_NOT_FOUND, PBFT_STATUS_PERMISSION,
+ *         PBFT_STATUS_IO
  */
 enum pbft_status pbft_superblock_look(const char *dir,
                                       struct pbft_superblock_info *info) PBFT_MUST_USE;

@@ -5,6 +5,7 @@
 #include "replica/epochs.h"
 
 #include "crypto/hash.h"
+#include "pbft/wire.h"
 #include "replica/data.h"
 #include "store/log_file.h"
 #include "tests/unit/epoch_fixture.h"
@@ -751,6 +752,36 @@ Test(epochs_disk, what_an_operator_put_there_stays)
             cr_expect_not(lies_in(folder, ours[i]), "%s/%s is left", folders[f], ours[i]);
     }
     life_free(&l);
+}
+
+/* A newer pbft has been here: what it left is not taken for damage, nor removed. */
+Test(epochs_disk, what_a_newer_version_left_stays)
+{
+    static const char *const folders[] = {"data/epoch-1", "data/epoch-2", "data/epoch-9"};
+    uint8_t block[128] = "PBFTSUPR";
+    struct pbft_span body = {block, sizeof block - PBFT_DIGEST_BYTES};
+    struct pbft_digest sum;
+    pbft_put_u32(block + 8, 3);
+    pbft_hash(&sum, "pbft-superblock", &body, 1);
+    memcpy(block + body.size, sum.bytes, PBFT_DIGEST_BYTES);
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        struct life l;
+        struct change change = {.from = 1, .id = 1};
+        char folder[PATH_MAXI], path[PATH_MAXI + NAME_BYTES], error[256] = "";
+        life_new(&l, &change);
+        in(l.node, folders[i], folder);
+        (void)mkdir(folder, 0700);
+        (void)snprintf(path, sizeof path, "%s/superblock", folder);
+        FILE *file = fopen(path, "w");
+        cr_assert_not_null(file);
+        cr_assert_eq(fwrite(block, 1, sizeof block, file), sizeof block);
+        cr_assert_eq(fclose(file), 0);
+        write_file(folder, "log-0000000000000007");
+        cr_expect_eq(begin_in(&l, l.node, error), PBFT_STATUS_LATER, "%s", folders[i]);
+        cr_expect_not_null(strstr(error, "newer version of pbft"), "%s", error);
+        cr_expect(lies_in(folder, "superblock") && lies_in(folder, "log-0000000000000007"));
+        life_free(&l);
+    }
 }
 
 /* ---- an epoch that has begun ---- */

@@ -1,6 +1,9 @@
 /* store/superblock: whose directory it is, starts, damage, and the lock between processes. */
 #include "store/superblock.h"
 
+#include "crypto/hash.h"
+#include "pbft/wire.h"
+
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -189,6 +192,37 @@ Test(store_superblock, damage)
     cr_assert_eq(unlink(path), 0);
     cr_assert_eq(symlink("/dev/zero", path), 0);
     cr_assert_eq(open_it(&owner, NULL), PBFT_STATUS_CORRUPT);
+}
+
+/* What another version writes: longer or shorter, with its number and its hash in their places. */
+static enum pbft_status open_version(uint32_t version, size_t size)
+{
+    uint8_t data[4096];
+    memset(data, 0x3c, sizeof data);
+    memcpy(data, "PBFTSUPR", 8);
+    pbft_put_u32(data + 8, version);
+    struct pbft_span body = {data, size - PBFT_DIGEST_BYTES};
+    struct pbft_digest sum;
+    pbft_hash(&sum, "pbft-superblock", &body, 1);
+    memcpy(data + body.size, sum.bytes, PBFT_DIGEST_BYTES);
+    file_write(data, size);
+    struct pbft_superblock_info info;
+    enum pbft_status status = open_it(&owner, NULL);
+    cr_assert_eq(pbft_superblock_look(dir, &info), status);
+    cr_assert_eq(info.version, version);
+    return status;
+}
+
+/* FAULTS 2.46: nothing is lost, there is a program that can read it. */
+Test(store_superblock, of_a_later_version)
+{
+    cr_assert_eq(open_version(3, 128), PBFT_STATUS_LATER);
+    cr_assert_eq(open_version(3, 64), PBFT_STATUS_LATER);
+    cr_assert_eq(open_version(4, 200), PBFT_STATUS_LATER);
+    cr_assert_eq(open_version(UINT32_MAX, 4096), PBFT_STATUS_LATER);
+    cr_assert_eq(open_version(1, 128), PBFT_STATUS_CORRUPT);
+    cr_assert_eq(open_version(2, 132), PBFT_STATUS_CORRUPT);
+    cr_assert(!file_exists("lock"), "something was changed");
 }
 
 /* Half-written files of a crash are in nobody's way. */
