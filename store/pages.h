@@ -76,7 +76,7 @@ struct pbft_pages_ops {
     /* Ends the transaction in any case. PBFT_STATUS_FULL: nothing of it was done. */
     enum pbft_status (*commit)(struct pbft_pages *pages);
     void (*abort)(struct pbft_pages *pages);
-    /* In a transaction. page is borrowed until its next change or its end. PBFT_STATUS_NOT_FOUND */
+    /* In a transaction. page is borrowed until the next call. PBFT_STATUS_NOT_FOUND */
     enum pbft_status (*get)(struct pbft_pages *pages, const struct pbft_digest *digest,
                             struct pbft_span *page);
     enum pbft_status (*put)(struct pbft_pages *pages, const struct pbft_digest *digest,

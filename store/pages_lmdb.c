@@ -1,8 +1,11 @@
 /*
  * Pages in LMDB: DIR/pages.mdb.
  *
- * One database. Pages have keys of 32 bytes, their hashes. Two records more, which their shorter
- * keys tell from them: "owner" and "checkpoint", little-endian, each with a hash over all of it.
+ * One database. Pages have keys of 32 bytes, their hashes. LMDB stores a long value in pages of its
+ * own: what is just too long for k of them would take k + 1. So its tail, if it is short, is a
+ * record by itself, whose key has one byte more (1), and which shares a page with others. Two
+ * records more, which their shorter keys tell from these: "owner" and "checkpoint", little-endian,
+ * each with a hash over all of it.
  *
  *     owner        magic "PBFTPAGE", u32 version 1, u32 replica, cluster id[32], fingerprint of the
  *                  public key[32], pbft_hash("pbft-pages-own", all of that)[32]
@@ -40,12 +43,16 @@
 #define FLAG_SWEEPING    1u
 #define RESERVE_SLACK    (UINT64_C(256) << 10) /* branches, and the list of free pages */
 #define PAGE_HEADER      16u                   /* of LMDB's own pages */
+#define TAIL_KEY_BYTES   (PBFT_DIGEST_BYTES + 1u)
 
 static const uint8_t magic[8] = {'P', 'B', 'F', 'T', 'P', 'A', 'G', 'E'};
 
 struct file {
     MDB_env *env; /* NULL: not open */
     MDB_dbi dbi;
+    uint32_t page_bytes; /* LMDB's, of this file */
+    size_t inline_max;   /* longer values have LMDB pages of their own */
+    uint64_t tails;      /* records that are the tails of pages */
 };
 
 struct lmdb_pages {
@@ -62,8 +69,9 @@ struct lmdb_pages {
     struct file aside;
     MDB_txn *txn;
     MDB_cursor *cursor; /* of the transaction, once one was needed */
-    unsigned page_bytes;
-    size_t inline_max; /* longer values have LMDB pages of their own */
+    uint64_t tails;     /* after the transaction */
+    uint8_t *whole;     /* a page and its tail, for whoever asked last */
+    size_t whole_capacity;
     uint8_t record[CHECKPOINT_BYTES];
 };
 
@@ -114,6 +122,26 @@ static MDB_val key_text(const char *text)
 static MDB_val key_digest(const struct pbft_digest *digest)
 {
     return (MDB_val){PBFT_DIGEST_BYTES, (void *)(uintptr_t)digest->bytes};
+}
+
+static MDB_val key_tail(const struct pbft_digest *digest, uint8_t out[TAIL_KEY_BYTES])
+{
+    memcpy(out, digest->bytes, PBFT_DIGEST_BYTES);
+    out[PBFT_DIGEST_BYTES] = 1;
+    return (MDB_val){TAIL_KEY_BYTES, out};
+}
+
+/* Bytes of a page that are stored apart from the others; 0: none. */
+static size_t tail_size(const struct file *file, size_t size)
+{
+    size_t over = (size + PAGE_HEADER) % file->page_bytes;
+    return size > file->page_bytes && over < file->inline_max ? over : 0;
+}
+
+/* A value that fills LMDB's pages to the last byte may have a tail. */
+static bool may_have_tail(const struct file *file, size_t size)
+{
+    return size > file->inline_max && (size + PAGE_HEADER) % file->page_bytes == 0;
 }
 
 /* ---- records ---- */
@@ -215,6 +243,11 @@ static int file_open(const struct lmdb_pages *store, struct file *file, const ch
     if (error == 0)
         error = mdb_env_open(file->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOTLS | flags, 0600);
     if (error == 0) error = file_dbi(file, flags & MDB_RDONLY);
+    MDB_stat stat_of = {0};
+    if (error == 0) error = mdb_env_stat(file->env, &stat_of);
+    file->page_bytes = stat_of.ms_psize;
+    /* LMDB keeps two nodes in a page; 8 bytes are a node's head, 2 its place. */
+    file->inline_max = (((file->page_bytes - PAGE_HEADER) / 2) & ~1u) - 2 - 8 - PBFT_DIGEST_BYTES;
     if (error != 0) file_close(file);
     return error;
 }
@@ -277,6 +310,7 @@ static enum pbft_status lmdb_begin(struct pbft_pages *pages, bool write)
     int error =
         mdb_txn_begin(current(store)->env, NULL, write ? 0 : (unsigned)MDB_RDONLY, &store->txn);
     if (error != 0) store->txn = NULL;
+    store->tails = current(store)->tails;
     return judge(store, error);
 }
 
@@ -321,12 +355,28 @@ static enum pbft_status lmdb_commit(struct pbft_pages *pages)
     MDB_txn *txn = store->txn;
     store->txn = NULL;
     enum pbft_status status = judge(store, mdb_txn_commit(txn));
+    if (status == PBFT_STATUS_OK) current(store)->tails = store->tails;
     /* What was committed is durable whether or not there was room for the tail. */
     if (status == PBFT_STATUS_OK && file_extend(store, current(store)) == PBFT_STATUS_IO) {
         store->dead = true;
         status = PBFT_STATUS_IO;
     }
     return status;
+}
+
+static enum pbft_status join(struct lmdb_pages *store, struct pbft_span *page, const MDB_val *tail)
+{
+    size_t size = page->size + tail->mv_size;
+    if (size > store->whole_capacity) {
+        uint8_t *grown = realloc(store->whole, size);
+        if (grown == NULL) return PBFT_STATUS_MEMORY;
+        store->whole = grown;
+        store->whole_capacity = size;
+    }
+    memcpy(store->whole, page->data, page->size);
+    memcpy(store->whole + page->size, tail->mv_data, tail->mv_size);
+    *page = (struct pbft_span){store->whole, size};
+    return PBFT_STATUS_OK;
 }
 
 static enum pbft_status lmdb_get(struct pbft_pages *pages, const struct pbft_digest *digest,
@@ -337,22 +387,43 @@ static enum pbft_status lmdb_get(struct pbft_pages *pages, const struct pbft_dig
     int error = mdb_get(store->txn, current(store)->dbi, &key, &value);
     if (error != 0) return judge(store, error);
     *page = (struct pbft_span){value.mv_data, value.mv_size};
-    return PBFT_STATUS_OK;
+    if (!may_have_tail(current(store), value.mv_size)) return PBFT_STATUS_OK;
+    uint8_t bytes[TAIL_KEY_BYTES];
+    MDB_val tail;
+    key = key_tail(digest, bytes);
+    error = mdb_get(store->txn, current(store)->dbi, &key, &tail);
+    if (error == MDB_NOTFOUND) return PBFT_STATUS_OK; /* or it is lost, and the hash says so */
+    return error == 0 ? join(store, page, &tail) : judge(store, error);
 }
 
 static enum pbft_status lmdb_put(struct pbft_pages *pages, const struct pbft_digest *digest,
                                  struct pbft_span page)
 {
     struct lmdb_pages *store = from_base(pages);
+    size_t apart = tail_size(current(store), page.size), first = page.size - apart;
     MDB_val key = key_digest(digest);
-    MDB_val value = {page.size, (void *)(uintptr_t)page.data};
+    MDB_val value = {first, (void *)(uintptr_t)page.data};
+    int error = mdb_put(store->txn, current(store)->dbi, &key, &value, 0);
+    if (error != 0 || apart == 0) return judge(store, error);
+    uint8_t bytes[TAIL_KEY_BYTES];
+    key = key_tail(digest, bytes);
+    value = (MDB_val){apart, (void *)(uintptr_t)(page.data + first)};
+    error = mdb_put(store->txn, current(store)->dbi, &key, &value, MDB_NOOVERWRITE);
+    if (error == 0) store->tails++;
+    if (error != MDB_KEYEXIST) return judge(store, error);
+    value = (MDB_val){apart, (void *)(uintptr_t)(page.data + first)}; /* it shows what is there */
     return judge(store, mdb_put(store->txn, current(store)->dbi, &key, &value, 0));
 }
 
 static enum pbft_status lmdb_remove(struct pbft_pages *pages, const struct pbft_digest *digest)
 {
     struct lmdb_pages *store = from_base(pages);
-    MDB_val key = key_digest(digest);
+    uint8_t bytes[TAIL_KEY_BYTES];
+    MDB_val key = key_tail(digest, bytes);
+    int error = mdb_del(store->txn, current(store)->dbi, &key, NULL);
+    if (error == 0) store->tails--;
+    if (error != 0 && error != MDB_NOTFOUND) return judge(store, error);
+    key = key_digest(digest);
     return judge(store, mdb_del(store->txn, current(store)->dbi, &key, NULL));
 }
 
@@ -482,7 +553,7 @@ static void lmdb_space(struct pbft_pages *pages, struct pbft_pages_space *out)
         return;
     MDB_txn *txn = NULL;
     MDB_val key = key_text(CHECKPOINT_KEY), value;
-    uint64_t records = 1; /* owner */
+    uint64_t records = 1 + store->file.tails; /* owner */
     if (store->txn == NULL && mdb_txn_begin(store->file.env, NULL, MDB_RDONLY, &txn) == 0) {
         if (mdb_get(txn, store->file.dbi, &key, &value) == 0) records++;
         mdb_txn_abort(txn);
@@ -497,10 +568,12 @@ static void lmdb_space(struct pbft_pages *pages, struct pbft_pages_space *out)
 /* A node of the index has 50 bytes, beside a value that fits in; its pages are two thirds full. */
 static uint64_t lmdb_cost(const struct pbft_pages *pages, size_t size)
 {
-    const struct lmdb_pages *store = (const struct lmdb_pages *)pages;
-    if (size <= store->inline_max) return (size + 50) * 3 / 2;
-    uint64_t count = (size + PAGE_HEADER + store->page_bytes - 1) / store->page_bytes;
-    return count * store->page_bytes + 75;
+    const struct file *file = &((const struct lmdb_pages *)pages)->file;
+    if (size <= file->inline_max) return (size + 50) * 3 / 2;
+    size_t apart = tail_size(file, size);
+    if (apart > 0) return size - apart + PAGE_HEADER + 75 + (apart + 51) * 3 / 2;
+    uint64_t count = (size + PAGE_HEADER + file->page_bytes - 1) / file->page_bytes;
+    return count * file->page_bytes + 75;
 }
 
 /* What was read through the map counts as ours until it is mapped anew. */
@@ -530,6 +603,7 @@ static void lmdb_close(struct pbft_pages *pages)
     if (store->aside.env != NULL) lmdb_abandon(pages);
     file_close(&store->file);
     if (store->dir_fd >= 0) close(store->dir_fd);
+    free(store->whole);
     free(store);
 }
 
@@ -615,10 +689,12 @@ static enum pbft_status file_verify(struct lmdb_pages *store)
     if (error == 0) error = mdb_env_stat(store->file.env, &stat_of);
     if (error == 0) error = mdb_env_get_fd(store->file.env, &fd);
     if (error != 0) return status_of(error);
-    store->page_bytes = stat_of.ms_psize;
-    /* LMDB keeps two nodes in a page; 8 bytes are a node's head, 2 its place. */
-    store->inline_max = (((store->page_bytes - PAGE_HEADER) / 2) & ~1u) - 2 - 8 - PBFT_DIGEST_BYTES;
-    return pbft_pages_verify(fd, stat_of.ms_psize, info.me_last_txnid, store->base.cancel);
+    const struct pbft_pages_verify_config config = {.fd = fd,
+                                                    .page_bytes = stat_of.ms_psize,
+                                                    .txn = info.me_last_txnid,
+                                                    .count_key_bytes = TAIL_KEY_BYTES,
+                                                    .cancel = store->base.cancel};
+    return pbft_pages_verify(&config, &store->file.tails);
 }
 
 /* LMDB itself believes what it finds in the first pages. */

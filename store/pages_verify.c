@@ -50,6 +50,8 @@ struct verify {
     uint8_t *seen;   /* a bit for each page */
     bool free_pages; /* in the database of free pages */
     const _Atomic bool *cancel;
+    size_t count_key_bytes;
+    uint64_t counted;
 };
 
 static uint16_t get16(const uint8_t *p)
@@ -139,6 +141,7 @@ static enum pbft_status leaf_node(struct verify *verify, const uint8_t *node, si
     if (flags > NODE_BIG || key_size == 0 || key_size > KEY_BYTES_MAX || key_size > room)
         return PBFT_STATUS_CORRUPT;
     if (verify->free_pages && key_size != 8) return PBFT_STATUS_CORRUPT;
+    if (!verify->free_pages && key_size == verify->count_key_bytes) verify->counted++;
     room -= key_size;
     const uint8_t *value = node + NODE_BYTES + key_size;
     if (flags == NODE_BIG)
@@ -221,11 +224,13 @@ enum pbft_status pbft_pages_verify_head(int fd)
     return PBFT_STATUS_OK;
 }
 
-enum pbft_status pbft_pages_verify(int fd, uint32_t page_bytes, uint64_t txn,
-                                   const _Atomic bool *cancel)
+enum pbft_status pbft_pages_verify(const struct pbft_pages_verify_config *config, uint64_t *counted)
 {
-    struct verify verify = {.fd = fd, .page_bytes = page_bytes, .cancel = cancel};
-    off_t size = lseek(fd, 0, SEEK_END);
+    struct verify verify = {.fd = config->fd,
+                            .page_bytes = config->page_bytes,
+                            .cancel = config->cancel,
+                            .count_key_bytes = config->count_key_bytes};
+    off_t size = lseek(config->fd, 0, SEEK_END);
     if (size < 0) return PBFT_STATUS_IO;
     for (uint64_t page = 0; page < 2; page++) {
         uint8_t head[HEADER_BYTES + 24 + 2 * DB_BYTES + 16];
@@ -233,14 +238,16 @@ enum pbft_status pbft_pages_verify(int fd, uint32_t page_bytes, uint64_t txn,
         if (status != PBFT_STATUS_OK) return status;
         const uint8_t *meta = head + HEADER_BYTES;
         const uint8_t *tail = meta + 24 + 2 * (size_t)DB_BYTES;
-        if (get64(tail + 8) != txn) continue;
+        if (get64(tail + 8) != config->txn) continue;
         verify.last = get64(tail);
-        verify.here = (uint64_t)size / page_bytes;
-        if (get32(meta + 24) != page_bytes || verify.last > PAGES_MAX) return PBFT_STATUS_CORRUPT;
+        verify.here = (uint64_t)size / config->page_bytes;
+        if (get32(meta + 24) != config->page_bytes || verify.last > PAGES_MAX)
+            return PBFT_STATUS_CORRUPT;
         verify.seen = calloc(verify.last / 8 + 1, 1);
         if (verify.seen == NULL) return PBFT_STATUS_MEMORY;
         status = databases(&verify, meta);
         free(verify.seen);
+        *counted = verify.counted;
         return status;
     }
     return PBFT_STATUS_CORRUPT;

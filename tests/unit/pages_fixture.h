@@ -199,8 +199,13 @@ static inline uint64_t closed(struct pbft_pages *pages)
     while (more) {
         struct pbft_span page, below;
         REQUIRE(count, pages->ops->get(pages, &at, &page) == PBFT_STATUS_OK);
+        uint8_t *copy = malloc(page.size);
+        REQUIRE(count, copy != NULL);
+        memcpy(copy, page.data, page.size);
+        page.data = copy;
         for (uint32_t i = 0; pbft_page_child_digest(page, i, &child); i++)
             REQUIRE(count, pages->ops->get(pages, &child, &below) == PBFT_STATUS_OK);
+        free(copy);
         count++;
         more = pages->ops->next(pages, &at, &at) == PBFT_STATUS_OK;
     }

@@ -103,6 +103,92 @@ Test(pages_lmdb, rot_in_the_file)
     fixture_free(&f);
 }
 
+/* ---- what is just too long for a page of LMDB's ---- */
+
+/* One record a leaf, each a little more than 4 KiB. */
+static void put_long(struct pbft_tree *tree, uint32_t from, uint32_t to, uint8_t fill)
+{
+    for (uint32_t i = from; i < to; i++) {
+        uint8_t key[3] = {0, (uint8_t)(i >> 8), (uint8_t)i};
+        uint8_t value[4100];
+        for (size_t at = 0; at < sizeof value; at++)
+            value[at] = (uint8_t)(fill + i * 7 + at * at);
+        tree_put(tree, (struct pbft_span){key, 3}, (struct pbft_span){value, sizeof value}, 1);
+    }
+}
+
+static uint64_t list_bytes(const struct page_list *list)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < list->count; i++)
+        bytes += list->pages[i].size;
+    return bytes;
+}
+
+/* Its tail is stored apart: it does not take two of them. Pages are counted all the same, also by
+ * whoever opens the file, and nothing of one stays behind. */
+Test(pages_lmdb, long_pages_share_the_page_of_their_tails)
+{
+    struct fixture f = fixture_new(true);
+    const struct pbft_pages_tuning tuning = {64 << 10, 64, 0, 32 * MIB};
+    pbft_pages_tune(f.pages, &tuning);
+    struct pbft_tree *tree = tree_new(NULL);
+    struct pbft_pages_stats stats;
+    put_long(tree, 0, 300, 1);
+    flush_ok(f.pages, tree, 1);
+    struct page_list list = page_list_of(tree, &default_pages);
+    pbft_pages_stats(f.pages, &stats);
+    cr_assert_gt(list.count, 300u);
+    cr_assert_eq(stats.pages, list.count);
+    cr_assert_lt(stats.bytes, list_bytes(&list) / 10 * 15 + 65536);
+    for (uint32_t k = 2; k <= 12; k++) {
+        put_long(tree, 60 * (k % 4), 60 * (k % 4) + 90, (uint8_t)k);
+        flush_ok(f.pages, tree, k);
+        if (k % 3 == 0) reopen(&f);
+        holds(f.pages, tree, NULL, k);
+        pbft_pages_stats(f.pages, &stats);
+        REQUIRE(k, closed(f.pages) == stats.pages);
+        REQUIRE(k, stats.pages <= list.count * 9 / 8 + 8);
+    }
+    page_list_free(&list);
+    pbft_tree_destroy(tree);
+    fixture_free(&f);
+}
+
+Test(pages_lmdb, rot_in_a_tail)
+{
+    struct fixture f = fixture_new(true);
+    struct pbft_tree *tree = tree_new(NULL), *other = state(8);
+    put_long(tree, 0, 20, 1);
+    flush_ok(f.pages, tree, 1);
+    struct pbft_digest root = tree_root(tree);
+    struct page_list list = page_list_of(tree, &default_pages);
+    char path[300];
+    path_in(&f, "pages.mdb", path);
+    pbft_pages_close(f.pages);
+    size_t size;
+    uint8_t *data = file_read(path, &size);
+    const struct page_copy *leaf = &list.pages[list.count - 1];
+    cr_assert_gt(leaf->size, 4096u);
+    cr_assert_null(find_bytes(data, size, leaf->data, leaf->size), "in one piece");
+    uint8_t *at = find_bytes(data, size, leaf->data + leaf->size - 20, 20);
+    REQUIRE(0, at != NULL);
+    at[19] ^= 0x10;
+    file_write(path, data, size);
+    open_store(&f);
+    cr_assert_eq(pbft_pages_load(f.pages, other, &root), PBFT_STATUS_CORRUPT);
+    pbft_pages_close(f.pages);
+    at[19] ^= 0x10;
+    file_write(path, data, size);
+    open_store(&f);
+    holds(f.pages, tree, NULL, 1);
+    free(data);
+    page_list_free(&list);
+    pbft_tree_destroy(tree);
+    pbft_tree_destroy(other);
+    fixture_free(&f);
+}
+
 /* ---- the file ---- */
 
 static void refused(const struct fixture *f, enum pbft_status expected, const char *word)
