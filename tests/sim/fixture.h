@@ -55,6 +55,7 @@ struct sim_options {
     uint64_t client_retry_ns;            /* 0: the client core's default */
     uint64_t pool_bytes;                 /* frames of everybody together; 0: 1 GiB */
     uint64_t body_max_bytes;             /* of each replica's core; 0: no bound */
+    uint64_t log_bytes_max;              /* cap of each vote log, at most 8 MiB; 0: 2 MiB */
     uint64_t flush_bytes;                /* of log between checkpoints on disk; 0: none there */
     bool expect_no_view_change;          /* FAULTS 3.22: a VIEW effect is a failure */
     bool agreement_only;                 /* of COMMITs nothing is asked: the alarm of FAULTS 3.1 may
@@ -137,22 +138,30 @@ void sim_wipe_pages(struct sim *sim, pbft_id id);
 pbft_signers sim_blackout(struct sim *sim);
 /* What is on a replica's disk when it starts again. */
 enum sim_harm {
-    SIM_HARM_CRASH,       /* what was synced; of the rest some, torn or not: sim_kill() */
+    SIM_HARM_CRASH,       /* what was synced; of the rest some, torn or not, or (the process alone
+                             was killed) all of it, still not synced: sim_kill() */
     SIM_HARM_POWER,       /* what was synced and not a byte more */
     SIM_HARM_TORN,        /* what was synced, and a part of the rest: the last record is cut */
+    SIM_HARM_OUTAGE,      /* what was synced; of the rest some, torn or not: sim_blackout() */
     SIM_HARM_ROT,         /* a bit of a record has flipped, with good records after it */
     SIM_HARM_MISDIRECTED, /* a record was written over an older one */
     SIM_HARM_WIPED,
-    SIM_HARM_ROLLED_BACK, /* what it was some records ago */
+    SIM_HARM_ROLLED_BACK, /* what it was at sim_snapshot_disk() */
     SIM_HARM_FOREIGN,     /* another replica's */
 };
-/* Kill it and do this to its disk. Returns how many bytes were lost or are wrong; 0: there was
- * nothing to harm. */
-size_t sim_kill_harming(struct sim *sim, pbft_id id, enum sim_harm harm);
-size_t sim_disk_unsynced(const struct sim *sim, pbft_id id); /* bytes */
-uint64_t sim_disk_syncs(const struct sim *sim, pbft_id id);  /* of its log, in this life */
-/* Its log takes so many bytes more; then it is full (FAULTS 2.42). */
-void sim_fill_disk(struct sim *sim, pbft_id id, size_t room);
+/* Kill it and do this to its disk. Returns how many records were lost, or 1 if there are wrong
+ * ones; 0: there was nothing to harm. Whether the store notices is checked. */
+uint64_t sim_kill_harming(struct sim *sim, pbft_id id, enum sim_harm harm);
+void sim_snapshot_disk(struct sim *sim, pbft_id id);
+uint64_t sim_disk_unsynced(const struct sim *sim, pbft_id id); /* records */
+uint64_t sim_disk_commits(const struct sim *sim, pbft_id id);  /* of its log, in this life */
+/* Operations that changed something on its disk, since it was made. */
+uint64_t sim_disk_ops(const struct sim *sim, pbft_id id);
+/* It is killed by SIM_HARM_OUTAGE in the middle of a commit: this operation is the last one. */
+void sim_cut_power_at(struct sim *sim, pbft_id id, uint64_t op);
+/* Its disk takes so many bytes of new files more; then it is full (FAULTS 2.42). UINT64_MAX: there
+ * is room again. */
+void sim_fill_disk(struct sim *sim, pbft_id id, uint64_t room);
 /* Packets from any of `from` to any of `to` are lost while on. One-way; call twice for both. */
 void sim_block(struct sim *sim, pbft_signers from, pbft_signers to, bool on);
 /* The replica hears and says nothing (clients included) while on. */
@@ -217,7 +226,7 @@ bool sim_executed(const struct sim *sim, pbft_seq seq, struct pbft_digest *diges
 pbft_seq sim_executed_last(const struct sim *sim);
 uint64_t sim_log_lines(const struct sim *sim,
                        const char *event);                 /* LOG outputs so far, all nodes */
-uint64_t sim_log_bytes(const struct sim *sim, pbft_id id); /* held by its vote log; cap: 2 MiB */
+uint64_t sim_log_bytes(const struct sim *sim, pbft_id id); /* held by its vote log */
 /* Verdict of the last frame that this replica was given. */
 enum pbft_verdict sim_last_verdict(const struct sim *sim, pbft_id id);
 const struct pbft_match_stats *sim_client_stats(const struct sim *sim, uint32_t client);

@@ -8,7 +8,9 @@
 #include "replica/pool.h"
 #include "tests/sim/fixture.h"
 #include "replica/faults/faults.h"
+#include "store/log_file.h"
 #include "tests/sim/recheck.h"
+#include "tests/sim/vdisk.h"
 #include "tests/sim/world.h"
 
 #include <stdio.h>
@@ -71,10 +73,13 @@ struct epoch {
 #define WRONG_ROOTS 8u /* checkpoints that may wait for a certificate */
 
 struct node {
-    struct pbft_node *node; /* NULL: killed */
-    struct pbft_log *log;   /* fixture_disk.c, over the one in memory */
-    uint8_t *remains;       /* on its disk from an earlier life */
-    size_t remains_size;
+    struct pbft_node *node;             /* NULL: killed */
+    struct pbft_log *log;               /* fixture_disk.c, over the store's own */
+    struct vdisk *disk;                 /* under its log; NULL: it never voted in this epoch */
+    struct vdisk *snapshot;             /* of that, to roll back to */
+    pbft_lsn durable;                   /* what its log reported in its last life */
+    uint64_t luck;                      /* what crashes leave follows from it */
+    bool powerless;                     /* dying, by a crash */
     struct pbft_pages_disk *pages_disk; /* its other disk */
     struct pbft_pages *pages;           /* NULL: closed, or never used */
     struct pbft_keypair keypair;
@@ -196,6 +201,7 @@ struct sim {
     uint64_t reached[SIM_REACH_COUNT];
     uint64_t delivered;
     uint64_t outbox_max;
+    uint64_t log_commits;    /* of all correct replicas */
     struct pbft_arena arena; /* of checkers that decode */
     uint64_t *last_arrival;  /* fifo: by link */
     sim_filter *filter;
@@ -284,19 +290,28 @@ void epochs_meet(struct sim *sim, const struct event *e);
 void epoch_keypair(const struct sim *sim, pbft_id id, pbft_epoch epoch, struct pbft_keypair *out);
 void client_told(struct sim *sim, uint32_t client);
 
-/* fixture_disk.c: a log whose bytes are on a disk that loses what was not synced. */
-struct pbft_log *disk_open(struct node *node, uint64_t bytes_max);
-/* The same with the whole records that an earlier life left. */
-struct pbft_log *disk_reopen(struct node *node, uint64_t bytes_max);
+/* fixture_disk.c: the store's log on a disk that loses what was not synced */
+struct pbft_log *disk_open(struct node *node); /* an empty one; in memory for a mute replica */
+/* What an earlier life left. Not to go on with it is a failure. */
+struct pbft_log *disk_reopen(struct node *node);
+void disk_drop(struct node *node); /* the disk goes; its log is closed */
 void disk_break(struct pbft_log *log);
+/* Its power has failed, and it does not know yet. */
+bool disk_is_dark(const struct node *node);
 /* Hand what was synced since the last call to note_synced(). */
 void disk_show_synced(struct pbft_log *log);
-/* The replica dies with what is on the disk now: all that it ever sent must be readable in what is
- * left, whatever became of the tail (FAULTS 3.6). That is what its next life finds. Returns how
- * many bytes were lost. */
-size_t disk_crash(struct sim *sim, struct node *node, enum sim_harm harm);
-/* While it is dead. Returns how many bytes were lost or are wrong. */
-size_t disk_harm(struct sim *sim, struct node *node, enum sim_harm harm);
+/* The replica dies now: all that it ever sent must be readable in what is left, whatever became of
+ * the tail (FAULTS 3.6). That is what its next life finds. Returns how many records were lost. */
+uint64_t disk_crash(struct sim *sim, struct node *node, enum sim_harm harm);
+struct pbft_log_file_config disk_config(const struct node *node, struct vdisk *disk);
+
+/* fixture_harm.c: while it is dead. False: there was nothing to harm. */
+bool disk_harm(struct sim *sim, struct node *node, enum sim_harm harm);
+
+/* fixture_found.c: the run fails unless a replica that started on this disk would find a usable
+ * log, with records up to `durable` and all that it ever sent. Returns the last lsn there. */
+pbft_lsn found_check(struct sim *sim, const struct node *node, struct vdisk *disk,
+                     pbft_lsn durable);
 
 /* fixture_client.c */
 void client_start(struct sim *sim, uint32_t client);

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOG_BYTES    (UINT64_C(2) << 20)
 #define OUTBOX_BYTES (UINT64_C(64) << 20)
 #define FLUSH_JOBS   20u /* a flush takes up to as long as so many other jobs */
 
@@ -177,7 +176,9 @@ static void drain(struct sim *sim, struct node *n)
                 start_job(sim, n, out.job_kind, out.job);
             }
             break;
-        case PBFT_OUTPUT_LOG: log_line(sim, n->id, &out); break;
+        case PBFT_OUTPUT_LOG:
+            if (!n->powerless) log_line(sim, n->id, &out);
+            break;
         case PBFT_OUTPUT_EPOCH: epoch_over(sim, n, out.frame); break;
         }
     }
@@ -255,6 +256,8 @@ void node_frame(struct sim *sim, const struct event *e)
     drain(sim, n);
 }
 
+static uint64_t kill_node(struct sim *sim, pbft_id id, enum sim_harm harm);
+
 void node_job(struct sim *sim, const struct event *e)
 {
     struct node *n = &sim->nodes[e->to];
@@ -262,8 +265,11 @@ void node_job(struct sim *sim, const struct event *e)
     n->jobs_out--;
     wake(sim, n);
     pbft_job_run(e->job);
+    bool dark = disk_is_dark(n);
+    if (dark) n->dying = n->powerless = true;
     pbft_node_job_done(n->node, sim_time_of(sim, e->to), e->job);
     drain(sim, n);
+    if (dark) (void)kill_node(sim, n->id, SIM_HARM_OUTAGE);
 }
 
 void node_tick(struct sim *sim, const struct event *e)
@@ -309,7 +315,7 @@ static void start_node(struct sim *sim, struct node *n, struct pbft_log *log,
 {
     n->incarnation++;
     n->tick_at = NEVER;
-    n->dying = false;
+    n->dying = n->powerless = false;
     n->jobs_out = 0;
     n->log = log;
     n->hooks = (struct pbft_node_hooks){n, hook_effects, hook_outbound, hook_inbound};
@@ -396,8 +402,9 @@ void nodes_start(struct sim *sim)
         n->clock_offset_ns = (int64_t)sim_random(sim, 2 * sim->o.clock_offset_max_ns + 1) -
                              (int64_t)sim->o.clock_offset_max_ns;
         n->clock_skewed = n->clock_offset_ns != 0;
+        n->luck = sim->o.seed * UINT64_C(0x8EBC6AF09C88C6E3) + place;
         check_restart(n);
-        start_node(sim, n, disk_open(n, LOG_BYTES), NULL, 0);
+        start_node(sim, n, disk_open(n), NULL, 0);
     }
 }
 
@@ -411,7 +418,7 @@ void nodes_free(struct sim *sim)
 {
     for (uint32_t place = 0; place < 2 * sim->n; place++) {
         stop_node(sim, &sim->nodes[place]);
-        free(sim->nodes[place].remains);
+        disk_drop(&sim->nodes[place]);
         pbft_pages_disk_free(sim->nodes[place].pages_disk);
     }
 }
@@ -431,13 +438,14 @@ static void tell_others(struct sim *sim, pbft_id id, bool up)
     }
 }
 
-static size_t kill_node(struct sim *sim, pbft_id id, enum sim_harm harm)
+static uint64_t kill_node(struct sim *sim, pbft_id id, enum sim_harm harm)
 {
     struct node *n = &sim->nodes[id];
     sim_tell_fault(sim, "replica %u is killed", id);
     sim->acted[SIM_FAULT_CRASH]++;
-    size_t lost = 0;
-    if (n->node != NULL && sim_is_correct(sim, id)) lost = disk_crash(sim, n, harm);
+    uint64_t lost = 0;
+    if (n->node != NULL) lost = disk_crash(sim, n, harm);
+    n->powerless = true;
     stop_node(sim, n);
     tell_others(sim, id, false);
     for (uint32_t client = 0; client < sim->o.clients; client++)
@@ -450,11 +458,12 @@ void sim_kill(struct sim *sim, pbft_id id)
     (void)kill_node(sim, id, SIM_HARM_CRASH);
 }
 
-size_t sim_kill_harming(struct sim *sim, pbft_id id, enum sim_harm harm)
+uint64_t sim_kill_harming(struct sim *sim, pbft_id id, enum sim_harm harm)
 {
     static const char *const texts[] = {"torn or not",
                                         "without what was not synced",
                                         "torn",
+                                        "after an outage",
                                         "rotten",
                                         "with a write in the wrong place",
                                         "wiped",
@@ -462,9 +471,9 @@ size_t sim_kill_harming(struct sim *sim, pbft_id id, enum sim_harm harm)
                                         "as another replica's"};
     struct node *n = &sim->nodes[id];
     PBFT_ASSERT(n->node != NULL && sim_is_correct(sim, id) && !n->mute);
-    size_t lost = kill_node(sim, id, harm);
+    uint64_t lost = kill_node(sim, id, harm);
     sim_tell_fault(sim, "the disk of replica %u comes back %s", id, texts[harm]);
-    return harm <= SIM_HARM_TORN ? lost : disk_harm(sim, n, harm);
+    return harm <= SIM_HARM_OUTAGE ? lost : disk_harm(sim, n, harm);
 }
 
 static void meet_others(struct sim *sim, struct node *n)
@@ -494,7 +503,7 @@ void sim_restart_mute(struct sim *sim, pbft_id id)
     reach(sim, SIM_REACH_MUTE);
     n->mute = true;
     check_restart(n);
-    start_node(sim, n, disk_open(n, LOG_BYTES), NULL, 0);
+    start_node(sim, n, disk_open(n), NULL, 0);
     if (n->epoch > 0) restore_node(sim, n); /* it begins behind genesis */
     meet_others(sim, n);
 }
@@ -507,7 +516,7 @@ void sim_restart(struct sim *sim, pbft_id id)
     sim->acted[SIM_FAULT_RESTART]++;
     reach(sim, SIM_REACH_RESUMED);
     check_restart(n);
-    start_node(sim, n, disk_reopen(n, LOG_BYTES), NULL, 0);
+    start_node(sim, n, disk_reopen(n), NULL, 0);
     restore_node(sim, n);
     if (sim->failed) return;
     struct pbft_node_info info = sim_info(sim, id);
@@ -534,9 +543,7 @@ static void begin_epoch(struct sim *sim, struct node *n, const struct pbft_clust
                         struct pbft_apply *state, pbft_seq flushed)
 {
     n->epoch = next->epoch;
-    free(n->remains);
-    n->remains = NULL;
-    n->remains_size = 0;
+    disk_drop(n);
     map_free(&n->said);
     if (!pbft_public_key_equal(&next->replicas[n->id], &n->keypair.public)) {
         take_new_key(sim, n);
@@ -544,7 +551,7 @@ static void begin_epoch(struct sim *sim, struct node *n, const struct pbft_clust
     }
     if (n->place < sim->n) check_restart(n);
     damage_epoch(n);
-    start_node(sim, n, disk_open(n, LOG_BYTES), state, flushed);
+    start_node(sim, n, disk_open(n), state, flushed);
     restore_node(sim, n);
     if (!sim->failed) meet_others(sim, n);
 }
@@ -597,7 +604,7 @@ pbft_signers sim_blackout(struct sim *sim)
             sim_info(sim, id).storage_failed || sim_info(sim, id).core.mute)
             continue;
         dark |= pbft_signers_of(id);
-        sim_kill(sim, id);
+        (void)kill_node(sim, id, SIM_HARM_OUTAGE);
     }
     reach(sim, SIM_REACH_BLACKOUT);
     return dark;

@@ -247,12 +247,17 @@ static void comes_back_on(struct stage *s, enum sim_harm harm)
     stage_load(s, 20);
     stage_wait(s);
     pbft_id victim = 2;
+    if (harm == SIM_HARM_ROLLED_BACK) {
+        sim_snapshot_disk(s->sim, victim);
+        stage_load(s, 20);
+        stage_wait(s);
+    }
     if (harm == SIM_HARM_TORN) { /* there must be a tail */
         stage_load(s, 20);
         stage_must(s, sim_run_until(s->sim, is_behind, &victim, STAGE_ENOUGH), "no tail");
     }
     if (!sim_ok(s->sim)) return;
-    size_t harmed = sim_kill_harming(s->sim, victim, harm);
+    uint64_t harmed = sim_kill_harming(s->sim, victim, harm);
     stage_must(s, harmed > 0, "nothing on its disk was harmed");
     s->injected++;
     stage_run_for(s, 300);

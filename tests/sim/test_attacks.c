@@ -118,7 +118,8 @@ Test(attacks, large_values_reach_the_next_checkpoint)
     o.params.checkpoint_interval = 16;
     o.params.pipeline_depth = 1;
     o.pool_bytes = 32u << 20;
-    o.body_max_bytes = 1; /* the least: room for three batches */
+    o.log_bytes_max = 4u << 20; /* room for a carry-over of three batches, twice */
+    o.body_max_bytes = 1;       /* the least: room for three batches */
     o.expect_no_view_change = true;
     deepest = 0;
     struct sim *sim = sim_new(&o);

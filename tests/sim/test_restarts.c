@@ -89,56 +89,62 @@ Test(restarts, everybody_after_an_answer)
     }
 }
 
-struct boundary {
-    pbft_id id;
-    uint64_t syncs;
-};
-
-static bool synced(struct sim *sim, void *context)
+static bool is_dead(struct sim *sim, void *context)
 {
-    const struct boundary *b = context;
-    return sim_disk_syncs(sim, b->id) >= b->syncs;
+    return !sim_alive(sim, *(const pbft_id *)context);
 }
 
-/* One run, recorded by how often replica `id` has synced; then again, and power is lost right after
- * each of these, of that replica or of all. */
-static void at_each_sync(pbft_id id, bool everybody)
+/* The run that is repeated: small segments, and checkpoints as often as may be, so that the log is
+ * cut and grows all the time. */
+static struct sim *recorded(pbft_id id, uint64_t *ops)
 {
-    struct sim_options o = sim_defaults(4, 3, 77);
+    struct sim_options o = sim_defaults(4, 3, 77 + id);
     o.flush_bytes = 1;
-    uint64_t syncs = 1;
-    for (uint64_t at = 0; at < syncs; at += STEP) {
-        struct sim *sim = sim_new(&o);
-        struct boundary b = {id, at};
-        load(sim, 30);
-        if (at > 0) must(sim, sim_run_until(sim, synced, &b, ENOUGH));
-        if (at > 0 && everybody) {
-            all_back(sim, sim_blackout(sim), 5 * SIM_MS);
-        } else if (at > 0) {
-            (void)sim_kill_harming(sim, id, (enum sim_harm)(at % 3));
-            must(sim, sim_run_for(sim, 30 * SIM_MS));
-            sim_restart(sim, id);
-        }
+    struct sim *sim = sim_new(&o);
+    *ops = sim_disk_ops(sim, id);
+    load(sim, 40);
+    return sim;
+}
+
+/* One run, recorded by what replica `id` does to its disk: each write, sync, new name and name that
+ * goes. Then again, and power is lost at each of these, of that replica or of all. */
+static void at_each_operation(pbft_id id, bool everybody)
+{
+    uint64_t first, last;
+    struct sim *sim = recorded(id, &first);
+    must(sim, sim_run_until(sim, sim_loads_done, NULL, ENOUGH));
+    must(sim, sim_run_until(sim, sim_converged, NULL, ENOUGH));
+    last = sim_disk_ops(sim, id);
+    uint64_t commits = sim_disk_commits(sim, id);
+    sim_free(sim);
+    for (uint64_t op = first + 1; op <= last; op += STEP) {
+        sim = recorded(id, &first);
+        sim_cut_power_at(sim, id, op);
+        must(sim, sim_run_until(sim, is_dead, &id, ENOUGH));
+        pbft_signers dark = pbft_signers_of(id);
+        if (everybody) dark |= sim_blackout(sim);
+        all_back(sim, dark, everybody ? 5 * SIM_MS : 30 * SIM_MS);
         must(sim, sim_run_until(sim, sim_loads_done, NULL, ENOUGH));
         must(sim, sim_run_until(sim, sim_converged, NULL, ENOUGH));
-        if (at == 0) syncs = sim_disk_syncs(sim, id);
         sim_free(sim);
     }
-    cr_log_info("replica %u: %llu syncs", (unsigned)id, (unsigned long long)syncs);
-    cr_assert_gt(syncs, 50u);
+    cr_log_info("replica %u: %llu operations, %llu commits", (unsigned)id,
+                (unsigned long long)(last - first), (unsigned long long)commits);
+    cr_assert_gt(commits, 50u);
+    cr_assert_gt(last - first, 3 * commits);
 }
 
-Test(restarts, of_the_primary_at_each_sync)
+Test(restarts, of_the_primary_at_each_operation_of_its_disk)
 {
-    at_each_sync(0, false);
+    at_each_operation(0, false);
 }
 
-Test(restarts, of_a_backup_at_each_sync)
+Test(restarts, of_a_backup_at_each_operation_of_its_disk)
 {
-    at_each_sync(2, false);
+    at_each_operation(2, false);
 }
 
-Test(restarts, of_everybody_at_each_sync)
+Test(restarts, of_everybody_at_each_operation_of_a_disk)
 {
-    at_each_sync(1, true);
+    at_each_operation(1, true);
 }

@@ -3,7 +3,8 @@
 #include "crypto/keys.h"
 #include "replica/divergence.h"
 #include "store/page.h"
-#include "tests/unit/log_disk.h"
+#include "tests/sim/vdisk.h"
+#include "tests/unit/store_pages.h"
 #include "tests/unit/store_pages.h"
 
 #include <inttypes.h>
@@ -386,16 +387,16 @@ static bool there(const char *dir, pbft_seq seq)
 Test(divergence, a_file_is_whole_whenever_the_power_fails)
 {
     static const char *const texts[] = {"{\"old\": 1}", "{\"new, and longer\": 2}"};
-    for (unsigned how = SIM_LOSE; how < SIM_CRASHES; how++) {
+    for (unsigned how = VDISK_LOSE; how < VDISK_CRASHES; how++) {
         for (unsigned at = 1;; at++) {
             struct rng rng = {at * 100 + how};
-            struct sim_disk *d = sim_disk_new();
+            struct vdisk *d = vdisk_new();
             REQUIRE(at, pbft_divergence_save(&d->base, 40, texts[0], strlen(texts[0])) ==
                             PBFT_STATUS_OK);
             d->stop_at = d->ops + at;
             bool saved =
                 pbft_divergence_save(&d->base, 40, texts[1], strlen(texts[1])) == PBFT_STATUS_OK;
-            sim_crash(d, (enum sim_crash)how, &rng);
+            vdisk_crash(d, (enum vdisk_crash)how, rng_next(&rng));
             struct pbft_disk_file *file;
             uint64_t size;
             char found[64] = "";

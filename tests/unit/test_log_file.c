@@ -4,7 +4,8 @@
 #include "store/log_file.h"
 
 #include "crypto/hash.h"
-#include "tests/unit/log_disk.h"
+#include "tests/sim/vdisk.h"
+#include "tests/unit/store_pages.h"
 
 #include <unistd.h>
 
@@ -16,7 +17,7 @@
 /* What a log must hold, by what was done to it and what it reported. */
 struct life {
     uint64_t seed;
-    struct sim_disk *disk; /* NULL: a real one */
+    struct vdisk *disk; /* NULL: a real one */
     struct pbft_log *log;
     uint8_t generation;
     uint8_t written[LSNS]; /* generation that appended this lsn last */
@@ -176,7 +177,7 @@ static bool life_open(struct life *l)
 
 static void life_new(struct life *l, uint64_t seed)
 {
-    *l = (struct life){.seed = seed, .disk = sim_disk_new(), .must_from = 1};
+    *l = (struct life){.seed = seed, .disk = vdisk_new(), .must_from = 1};
     struct pbft_log_file_config config = life_config(l);
     REQUIRE(seed, pbft_log_file_create(&config) == PBFT_STATUS_OK);
     REQUIRE(seed, pbft_log_file_create(&config) == PBFT_STATUS_EXISTS);
@@ -195,15 +196,15 @@ static void life_end(struct life *l)
 {
     pbft_log_close(l->log);
     l->log = NULL;
-    sim_free(&l->disk->base);
+    pbft_disk_free(&l->disk->base);
 }
 
-static void life_crash(struct life *l, enum sim_crash how, uint64_t luck)
+static void life_crash(struct life *l, enum vdisk_crash how, uint64_t luck)
 {
     struct rng rng = {l->seed * 7919 + luck};
     pbft_log_close(l->log);
     l->log = NULL;
-    sim_crash(l->disk, how, &rng);
+    vdisk_crash(l->disk, how, rng_next(&rng));
 }
 
 /* ---- ordinary life ---- */
@@ -215,7 +216,7 @@ Test(log_file, round_trip_over_segments_and_cuts)
     cr_assert_str_eq(pbft_log_name(l.log), "sync");
     for (unsigned i = 0; i < 12; i++) {
         life_run(&l, 10);
-        life_crash(&l, i % 2 == 0 ? SIM_LOSE : SIM_KILLED, i);
+        life_crash(&l, i % 2 == 0 ? VDISK_LOSE : VDISK_KILLED, i);
         cr_assert(life_open(&l));
     }
     cr_assert(l.must_from > 100 && l.appended > 300);
@@ -243,7 +244,7 @@ Test(log_file, one_sync_for_all_that_queued)
     cr_assert(life_append(&l, KIND_ELSE));
     cr_assert_eq(pbft_log_sync(l.log), PBFT_STATUS_OK);
     cr_assert(!pbft_log_poll(l.log)); /* begun, not done */
-    unsigned ops = l.disk->ops, syncs = l.disk->syncs;
+    uint64_t ops = l.disk->ops, syncs = l.disk->syncs;
     for (unsigned i = 0; i < 4; i++) {
         cr_assert(life_append(&l, KIND_ELSE));
         cr_assert_eq(pbft_log_sync(l.log), PBFT_STATUS_OK);
@@ -274,7 +275,7 @@ Test(log_file, one_sync_for_all_that_queued)
 
 Test(log_file, async_syncs_no_commit)
 {
-    struct life l = {.seed = 3, .disk = sim_disk_new(), .must_from = 1};
+    struct life l = {.seed = 3, .disk = vdisk_new(), .must_from = 1};
     struct pbft_log_file_config config = life_config(&l);
     config.sync = false;
     struct pbft_log_file_report found;
@@ -285,7 +286,7 @@ Test(log_file, async_syncs_no_commit)
     cr_assert_eq(pbft_log_file_open(&l.log, &config, &found), PBFT_STATUS_OK);
     cr_assert_eq(found.found, PBFT_LOG_FRESH);
     cr_assert_str_eq(pbft_log_name(l.log), "async");
-    unsigned syncs = l.disk->syncs;
+    uint64_t syncs = l.disk->syncs;
     cr_assert(life_append(&l, KIND_ELSE) && life_commit(&l) && l.durable == 1);
     cr_assert_eq(l.disk->syncs, syncs);
     pbft_log_close(l.log);
@@ -301,21 +302,21 @@ Test(log_file, async_syncs_no_commit)
 
 #define RECORDED_STEPS 36u
 
-static unsigned recorded_ops(uint64_t seed)
+static uint64_t recorded_ops(uint64_t seed)
 {
     struct life l;
     life_new(&l, seed);
     life_run(&l, RECORDED_STEPS);
-    unsigned ops = l.disk->ops;
+    uint64_t ops = l.disk->ops;
     cr_assert(l.must_from > 1);
     life_end(&l);
     return ops;
 }
 
-static void crash_everywhere(enum sim_crash how, uint64_t seed)
+static void crash_everywhere(enum vdisk_crash how, uint64_t seed)
 {
     unsigned torn = 0, whole = 0;
-    unsigned ops = recorded_ops(seed);
+    uint64_t ops = recorded_ops(seed);
     for (unsigned at = 1; at <= ops; at++) {
         struct life l;
         life_new(&l, seed);
@@ -334,49 +335,51 @@ static void crash_everywhere(enum sim_crash how, uint64_t seed)
         life_run(&l, 3); /* and on it goes, over what is left of the old tail */
         l.disk->stop_at = l.disk->ops + 1 + at % 9;
         life_run(&l, 8);
-        life_crash(&l, at % 2 == 0 ? SIM_TEAR : SIM_LOSE, at + 1);
+        life_crash(&l, at % 2 == 0 ? VDISK_TEAR : VDISK_LOSE, at + 1);
         REQUIRE(seed, life_open(&l));
         life_run(&l, 2);
-        life_crash(&l, SIM_LOSE, at + 2);
+        life_crash(&l, VDISK_LOSE, at + 2);
         REQUIRE(seed, life_open(&l));
         life_end(&l);
     }
-    cr_log_info("seed %llu: %u operations, %u torn", (unsigned long long)seed, ops, torn);
-    cr_assert(whole > 20 && (torn > 10 || how == SIM_LOSE || how == SIM_KEEP || how == SIM_KILLED));
+    cr_log_info("seed %llu: %llu operations, %u torn", (unsigned long long)seed,
+                (unsigned long long)ops, torn);
+    cr_assert(whole > 20 &&
+              (torn > 10 || how == VDISK_LOSE || how == VDISK_KEEP || how == VDISK_KILLED));
 }
 
 Test(log_file, crash_anywhere_unsynced_lost)
 {
-    crash_everywhere(SIM_LOSE, 11);
-    crash_everywhere(SIM_LOSE, 12);
+    crash_everywhere(VDISK_LOSE, 11);
+    crash_everywhere(VDISK_LOSE, 12);
 }
 
 Test(log_file, crash_anywhere_unsynced_kept)
 {
-    crash_everywhere(SIM_KEEP, 13);
+    crash_everywhere(VDISK_KEEP, 13);
 }
 
 Test(log_file, crash_anywhere_torn)
 {
     for (uint64_t seed = 14; seed < 18; seed++)
-        crash_everywhere(SIM_TEAR, seed);
+        crash_everywhere(VDISK_TEAR, seed);
 }
 
 Test(log_file, crash_anywhere_garbled)
 {
     for (uint64_t seed = 18; seed < 21; seed++)
-        crash_everywhere(SIM_GARBLE, seed);
+        crash_everywhere(VDISK_GARBLE, seed);
 }
 
 Test(log_file, killed_anywhere_then_power_loss)
 {
-    crash_everywhere(SIM_KILLED, 21);
+    crash_everywhere(VDISK_KILLED, 21);
 }
 
 /* The second crash hits what the start does, at each of its operations. */
-static void crash_twice(enum sim_crash first, enum sim_crash second, uint64_t seed)
+static void crash_twice(enum vdisk_crash first, enum vdisk_crash second, uint64_t seed)
 {
-    unsigned ops = recorded_ops(seed);
+    uint64_t ops = recorded_ops(seed);
     for (unsigned at = 1; at <= ops; at++) {
         struct life l;
         life_new(&l, seed);
@@ -387,13 +390,13 @@ static void crash_twice(enum sim_crash first, enum sim_crash second, uint64_t se
             bool opened = false;
             for (unsigned more = 1; !opened; more++) {
                 struct life again = l;
-                again.disk = sim_disk_clone(l.disk);
+                again.disk = vdisk_clone(l.disk);
                 again.disk->stop_at = again.disk->ops + more;
                 opened = life_open(&again);
                 life_crash(&again, second, more);
                 REQUIRE(seed, life_open(&again));
                 life_run(&again, 2);
-                life_crash(&again, SIM_LOSE, more);
+                life_crash(&again, VDISK_LOSE, more);
                 REQUIRE(seed, life_open(&again));
                 life_end(&again);
             }
@@ -404,33 +407,33 @@ static void crash_twice(enum sim_crash first, enum sim_crash second, uint64_t se
 
 Test(log_file, second_crash_during_the_start)
 {
-    crash_twice(SIM_TEAR, SIM_TEAR, 31);
-    crash_twice(SIM_KILLED, SIM_LOSE, 32);
-    crash_twice(SIM_LOSE, SIM_KEEP, 33);
+    crash_twice(VDISK_TEAR, VDISK_TEAR, 31);
+    crash_twice(VDISK_KILLED, VDISK_LOSE, 32);
+    crash_twice(VDISK_LOSE, VDISK_KEEP, 33);
 }
 
 Test(log_file, crash_during_init)
 {
     for (unsigned at = 1; at < 12; at++) {
-        struct life l = {.seed = at, .disk = sim_disk_new(), .must_from = 1};
+        struct life l = {.seed = at, .disk = vdisk_new(), .must_from = 1};
         struct pbft_log_file_config config = life_config(&l);
         struct pbft_log_file_report found;
         l.disk->stop_at = at;
         enum pbft_status created = pbft_log_file_create(&config);
         struct rng rng = {at};
-        sim_crash(l.disk, SIM_TEAR, &rng);
+        vdisk_crash(l.disk, VDISK_TEAR, rng_next(&rng));
         cr_assert_eq(pbft_log_file_check(&config, &found), PBFT_STATUS_OK);
         cr_assert(found.found == PBFT_LOG_FRESH ||
                   (found.found == PBFT_LOG_MISSING && created != PBFT_STATUS_OK));
-        sim_free(&l.disk->base);
+        pbft_disk_free(&l.disk->base);
     }
 }
 
 /* The next process reads from the page cache what never reached the disk. */
 Test(log_file, failed_sync_anywhere)
 {
-    unsigned syncs = 0;
-    for (unsigned at = 0; at <= syncs; at++) {
+    uint64_t syncs = 0;
+    for (uint64_t at = 0; at <= syncs; at++) {
         struct life l;
         life_new(&l, 36);
         l.disk->fail_sync_at = at == 0 ? 0 : l.disk->syncs + at;
@@ -440,10 +443,10 @@ Test(log_file, failed_sync_anywhere)
             steps++;
         if (at == 0) syncs = l.disk->syncs - 2; /* an end is not reached otherwise */
         REQUIRE(at, at == 0 || steps < RECORDED_STEPS);
-        life_crash(&l, SIM_KILLED, 0);
+        life_crash(&l, VDISK_KILLED, 0);
         REQUIRE(at, life_open(&l));
-        life_run(&l, at % 3);
-        life_crash(&l, SIM_LOSE, 0);
+        life_run(&l, (unsigned)(at % 3));
+        life_crash(&l, VDISK_LOSE, 0);
         REQUIRE(at, life_open(&l));
         life_end(&l);
     }
@@ -460,7 +463,7 @@ static struct life life_to_harm(uint64_t seed)
     while (l.durable < l.appended)
         cr_assert(life_commit(&l));
     cr_assert(l.must_from > 1 && l.durable == l.appended);
-    life_crash(&l, SIM_KEEP, 0);
+    life_crash(&l, VDISK_KEEP, 0);
     return l;
 }
 
@@ -474,7 +477,7 @@ static enum pbft_log_found look(struct life *l)
     } else {
         struct pbft_log *log;
         REQUIRE(l->seed, found.text[0] != '\0');
-        unsigned ops = l->disk->ops;
+        uint64_t ops = l->disk->ops;
         enum pbft_status status = pbft_log_file_open(&log, &config, &found);
         REQUIRE(l->seed, status == (found.found == PBFT_LOG_MISSING ? PBFT_STATUS_NOT_FOUND
                                                                     : PBFT_STATUS_CORRUPT));
@@ -491,7 +494,7 @@ Test(log_file, rot_of_every_byte)
     cr_assert_eq(look(&l), PBFT_LOG_INTACT);
     unsigned noticed = 0, harmless = 0;
     for (size_t f = 0; f < l.disk->now.count; f++) {
-        struct sim_bytes *bytes = &l.disk->inodes[l.disk->now.names[f].inode].now;
+        struct vdisk_inode *bytes = vdisk_file(l.disk, l.disk->now.names[f].name);
         for (size_t at = 0; at < bytes->size; at++) {
             uint8_t before = bytes->data[at];
             bytes->data[at] ^= (uint8_t)(1u << (at % 8));
@@ -501,7 +504,7 @@ Test(log_file, rot_of_every_byte)
                 noticed++;
             if (at % 61 == 0 && pbft_log_found_usable(look(&l))) {
                 struct life again = l;
-                again.disk = sim_disk_clone(l.disk);
+                again.disk = vdisk_clone(l.disk);
                 REQUIRE(l.seed, life_open(&again)); /* with all bytes of all records */
                 life_end(&again);
             }
@@ -520,21 +523,21 @@ Test(log_file, missing_and_truncated_segments)
     for (size_t f = 0; f < l.disk->now.count; f++) {
         if (strncmp(l.disk->now.names[f].name, "log-0", 5) != 0) continue;
         struct life again = l;
-        again.disk = sim_disk_clone(l.disk);
-        sim_set(&again.disk->now, l.disk->now.names[f].name, -1);
+        again.disk = vdisk_clone(l.disk);
+        vdisk_remove(again.disk, l.disk->now.names[f].name);
         cr_assert_eq(look(&again), PBFT_LOG_DAMAGED);
-        sim_free(&again.disk->base);
-        again.disk = sim_disk_clone(l.disk);
-        again.disk->inodes[l.disk->now.names[f].inode].now.size -= 512;
+        pbft_disk_free(&again.disk->base);
+        again.disk = vdisk_clone(l.disk);
+        vdisk_file(again.disk, l.disk->now.names[f].name)->size -= 512;
         cr_assert_eq(look(&again), PBFT_LOG_DAMAGED);
-        again.disk->inodes[l.disk->now.names[f].inode].now.size = 100;
+        vdisk_file(again.disk, l.disk->now.names[f].name)->size = 100;
         cr_assert_eq(look(&again), PBFT_LOG_DAMAGED);
-        sim_free(&again.disk->base);
+        pbft_disk_free(&again.disk->base);
         tried++;
     }
     cr_assert(tried >= 2);
     while (l.disk->now.count > 0)
-        sim_set(&l.disk->now, l.disk->now.names[0].name, -1);
+        vdisk_remove(l.disk, l.disk->now.names[0].name);
     cr_assert_eq(look(&l), PBFT_LOG_MISSING);
     life_end(&l);
 }
@@ -552,7 +555,7 @@ Test(log_file, foreign_and_future)
         cr_assert_eq(found.found, PBFT_LOG_FOREIGN);
     }
     for (size_t f = 0; f < l.disk->now.count; f++) {
-        uint8_t *data = l.disk->inodes[l.disk->now.names[f].inode].now.data;
+        uint8_t *data = vdisk_file(l.disk, l.disk->now.names[f].name)->data;
         if (strncmp(l.disk->now.names[f].name, "log-0", 5) != 0) continue;
         data[8]++; /* version */
         struct pbft_digest hash;
@@ -574,8 +577,34 @@ Test(log_file, misdirected_write)
     l.disk->misdirect_by = 2048;
     cr_assert(life_append(&l, KIND_ELSE) && life_commit(&l));
     cr_assert(life_append(&l, KIND_ELSE) && life_commit(&l));
-    life_crash(&l, SIM_LOSE, 0);
+    life_crash(&l, VDISK_LOSE, 0);
     cr_assert_eq(look(&l), PBFT_LOG_DAMAGED);
+    life_end(&l);
+}
+
+/* A read that is answered from another place of the file, each of those of a start: it is noticed,
+ * or it was of nothing that counts. */
+Test(log_file, misdirected_read)
+{
+    static const uint64_t by[] = {512, 1536, 4096};
+    struct life l = life_to_harm(46);
+    uint64_t before = l.disk->reads;
+    cr_assert_eq(look(&l), PBFT_LOG_INTACT);
+    uint64_t reads = l.disk->reads - before;
+    unsigned noticed = 0;
+    for (uint64_t i = 0; i < 3 * reads; i++) {
+        struct pbft_log_file_config config = life_config(&l);
+        struct pbft_log_file_report found;
+        l.disk->misread_at = l.disk->reads + 1 + i / 3;
+        l.disk->misdirect_by = by[i % 3];
+        REQUIRE(i, pbft_log_file_check(&config, &found) == PBFT_STATUS_OK);
+        if (pbft_log_found_usable(found.found))
+            REQUIRE(i, found.last >= l.durable && found.first <= l.must_from);
+        else
+            noticed++;
+    }
+    cr_assert(reads > 3 && noticed > reads, "%u of %llu noticed", noticed,
+              (unsigned long long)(3 * reads));
     life_end(&l);
 }
 
@@ -587,7 +616,7 @@ Test(log_file, failed_sync_is_final)
     l.disk->fail_sync_at = l.disk->syncs + 1;
     cr_assert(life_append(&l, KIND_ELSE) && !life_commit(&l));
     cr_assert(l.status == PBFT_STATUS_IO && l.durable == 1);
-    unsigned ops = l.disk->ops;
+    uint64_t ops = l.disk->ops;
     cr_assert_eq(pbft_log_append(l.log, KIND_ELSE, 3, NULL, 0), PBFT_STATUS_IO);
     cr_assert_eq(pbft_log_sync(l.log), PBFT_STATUS_IO);
     cr_assert_eq(pbft_log_cut(l.log, 1, 1), PBFT_STATUS_IO);
@@ -598,9 +627,9 @@ Test(log_file, failed_sync_is_final)
     pbft_log_stats(l.log, &stats);
     cr_assert(!stats.committing && stats.durable == 1);
     /* The next process reads from the page cache what never reached the disk: not for long. */
-    life_crash(&l, SIM_KILLED, 0);
+    life_crash(&l, VDISK_KILLED, 0);
     cr_assert(life_open(&l));
-    life_crash(&l, SIM_LOSE, 0);
+    life_crash(&l, VDISK_LOSE, 0);
     cr_assert(life_open(&l));
     life_end(&l);
 }
@@ -626,7 +655,7 @@ Test(log_file, disk_full_is_not_the_end)
         REQUIRE(seed, durable < l.appended && !pbft_log_poll(l.log));
         REQUIRE(seed, !life_commit(&l) && l.status == PBFT_STATUS_FULL && l.durable == durable);
         if (seed % 2 == 0) { /* a crash loses at most what was not reported */
-            life_crash(&l, SIM_TEAR, 1);
+            life_crash(&l, VDISK_TEAR, 1);
             REQUIRE(seed, life_open(&l));
             REQUIRE(seed, life_append(&l, KIND_ELSE));
         }
@@ -635,7 +664,7 @@ Test(log_file, disk_full_is_not_the_end)
         l.status = PBFT_STATUS_OK;
         REQUIRE(seed, life_commit(&l) && l.durable == l.appended);
         REQUIRE(seed, life_append(&l, KIND_ELSE) && life_commit(&l));
-        life_crash(&l, SIM_LOSE, 2);
+        life_crash(&l, VDISK_LOSE, 2);
         REQUIRE(seed, life_open(&l));
         life_end(&l);
     }
@@ -656,7 +685,7 @@ Test(log_file, full_in_the_middle_of_a_write)
     cr_assert(life_commit(&l) && l.durable == 5); /* what had failed first */
     pbft_log_commit(l.log);
     cr_assert(pbft_log_poll(l.log) && l.durable == 6);
-    life_crash(&l, SIM_LOSE, 0);
+    life_crash(&l, VDISK_LOSE, 0);
     cr_assert(life_open(&l));
     life_end(&l);
 }
@@ -667,9 +696,7 @@ Test(log_file, bytes_max_bounds_the_disk)
     life_new(&l, 57);
     cr_assert(fill(&l));
     cr_assert_eq(l.status, PBFT_STATUS_OK); /* append said so, before the disk was asked */
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < l.disk->now.count; i++)
-        bytes += l.disk->inodes[l.disk->now.names[i].inode].now.size;
+    uint64_t bytes = vdisk_bytes(l.disk);
     cr_assert(bytes <= 16 * SEGMENT && bytes > 8 * SEGMENT);
     cr_assert_eq(pbft_log_cut(l.log, l.durable, l.durable), PBFT_STATUS_OK);
     l.must_from = l.durable;
@@ -692,7 +719,7 @@ static bool see_large(void *context, const struct pbft_log_record *record)
 Test(log_file, large_records)
 {
     static uint8_t payload[5u << 20];
-    struct life l = {.seed = 58, .disk = sim_disk_new(), .must_from = 1};
+    struct life l = {.seed = 58, .disk = vdisk_new(), .must_from = 1};
     struct pbft_log_file_config config = life_config(&l);
     config.segment_bytes = 1u << 20;
     config.bytes_max = 32u << 20;
@@ -707,7 +734,7 @@ Test(log_file, large_records)
     cr_assert_eq(pbft_log_append(l.log, 1, 2, &whole, 1), PBFT_STATUS_OK);
     cr_assert_eq(pbft_log_append(l.log, 1, 3, &third, 1), PBFT_STATUS_OK);
     cr_assert(life_commit(&l) && l.durable == 3);
-    life_crash(&l, SIM_LOSE, 0);
+    life_crash(&l, VDISK_LOSE, 0);
     cr_assert_eq(pbft_log_file_open(&l.log, &config, &found), PBFT_STATUS_OK);
     cr_assert(found.found == PBFT_LOG_INTACT && found.last == 3 && found.segments == 3);
     struct pbft_span seen[3] = {whole, whole, whole};
@@ -723,7 +750,7 @@ Test(log_file, hole_before_a_later_commit)
     static uint8_t payload[32768];
     memset(payload, 0x5a, sizeof payload);
     for (size_t size = 4096; size <= sizeof payload; size += 512) {
-        struct life l = {.seed = size, .disk = sim_disk_new(), .must_from = 1};
+        struct life l = {.seed = size, .disk = vdisk_new(), .must_from = 1};
         struct pbft_log_file_config config = life_config(&l);
         config.segment_bytes = 65536;
         config.bytes_max = 16 * config.segment_bytes;
@@ -735,12 +762,11 @@ Test(log_file, hole_before_a_later_commit)
             cr_assert_eq(pbft_log_append(l.log, 1, lsn, &span, 1), PBFT_STATUS_OK);
             cr_assert(life_commit(&l));
         }
-        life_crash(&l, SIM_LOSE, 0);
+        life_crash(&l, VDISK_LOSE, 0);
         cr_assert_eq(pbft_log_file_check(&config, &found), PBFT_STATUS_OK);
         cr_assert(found.found == PBFT_LOG_INTACT && found.last == 3);
         /* The header, its mark and the first commit take 1536 bytes. */
-        int inode = sim_find(&l.disk->now, "log-0000000000000001");
-        memset(l.disk->inodes[inode].now.data + 1536, 0, size + 512);
+        memset(vdisk_file(l.disk, "log-0000000000000001")->data + 1536, 0, size + 512);
         cr_assert_eq(pbft_log_file_check(&config, &found), PBFT_STATUS_OK);
         cr_assert_eq(found.found, PBFT_LOG_DAMAGED, "%zu bytes: %s", size, found.text);
         life_end(&l);
