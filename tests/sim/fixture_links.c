@@ -213,6 +213,8 @@ void sim_node_send(struct sim *sim, uint32_t place, bool to_client, uint32_t to,
     sim->sending = place;
     if (is_twin(sim, false, n->id)) { /* each instance has an audience of its own */
         bool second = place >= sim->n;
+        if (second && (sim->twin_sees & ~sim->o.twins) != 0)
+            sim->odds_ppm[SIM_FAULT_TWIN] += 1000000u / sim->n;
         if (!is_twin(sim, to_client, to) && second != sees_second(sim, to_client, to)) return;
         if (second) sim->acted[SIM_FAULT_TWIN]++;
     }
