@@ -12,7 +12,8 @@
 #include <stdlib.h>
 
 #define SEGMENT_BYTES   (8u << 20)
-#define LOG_BYTES_MAX   ((uint64_t)SEGMENT_BYTES * 512)
+#define SEGMENTS        512u
+#define LOG_SLACK_BYTES (UINT64_C(64) << 20)
 #define PAGES_BYTES_MAX (UINT64_C(1) << 40) /* of address space; the file grows as it is filled */
 /* What every reason ends with; takes the replica's id. */
 #define RETURN_HINT                                                                                \
@@ -28,16 +29,33 @@ static void log_reported(void *context, enum pbft_status status, pbft_lsn durabl
     (void)context, (void)status, (void)durable; /* the node reads the log's stats */
 }
 
+/* What a log in memory may take: all live records are frames of the pool, and a cut writes them
+ * anew before the old ones go (store/log.h). */
+static uint64_t memory_bytes(const struct pbft_data_config *config)
+{
+    return 4 * config->frames_max_bytes + LOG_SLACK_BYTES;
+}
+
+/* One on disk grows until a checkpoint is flushed, and a record wants room twice. What a cut
+ * carries over must find it when three quarters are taken (node_log_stuck()): it is less than 5/8
+ * of the pool, so 16 times the pool are enough. */
+static uint32_t segment_bytes(const struct pbft_data_config *config)
+{
+    uint64_t bytes = config->frames_max_bytes / (SEGMENTS / 16);
+    if (bytes < SEGMENT_BYTES) return SEGMENT_BYTES;
+    return bytes < PBFT_LOG_SEGMENT_MAX ? (uint32_t)bytes / 4096 * 4096 : PBFT_LOG_SEGMENT_MAX;
+}
+
 static struct pbft_log_file_config log_config(struct pbft_disk *disk,
                                               const struct pbft_superblock_owner *owner, bool sync,
-                                              uint64_t bytes_max)
+                                              uint32_t segment, uint32_t segments)
 {
     struct pbft_log_file_config config = {
         .disk = disk,
         .owner = *owner,
         .sync = sync,
-        .segment_bytes = SEGMENT_BYTES,
-        .bytes_max = bytes_max,
+        .segment_bytes = segment,
+        .bytes_max = (uint64_t)segment * segments,
         .durable = log_reported,
     };
     randombytes_buf(config.entropy, sizeof config.entropy);
@@ -50,7 +68,7 @@ enum pbft_status pbft_data_create(const char *dir, const struct pbft_superblock_
     enum pbft_status status = pbft_disk_posix_open(&disk, dir);
     if (status != PBFT_STATUS_OK) return status;
     struct pbft_log_file_config config =
-        log_config(disk, owner, true, (uint64_t)SEGMENT_BYTES * PBFT_LOG_SEGMENTS_MIN);
+        log_config(disk, owner, true, SEGMENT_BYTES, PBFT_LOG_SEGMENTS_MIN);
     status = pbft_log_file_create(&config);
     pbft_disk_free(disk);
     return status == PBFT_STATUS_OK ? pbft_superblock_create(dir, owner) : status;
@@ -119,7 +137,7 @@ enum pbft_status pbft_data_check_genesis(const char *dir, const struct pbft_supe
 
 static enum pbft_status open_memory(struct pbft_data *data, const struct pbft_data_config *config)
 {
-    return pbft_log_memory_create(&data->log, config->log_bytes_max, log_reported, NULL);
+    return pbft_log_memory_create(&data->log, memory_bytes(config), log_reported, NULL);
 }
 
 __attribute__((format(printf, 2, 3))) static void mute(struct pbft_data *data, const char *format,
@@ -154,7 +172,8 @@ static enum pbft_status open_log(struct pbft_data *data, const struct pbft_data_
         (void)snprintf(error, 256, "%.150s: %s", config->dir, pbft_status_text(status));
         return status;
     }
-    struct pbft_log_file_config file = log_config(data->disk, &config->owner, sync, LOG_BYTES_MAX);
+    struct pbft_log_file_config file =
+        log_config(data->disk, &config->owner, sync, segment_bytes(config), SEGMENTS);
     file.cancel = config->cancel;
     struct pbft_log_file_report report;
     status = pbft_log_file_open(&data->log, &file, &report);

@@ -24,7 +24,7 @@ struct pbft_data_config {
     struct pbft_superblock_owner owner;
     enum pbft_durability durability;
     struct pbft_superblock *superblock; /* open */
-    uint64_t log_bytes_max;             /* of a log in memory; one on disk has a cap of its own */
+    uint64_t frames_max_bytes;          /* the frame pool's; the log's cap follows from it */
     pbft_seq genesis_seq;               /* of the epoch: a checkpoint that no log precedes */
     bool restored;                      /* ... that the cluster was restored with, and lies here */
     const _Atomic bool *cancel;         /* set by any thread: opening ends soon; NULL: never */

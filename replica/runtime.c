@@ -14,7 +14,6 @@
     MILLISECOND_NS /* a long batch of events must not hold back what it caused                     \
                     */
 #define CLIENT_FRAME_SLACK 65536u
-#define LOG_SLACK_BYTES    (UINT64_C(64) << 20)
 
 static uint64_t clock_ns(clockid_t clock)
 {
@@ -304,13 +303,6 @@ static bool load_failed(struct pbft_runtime *r, enum pbft_status status, const c
     return false;
 }
 
-/* What a log may take: all live records are frames of the pool, and a cut writes them
- * anew before the old ones go (store/log.h). */
-static uint64_t log_bytes(const struct pbft_replica_config *config)
-{
-    return 4u * config->frames_max_bytes + LOG_SLACK_BYTES;
-}
-
 /* On the thread that writes checkpoints. */
 static enum pbft_status save_divergence(void *context, pbft_seq seq, const char *json, size_t size)
 {
@@ -389,7 +381,7 @@ static bool open_node(struct pbft_runtime *r)
         .restored = r->cluster->epoch == 0 && r->cluster->genesis_seq > 0,
         .durability = c->replica->durability,
         .superblock = c->superblock,
-        .log_bytes_max = log_bytes(c->replica),
+        .frames_max_bytes = c->replica->frames_max_bytes,
         .cancel = &r->signals.cancel,
     };
     char error[256];

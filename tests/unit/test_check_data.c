@@ -58,7 +58,7 @@ static void open_data(struct world *w)
                                       .owner = owner,
                                       .durability = PBFT_DURABILITY_SYNC,
                                       .superblock = w->superblock,
-                                      .log_bytes_max = 128u << 20};
+                                      .frames_max_bytes = 16u << 20};
     cr_assert_eq(pbft_data_open(&w->data, &config, error), PBFT_STATUS_OK, "%s", error);
     cr_assert_not(w->data.mute);
     cr_assert_eq(pbft_superblock_mark_start(w->superblock, false), PBFT_STATUS_OK);

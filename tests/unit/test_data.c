@@ -48,7 +48,7 @@ struct life {
     struct pbft_data_config config;
 };
 
-static void start(struct life *life, enum pbft_durability durability)
+static void start_with(struct life *life, enum pbft_durability durability, uint64_t frames)
 {
     char error[256];
     cr_assert_eq(pbft_superblock_open(&life->superblock, dir, &owner, NULL), PBFT_STATUS_OK);
@@ -56,10 +56,15 @@ static void start(struct life *life, enum pbft_durability durability)
                                              .owner = owner,
                                              .durability = durability,
                                              .superblock = life->superblock,
-                                             .log_bytes_max = 128u << 20};
+                                             .frames_max_bytes = frames};
     cr_assert_eq(pbft_data_open(&life->data, &life->config, error), PBFT_STATUS_OK, "%s", error);
     bool forgets = !life->data.mute && durability != PBFT_DURABILITY_SYNC;
     cr_assert_eq(pbft_superblock_mark_start(life->superblock, forgets), PBFT_STATUS_OK);
+}
+
+static void start(struct life *life, enum pbft_durability durability)
+{
+    start_with(life, durability, 16u << 20);
 }
 
 static void end(struct life *life)
@@ -80,6 +85,32 @@ static void vote(struct life *life)
     cr_assert_eq(pbft_log_sync(log), PBFT_STATUS_OK);
     pbft_log_commit(log);
     cr_assert(pbft_log_poll(log));
+}
+
+/* What a cut carries over grows with the pool of frames, and is written while three quarters of the
+ * cap may be taken (FAULTS 2.42). The setting may change from start to start. */
+Test(replica_data, the_cap_of_the_log_grows_with_the_pool)
+{
+    static const struct {
+        uint64_t frames, cap;
+    } rows[] = {{UINT64_C(64) << 20, UINT64_C(4) << 30},
+                {UINT64_C(256) << 20, UINT64_C(4) << 30},
+                {UINT64_C(1) << 30, UINT64_C(16) << 30},
+                {UINT64_C(1) << 40, UINT64_C(512) << 30},
+                {(UINT64_C(1) << 30) + 12345, UINT64_C(16) << 30},
+                {UINT64_C(64) << 20, UINT64_C(4) << 30}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct life life;
+        struct pbft_log_stats stats;
+        start_with(&life, PBFT_DURABILITY_SYNC, rows[i].frames);
+        cr_assert_not(life.data.mute, "%s", life.data.why);
+        pbft_log_stats(life.data.log, &stats);
+        cr_expect_eq(stats.bytes_max, rows[i].cap, "%zu: %llu", i,
+                     (unsigned long long)stats.bytes_max);
+        cr_expect_eq(stats.last, (pbft_lsn)i);
+        vote(&life);
+        end(&life);
+    }
 }
 
 /* Start, vote, end; returns what the next start is told. */
@@ -403,7 +434,7 @@ static void start_restored(struct life *life, enum pbft_durability durability)
                                              .superblock = life->superblock,
                                              .genesis_seq = restored.genesis_seq,
                                              .restored = true,
-                                             .log_bytes_max = 128u << 20};
+                                             .frames_max_bytes = 16u << 20};
     cr_assert_eq(pbft_data_open(&life->data, &life->config, error), PBFT_STATUS_OK, "%s", error);
 }
 

@@ -374,7 +374,7 @@ static void open_data(struct open_data *o, const struct pbft_cluster *cluster, p
     struct pbft_data_config config = {.dir = dir,
                                       .durability = PBFT_DURABILITY_SYNC,
                                       .genesis_seq = cluster->genesis_seq,
-                                      .log_bytes_max = 128u << 20};
+                                      .frames_max_bytes = 16u << 20};
     pbft_config_owner(cluster, id, &config.owner);
     pbft_epochs_path(data, cluster->epoch, dir);
     cr_assert_eq(pbft_superblock_open(&o->superblock, dir, &config.owner, NULL), PBFT_STATUS_OK,
