@@ -1,6 +1,7 @@
 /* crypto/epoch_file.c - proofs on a disk. */
 #include "crypto/epoch_file.h"
 
+#include "crypto/files.h"
 #include "crypto/hash.h"
 
 #include <errno.h>
@@ -19,23 +20,6 @@
 
 static const uint8_t magic[8] = {'P', 'B', 'F', 'T', 'E', 'P', 'O', 'C'};
 
-static enum pbft_status status_of(int error)
-{
-    switch (error) {
-    case ENOENT:
-    case ENOTDIR: return PBFT_STATUS_NOT_FOUND;
-    case EACCES:
-    case EPERM:
-    case ELOOP:
-    case EROFS: return PBFT_STATUS_PERMISSION;
-    case EWOULDBLOCK: return PBFT_STATUS_EXISTS; /* somebody has the lock */
-    case ENOMEM: return PBFT_STATUS_MEMORY;
-    case ENOSPC:
-    case EDQUOT: return PBFT_STATUS_FULL;
-    default: return PBFT_STATUS_IO;
-    }
-}
-
 static void seal(const uint8_t *bytes, size_t size, struct pbft_digest *out)
 {
     pbft_hash(out, DOMAIN_EPOCHS, &(struct pbft_span){bytes, size}, 1);
@@ -46,7 +30,7 @@ static void seal(const uint8_t *bytes, size_t size, struct pbft_digest *out)
 static enum pbft_status read_whole(int fd, uint8_t **bytes, size_t *size)
 {
     struct stat info;
-    if (fstat(fd, &info) != 0) return status_of(errno);
+    if (fstat(fd, &info) != 0) return pbft_file_status(errno);
     if (!S_ISREG(info.st_mode) || info.st_size <= 0 || info.st_size > FILE_MAX_BYTES)
         return PBFT_STATUS_CORRUPT;
     *size = (size_t)info.st_size;
@@ -55,7 +39,7 @@ static enum pbft_status read_whole(int fd, uint8_t **bytes, size_t *size)
     for (size_t at = 0; at < *size;) {
         ssize_t n = read(fd, *bytes + at, *size - at);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return n == 0 ? PBFT_STATUS_CORRUPT : status_of(errno);
+        if (n <= 0) return n == 0 ? PBFT_STATUS_CORRUPT : pbft_file_status(errno);
         at += (size_t)n;
     }
     return PBFT_STATUS_OK;
@@ -84,7 +68,7 @@ static enum pbft_status open_whole(const char *path, uint8_t **bytes, size_t *ea
     *bytes = NULL;
     *each = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would wait for a writer */
-    if (fd < 0) return status_of(errno);
+    if (fd < 0) return pbft_file_status(errno);
     enum pbft_status status = read_whole(fd, bytes, &size);
     close(fd);
     if (status != PBFT_STATUS_OK) return status;
@@ -155,26 +139,8 @@ enum pbft_status pbft_epoch_file_look(const char *path, const struct pbft_cluste
 
 static enum pbft_status write_whole(int fd, const uint8_t *bytes, size_t size)
 {
-    for (size_t at = 0; at < size;) {
-        ssize_t n = write(fd, bytes + at, size - at);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return status_of(n == 0 ? ENOSPC : errno);
-        at += (size_t)n;
-    }
-    return fsync(fd) == 0 ? PBFT_STATUS_OK : status_of(errno);
-}
-
-/* A new name is durable only once its folder is. */
-static enum pbft_status sync_folder_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = slash == NULL ? strdup(".") : strndup(path, (size_t)(slash - path) + 1);
-    if (folder == NULL) return PBFT_STATUS_MEMORY;
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    free(folder);
-    if (fd < 0) return status_of(errno);
-    enum pbft_status status = fsync(fd) == 0 ? PBFT_STATUS_OK : status_of(errno);
-    close(fd);
+    enum pbft_status status = pbft_file_write(fd, bytes, size);
+    if (status == PBFT_STATUS_OK && fsync(fd) != 0) status = pbft_file_status(errno);
     return status;
 }
 
@@ -184,11 +150,13 @@ static enum pbft_status open_aside(const char *aside, int *fd)
 {
     struct stat held, named;
     *fd = open(aside, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-    if (*fd < 0) return status_of(errno);
-    if (flock(*fd, LOCK_EX | LOCK_NB) != 0 || fstat(*fd, &held) != 0) return status_of(errno);
+    if (*fd < 0) return pbft_file_status(errno);
+    if (flock(*fd, LOCK_EX | LOCK_NB) != 0)
+        return errno == EWOULDBLOCK ? PBFT_STATUS_EXISTS : pbft_file_status(errno);
+    if (fstat(*fd, &held) != 0) return pbft_file_status(errno);
     if (stat(aside, &named) != 0 || named.st_ino != held.st_ino || named.st_dev != held.st_dev)
         return PBFT_STATUS_EXISTS;
-    return ftruncate(*fd, 0) == 0 ? PBFT_STATUS_OK : status_of(errno);
+    return ftruncate(*fd, 0) == 0 ? PBFT_STATUS_OK : pbft_file_status(errno);
 }
 
 static enum pbft_status replace(const char *aside, const char *path, const uint8_t *bytes,
@@ -198,9 +166,9 @@ static enum pbft_status replace(const char *aside, const char *path, const uint8
     enum pbft_status status = open_aside(aside, &fd);
     bool ours = status == PBFT_STATUS_OK;
     if (status == PBFT_STATUS_OK) status = write_whole(fd, bytes, size);
-    if (status == PBFT_STATUS_OK && rename(aside, path) != 0) status = status_of(errno);
+    if (status == PBFT_STATUS_OK && rename(aside, path) != 0) status = pbft_file_status(errno);
     if (status == PBFT_STATUS_OK)
-        status = sync_folder_of(path);
+        status = pbft_folder_sync_of(path);
     else if (ours)
         (void)unlink(aside);
     if (fd >= 0) close(fd);

@@ -8,6 +8,7 @@
  *
  * Lines that begin with '#' are comments; everything else is as shown, in this order.
  */
+#include "crypto/files.h"
 #include "crypto/keys.h"
 
 #include <errno.h>
@@ -34,47 +35,13 @@ static enum pbft_status fail(enum pbft_status status, char *error, const char *p
 
 static enum pbft_status fail_errno(int number, char *error, const char *path, const char *what)
 {
-    enum pbft_status status = PBFT_STATUS_IO;
-    if (number == ENOENT) status = PBFT_STATUS_NOT_FOUND;
-    if (number == EEXIST) status = PBFT_STATUS_EXISTS;
-    if (number == EACCES || number == EPERM || number == ELOOP) status = PBFT_STATUS_PERMISSION;
+    enum pbft_status status = pbft_file_status(number);
     char text[64];
     if (strerror_r(number, text, sizeof(text)) != 0)
         (void)snprintf(text, sizeof(text), "error %d", number);
     (void)snprintf(error, ERROR_BYTES, "Key file %.120s %s: %s.", path, what,
                    number == ELOOP ? "it is a symbolic link" : text);
     return status;
-}
-
-static bool write_all(int fd, const char *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t n = write(fd, bytes, size);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        bytes += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
-/* A new name is durable only once its directory is. */
-static bool sync_directory_of(const char *path)
-{
-    char directory[4096];
-    const char *slash = strrchr(path, '/');
-    if (slash == NULL) {
-        (void)snprintf(directory, sizeof(directory), ".");
-    } else {
-        size_t length = slash == path ? 1 : (size_t)(slash - path);
-        if (length >= sizeof(directory)) return false;
-        memcpy(directory, path, length);
-        directory[length] = '\0';
-    }
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return false;
-    bool synced = fsync(fd) == 0;
-    return close(fd) == 0 && synced;
 }
 
 enum pbft_status pbft_keypair_save(const struct pbft_keypair *keypair, const char *path,
@@ -95,13 +62,14 @@ enum pbft_status pbft_keypair_save(const struct pbft_keypair *keypair, const cha
     bool kept = false;
     if (fd >= 0) {
         /* The mode must not depend on the umask. */
-        kept = fchmod(fd, 0600) == 0 && write_all(fd, text, (size_t)length) && fsync(fd) == 0;
+        kept = fchmod(fd, 0600) == 0 &&
+               pbft_file_write(fd, text, (size_t)length) == PBFT_STATUS_OK && fsync(fd) == 0;
         if (!kept) number = errno;
         if (close(fd) != 0 && kept) {
             number = errno;
             kept = false;
         }
-        if (kept && !sync_directory_of(path)) {
+        if (kept && pbft_folder_sync_of(path) != PBFT_STATUS_OK) {
             number = errno;
             kept = false;
         }
@@ -117,7 +85,8 @@ enum pbft_status pbft_keypair_save(const struct pbft_keypair *keypair, const cha
 
 enum pbft_status pbft_keypair_adopt(const char *from, const char *path, char error[256])
 {
-    if (rename(from, path) == 0 && sync_directory_of(path)) return PBFT_STATUS_OK;
+    if (rename(from, path) == 0 && pbft_folder_sync_of(path) == PBFT_STATUS_OK)
+        return PBFT_STATUS_OK;
     return fail_errno(errno, error, path, "cannot be replaced by its successor");
 }
 

@@ -2,6 +2,7 @@
 #include "replica/epochs.h"
 
 #include "crypto/epoch_file.h"
+#include "crypto/files.h"
 #include "replica/data.h"
 #include "store/log_file.h"
 
@@ -18,22 +19,6 @@
 #define PATH_BYTES     (PBFT_CONFIG_PATH_MAX + 32u)
 #define NAME_MAX_BYTES 64u
 #define COPY_BYTES     (1u << 20)
-
-static enum pbft_status status_of(int error)
-{
-    switch (error) {
-    case ENOENT:
-    case ENOTDIR: return PBFT_STATUS_NOT_FOUND;
-    case EACCES:
-    case EPERM:
-    case EROFS: return PBFT_STATUS_PERMISSION;
-    case EEXIST: return PBFT_STATUS_EXISTS;
-    case ENOMEM: return PBFT_STATUS_MEMORY;
-    case ENOSPC:
-    case EDQUOT: return PBFT_STATUS_FULL;
-    default: return PBFT_STATUS_IO;
-    }
-}
 
 void pbft_epochs_path(const char *dir, pbft_epoch epoch, char *out)
 {
@@ -65,40 +50,6 @@ enum pbft_status pbft_epochs_load(const char *dir, struct pbft_cluster *cluster,
     else if (status != PBFT_STATUS_OK)
         (void)snprintf(error, 256, "%.150s: %s.", path, pbft_status_text(status));
     return status;
-}
-
-static enum pbft_status sync_folder(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return status_of(errno);
-    enum pbft_status status = fsync(fd) == 0 ? PBFT_STATUS_OK : status_of(errno);
-    close(fd);
-    return status;
-}
-
-/* The folder that `path` lies in. */
-static enum pbft_status sync_parent(const char *path)
-{
-    char parent[PATH_BYTES + NAME_MAX_BYTES];
-    size_t size = strlen(path);
-    while (size > 1 && path[size - 1] == '/')
-        size--;
-    while (size > 0 && path[size - 1] != '/')
-        size--;
-    (void)snprintf(parent, sizeof parent, "%.*s", size == 0 ? 1 : (int)size,
-                   size == 0 ? "." : path);
-    return sync_folder(parent);
-}
-
-static enum pbft_status write_all(int fd, const uint8_t *bytes, size_t size)
-{
-    for (size_t at = 0; at < size;) {
-        ssize_t n = write(fd, bytes + at, size - at);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return status_of(n == 0 ? ENOSPC : errno);
-        at += (size_t)n;
-    }
-    return PBFT_STATUS_OK;
 }
 
 /* From here on it is the present epoch. */
@@ -182,8 +133,8 @@ void pbft_epochs_tidy(const char *dir, pbft_epoch present)
 
 static enum pbft_status make_folder(const char *path)
 {
-    if (mkdir(path, 0700) != 0) return errno == EEXIST ? PBFT_STATUS_OK : status_of(errno);
-    return sync_parent(path);
+    if (mkdir(path, 0700) != 0) return errno == EEXIST ? PBFT_STATUS_OK : pbft_file_status(errno);
+    return pbft_folder_sync_of(path);
 }
 
 static enum pbft_status copy_bytes(int from, int to)
@@ -193,21 +144,21 @@ static enum pbft_status copy_bytes(int from, int to)
     while (status == PBFT_STATUS_OK) {
         ssize_t n = read(from, block, COPY_BYTES);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) status = status_of(errno);
+        if (n < 0) status = pbft_file_status(errno);
         if (n <= 0) break;
-        status = write_all(to, block, (size_t)n);
+        status = pbft_file_write(to, block, (size_t)n);
     }
     free(block);
-    if (status == PBFT_STATUS_OK && fsync(to) != 0) status = status_of(errno);
+    if (status == PBFT_STATUS_OK && fsync(to) != 0) status = pbft_file_status(errno);
     return status;
 }
 
 static enum pbft_status copy_file(const char *before, const char *after)
 {
     int from = open(before, O_RDONLY | O_CLOEXEC);
-    if (from < 0) return status_of(errno);
+    if (from < 0) return pbft_file_status(errno);
     int to = open(after, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    enum pbft_status status = to < 0 ? status_of(errno) : copy_bytes(from, to);
+    enum pbft_status status = to < 0 ? pbft_file_status(errno) : copy_bytes(from, to);
     if (to >= 0) close(to);
     close(from);
     return status;
@@ -253,7 +204,7 @@ static enum pbft_status make_epoch(const struct pbft_epochs_begin *b, const char
     empty_folder(to); /* of an attempt that never came to its end */
     status = pbft_data_create(to, owner);
     if (status == PBFT_STATUS_OK && b->keep_pages) status = keep_pages(from, to);
-    if (status == PBFT_STATUS_OK) status = sync_folder(to);
+    if (status == PBFT_STATUS_OK) status = pbft_folder_sync(to);
     if (status == PBFT_STATUS_OK && b->forgets) status = mark_forgetful(to, owner);
     return status;
 }
@@ -278,7 +229,7 @@ static enum pbft_status all_may_go(const struct pbft_epochs_begin *begin,
                                    const struct pbft_superblock_owner *owner)
 {
     DIR *folder = opendir(begin->dir);
-    if (folder == NULL) return status_of(errno);
+    if (folder == NULL) return pbft_file_status(errno);
     enum pbft_status status = may_go(begin->dir, 0, begin->next->epoch, owner);
     for (const struct dirent *e; status == PBFT_STATUS_OK && (e = readdir(folder)) != NULL;) {
         pbft_epoch epoch = epoch_of(e->d_name);
@@ -344,9 +295,9 @@ enum pbft_status pbft_epochs_begin(const struct pbft_epochs_begin *begin,
     PBFT_ASSERT(begin->next->epoch > 0);
     enum pbft_status status = make_folder(begin->dir);
     int fd = status == PBFT_STATUS_OK ? open(begin->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (status == PBFT_STATUS_OK && fd < 0) status = status_of(errno);
+    if (status == PBFT_STATUS_OK && fd < 0) status = pbft_file_status(errno);
     while (status == PBFT_STATUS_OK && flock(fd, LOCK_EX) != 0)
-        if (errno != EINTR) status = status_of(errno);
+        if (errno != EINTR) status = pbft_file_status(errno);
     if (status == PBFT_STATUS_OK)
         status = begin_alone(begin, out, error);
     else

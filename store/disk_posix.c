@@ -1,6 +1,8 @@
 /* A folder of the real file system, by its descriptor. */
 #include "store/disk.h"
 
+#include "crypto/files.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,22 +23,6 @@ struct posix_file {
     int fd;
 };
 
-static enum pbft_status status_of(int error)
-{
-    switch (error) {
-    case ENOSPC:
-    case EDQUOT: return PBFT_STATUS_FULL;
-    case ENOENT:
-    case ENOTDIR: return PBFT_STATUS_NOT_FOUND;
-    case EEXIST: return PBFT_STATUS_EXISTS;
-    case EACCES:
-    case EPERM:
-    case EROFS: return PBFT_STATUS_PERMISSION;
-    case ENOMEM: return PBFT_STATUS_MEMORY;
-    default: return PBFT_STATUS_IO;
-    }
-}
-
 static int folder_of(struct pbft_disk *disk)
 {
     return ((struct posix_disk *)disk)->fd;
@@ -51,10 +37,10 @@ static enum pbft_status posix_list(struct pbft_disk *disk, pbft_disk_name_fn *vi
 {
     /* A description of its own: a duplicate would share the position. */
     int fd = openat(folder_of(disk), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return status_of(errno);
+    if (fd < 0) return pbft_file_status(errno);
     DIR *folder = fdopendir(fd);
     if (folder == NULL) {
-        enum pbft_status status = status_of(errno);
+        enum pbft_status status = pbft_file_status(errno);
         close(fd);
         return status;
     }
@@ -63,7 +49,7 @@ static enum pbft_status posix_list(struct pbft_disk *disk, pbft_disk_name_fn *vi
         errno = 0;
         const struct dirent *entry = readdir(folder);
         if (entry == NULL) {
-            if (errno != 0) status = status_of(errno);
+            if (errno != 0) status = pbft_file_status(errno);
             break;
         }
         if (!visit(context, entry->d_name)) break;
@@ -81,7 +67,7 @@ static enum pbft_status file_new(struct pbft_disk *disk, const char *name, int f
         file->fd = openat(folder_of(disk), name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     } while (file->fd < 0 && errno == EINTR);
     if (file->fd < 0) {
-        enum pbft_status status = status_of(errno);
+        enum pbft_status status = pbft_file_status(errno);
         free(file);
         return status;
     }
@@ -103,7 +89,7 @@ static enum pbft_status posix_read(struct pbft_disk_file *file, uint64_t offset,
     while (size > 0) {
         ssize_t got = pread(fd_of(file), at, size, (off_t)offset);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return status_of(errno);
+        if (got < 0) return pbft_file_status(errno);
         if (got == 0) return PBFT_STATUS_IO;
         at += got;
         offset += (uint64_t)got;
@@ -119,7 +105,7 @@ static enum pbft_status posix_write(struct pbft_disk_file *file, uint64_t offset
     while (size > 0) {
         ssize_t written = pwrite(fd_of(file), at, size, (off_t)offset);
         if (written < 0 && errno == EINTR) continue;
-        if (written < 0) return status_of(errno);
+        if (written < 0) return pbft_file_status(errno);
         if (written == 0) return PBFT_STATUS_IO;
         at += written;
         offset += (uint64_t)written;
@@ -166,7 +152,7 @@ static enum pbft_status posix_open(struct pbft_disk *disk, const char *name, boo
     enum pbft_status status = file_new(disk, name, writable ? O_RDWR : O_RDONLY, &file);
     if (status != PBFT_STATUS_OK) return status;
     struct stat found;
-    if (fstat(fd_of(file), &found) != 0) status = status_of(errno);
+    if (fstat(fd_of(file), &found) != 0) status = pbft_file_status(errno);
     if (status == PBFT_STATUS_OK && !S_ISREG(found.st_mode)) status = PBFT_STATUS_IO;
     if (status != PBFT_STATUS_OK) {
         posix_close(file);
@@ -180,12 +166,12 @@ static enum pbft_status posix_open(struct pbft_disk *disk, const char *name, boo
 static enum pbft_status posix_rename(struct pbft_disk *disk, const char *from, const char *to)
 {
     int fd = folder_of(disk);
-    return renameat(fd, from, fd, to) == 0 ? PBFT_STATUS_OK : status_of(errno);
+    return renameat(fd, from, fd, to) == 0 ? PBFT_STATUS_OK : pbft_file_status(errno);
 }
 
 static enum pbft_status posix_unlink(struct pbft_disk *disk, const char *name)
 {
-    return unlinkat(folder_of(disk), name, 0) == 0 ? PBFT_STATUS_OK : status_of(errno);
+    return unlinkat(folder_of(disk), name, 0) == 0 ? PBFT_STATUS_OK : pbft_file_status(errno);
 }
 
 /* Interrupted is not known to be failed, but not known to be done either: like every failure. */
@@ -226,7 +212,7 @@ enum pbft_status pbft_disk_posix_open(struct pbft_disk **out, const char *dir)
     disk->base.ops = &posix_ops;
     disk->fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (disk->fd < 0) {
-        enum pbft_status status = status_of(errno);
+        enum pbft_status status = pbft_file_status(errno);
         free(disk);
         return status;
     }

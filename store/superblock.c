@@ -1,6 +1,7 @@
 /* DIR/superblock: written aside, synced, then linked or renamed into place, directory synced. */
 #include "store/superblock.h"
 
+#include "crypto/files.h"
 #include "crypto/hash.h"
 #include "pbft/wire.h"
 
@@ -29,22 +30,6 @@ struct pbft_superblock {
     bool marked;
 };
 
-static enum pbft_status status_of(int error)
-{
-    switch (error) {
-    case EEXIST: return PBFT_STATUS_EXISTS;
-    case ENOENT:
-    case ENOTDIR: return PBFT_STATUS_NOT_FOUND;
-    case EACCES:
-    case EPERM:
-    case EROFS: return PBFT_STATUS_PERMISSION;
-    case ENAMETOOLONG: return PBFT_STATUS_ARGUMENT;
-    case ENOSPC:
-    case EDQUOT: return PBFT_STATUS_FULL;
-    default: return PBFT_STATUS_IO;
-    }
-}
-
 static void encode(uint8_t out[FILE_BYTES], const struct pbft_superblock_owner *owner,
                    uint64_t starts, uint64_t forgot)
 {
@@ -60,18 +45,6 @@ static void encode(uint8_t out[FILE_BYTES], const struct pbft_superblock_owner *
     struct pbft_span body = {out, BODY_BYTES};
     pbft_hash(&sum, "pbft-superblock", &body, 1);
     memcpy(out + BODY_BYTES, sum.bytes, PBFT_DIGEST_BYTES);
-}
-
-static bool write_all(int fd, const uint8_t *data, size_t size)
-{
-    while (size > 0) {
-        ssize_t written = write(fd, data, size);
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) return false;
-        data += written;
-        size -= (size_t)written;
-    }
-    return true;
 }
 
 /* Bytes read, up to size; -1 on error. */
@@ -91,11 +64,11 @@ static ssize_t read_all(int fd, uint8_t *data, size_t size)
 /* A synced file beside the superblock. What an earlier crash left there is replaced. */
 static enum pbft_status write_aside(int dir_fd, const char *name, const uint8_t data[FILE_BYTES])
 {
-    if (unlinkat(dir_fd, name, 0) != 0 && errno != ENOENT) return status_of(errno);
+    if (unlinkat(dir_fd, name, 0) != 0 && errno != ENOENT) return pbft_file_status(errno);
     int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) return status_of(errno);
-    enum pbft_status status = PBFT_STATUS_OK;
-    if (!write_all(fd, data, FILE_BYTES) || fsync(fd) != 0) status = status_of(errno);
+    if (fd < 0) return pbft_file_status(errno);
+    enum pbft_status status = pbft_file_write(fd, data, FILE_BYTES);
+    if (status == PBFT_STATUS_OK && fsync(fd) != 0) status = pbft_file_status(errno);
     if (close(fd) != 0) status = PBFT_STATUS_IO;
     return status;
 }
@@ -103,7 +76,7 @@ static enum pbft_status write_aside(int dir_fd, const char *name, const uint8_t 
 static enum pbft_status dir_open(const char *dir, int *dir_fd)
 {
     *dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return *dir_fd < 0 ? status_of(errno) : PBFT_STATUS_OK;
+    return *dir_fd < 0 ? pbft_file_status(errno) : PBFT_STATUS_OK;
 }
 
 enum pbft_status pbft_superblock_create(const char *dir, const struct pbft_superblock_owner *owner)
@@ -116,9 +89,10 @@ enum pbft_status pbft_superblock_create(const char *dir, const struct pbft_super
     status = write_aside(dir_fd, SUPERBLOCK_NEW, data);
     if (status == PBFT_STATUS_OK) {
         /* Unlike a rename, a link fails where there is one already. */
-        if (linkat(dir_fd, SUPERBLOCK_NEW, dir_fd, SUPERBLOCK, 0) != 0) status = status_of(errno);
+        if (linkat(dir_fd, SUPERBLOCK_NEW, dir_fd, SUPERBLOCK, 0) != 0)
+            status = pbft_file_status(errno);
         if (unlinkat(dir_fd, SUPERBLOCK_NEW, 0) != 0 && status == PBFT_STATUS_OK)
-            status = status_of(errno);
+            status = pbft_file_status(errno);
         if (fsync(dir_fd) != 0 && status == PBFT_STATUS_OK) status = PBFT_STATUS_IO;
     }
     close(dir_fd);
@@ -151,7 +125,7 @@ static enum pbft_status file_look(int dir_fd, struct pbft_superblock_info *info)
 {
     uint8_t data[READ_BYTES];
     int fd = openat(dir_fd, SUPERBLOCK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0) return errno == ELOOP ? PBFT_STATUS_CORRUPT : status_of(errno);
+    if (fd < 0) return errno == ELOOP ? PBFT_STATUS_CORRUPT : pbft_file_status(errno);
     ssize_t got = read_all(fd, data, sizeof data);
     close(fd);
     if (got < 0) return PBFT_STATUS_IO;
@@ -183,7 +157,7 @@ static enum pbft_status lock(struct pbft_superblock *superblock)
 {
     superblock->lock_fd =
         openat(superblock->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (superblock->lock_fd < 0) return status_of(errno);
+    if (superblock->lock_fd < 0) return pbft_file_status(errno);
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(superblock->lock_fd, F_SETLK, &whole) == 0) return PBFT_STATUS_OK;
     return errno == EACCES || errno == EAGAIN ? PBFT_STATUS_REFUSED : PBFT_STATUS_IO;
@@ -218,7 +192,7 @@ static enum pbft_status store(struct pbft_superblock *superblock, uint64_t start
     enum pbft_status status = write_aside(superblock->dir_fd, SUPERBLOCK_TMP, data);
     if (status != PBFT_STATUS_OK) return status;
     if (renameat(superblock->dir_fd, SUPERBLOCK_TMP, superblock->dir_fd, SUPERBLOCK) != 0)
-        return status_of(errno);
+        return pbft_file_status(errno);
     if (fsync(superblock->dir_fd) != 0) return PBFT_STATUS_IO;
     superblock->starts = starts;
     superblock->forgot = forgot;
@@ -270,7 +244,7 @@ enum pbft_status pbft_superblock_in_use(const char *dir, bool *in_use)
     enum pbft_status status = dir_open(dir, &dir_fd);
     if (status != PBFT_STATUS_OK) return status;
     int fd = openat(dir_fd, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    status = fd < 0 && errno != ENOENT ? status_of(errno) : PBFT_STATUS_OK;
+    status = fd < 0 && errno != ENOENT ? pbft_file_status(errno) : PBFT_STATUS_OK;
     close(dir_fd);
     if (fd < 0) return status; /* none: nobody ever started on it */
     struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};

@@ -3,6 +3,7 @@
 #include "client/ctl/snapshot.h"
 
 #include "client/ctl/snapshot_fetch.h"
+#include "crypto/files.h"
 #include "crypto/keys.h"
 #include "replica/config.h"
 
@@ -92,7 +93,6 @@ int ctl_snapshot_read(const char *path, const struct pbft_cluster *cluster,
  * nobody else has. */
 static int publish(const char *temporary, const char *path)
 {
-    char folder[PBFT_CONFIG_PATH_MAX];
     if (link(temporary, path) != 0) {
         struct stat info;
         if (errno == EEXIST || lstat(path, &info) == 0)
@@ -102,16 +102,7 @@ static int publish(const char *temporary, const char *path)
     } else {
         (void)unlink(temporary);
     }
-    (void)snprintf(folder, sizeof folder, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash == NULL)
-        (void)snprintf(folder, sizeof folder, ".");
-    else
-        slash[slash == folder ? 1 : 0] = '\0';
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0) (void)close(fd);
-    if (ok) return CTL_OK;
+    if (pbft_folder_sync_of(path) == PBFT_STATUS_OK) return CTL_OK;
     return ctl_fail(CTL_NO, "cannot make %s durable: %s.", path, strerror(errno));
 }
 
