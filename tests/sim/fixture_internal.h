@@ -261,19 +261,28 @@ void sim_tell_delivery(struct sim *sim, const struct event *e, bool lost,
                        enum pbft_verdict verdict);
 void sim_trace(struct sim *sim, const struct event *e); /* into the hash, and to the file */
 
-/* fixture_nodes.c */
+/* fixture_nodes.c: what goes into a node and comes out */
 bool sim_is_correct(const struct sim *sim, pbft_id id); /* not Byzantine (mute ones included) */
 struct pbft_time sim_time_of(const struct sim *sim, uint32_t place);
-void nodes_start(struct sim *sim);
-void nodes_connect(struct sim *sim);
-void nodes_free(struct sim *sim);
+struct pbft_peer node_peer_replica(const struct sim *sim, pbft_id id);
+struct pbft_peer node_peer_client(uint32_t client);
+struct pbft_node_hooks node_hooks(struct node *n);
+void node_wake(struct sim *sim, struct node *n);  /* before each call into it */
+void node_drain(struct sim *sim, struct node *n); /* after each call into it */
 void node_frame(struct sim *sim, const struct event *e);
 void node_job(struct sim *sim, const struct event *e);
 void node_tick(struct sim *sim, const struct event *e);
-void node_epoch(struct sim *sim, const struct event *e); /* it begins the next one */
-void node_told(struct sim *sim, const struct event *e);
 /* The place of a twin's second instance; NULL if it has none. */
 struct node *node_twin(struct sim *sim, pbft_id id);
+
+/* fixture_lives.c: the processes of a replica, one after the other */
+void nodes_start(struct sim *sim);
+void nodes_connect(struct sim *sim);
+void nodes_free(struct sim *sim);
+/* As disk_crash() returns. */
+uint64_t node_kill(struct sim *sim, pbft_id id, enum sim_harm harm);
+void node_epoch(struct sim *sim, const struct event *e); /* it begins the next one */
+void node_told(struct sim *sim, const struct event *e);
 
 /* fixture_epoch.c: one configuration follows another */
 bool epochs_start(struct sim *sim);
