@@ -41,7 +41,8 @@ static MDB_val key_tail(const struct pbft_digest *digest, uint8_t out[LMDB_TAIL_
 static size_t tail_size(const struct file *file, size_t size)
 {
     size_t over = (size + LMDB_PAGE_HEADER) % file->page_bytes;
-    return size > file->page_bytes && over < file->inline_max ? over : 0;
+    bool more_than_one = size + LMDB_PAGE_HEADER > file->page_bytes;
+    return more_than_one && over < file->inline_max ? over : 0;
 }
 
 /* A value that fills LMDB's pages to the last byte may have a tail. */

@@ -106,16 +106,22 @@ Test(pages_lmdb, rot_in_the_file)
 
 /* ---- what is just too long for a page of LMDB's ---- */
 
-/* One record a leaf, each a little more than 4 KiB. */
-static void put_long(struct pbft_tree *tree, uint32_t from, uint32_t to, uint8_t fill)
+/* One record a leaf, which is longer than the value by 29 bytes. */
+static void put_sized(struct pbft_tree *tree, uint32_t from, uint32_t to, uint8_t fill, size_t size)
 {
     for (uint32_t i = from; i < to; i++) {
         uint8_t key[3] = {0, (uint8_t)(i >> 8), (uint8_t)i};
         uint8_t value[4100];
-        for (size_t at = 0; at < sizeof value; at++)
+        for (size_t at = 0; at < size; at++)
             value[at] = (uint8_t)(fill + i * 7 + at * at);
-        tree_put(tree, (struct pbft_span){key, 3}, (struct pbft_span){value, sizeof value}, 1);
+        tree_put(tree, (struct pbft_span){key, 3}, (struct pbft_span){value, size}, 1);
     }
+}
+
+/* Each a little more than 4 KiB. */
+static void put_long(struct pbft_tree *tree, uint32_t from, uint32_t to, uint8_t fill)
+{
+    put_sized(tree, from, to, fill, 4100);
 }
 
 static uint64_t list_bytes(const struct page_list *list)
@@ -154,6 +160,27 @@ Test(pages_lmdb, long_pages_share_the_page_of_their_tails)
     page_list_free(&list);
     pbft_tree_destroy(tree);
     fixture_free(&f);
+}
+
+/* LMDB's own head, 16 bytes, counts: what fills a page without it needs a second one with it. */
+Test(pages_lmdb, pages_about_as_long_as_one_of_lmdbs_take_one)
+{
+    for (size_t size = 4080 - 2; size <= 4096 + 2; size++) {
+        struct fixture f = fixture_new(true);
+        struct pbft_tree *tree = tree_new(NULL);
+        struct pbft_pages_stats stats;
+        put_sized(tree, 0, 60, 1, size - 29);
+        flush_ok(f.pages, tree, 1);
+        struct page_list list = page_list_of(tree, &default_pages);
+        pbft_pages_stats(f.pages, &stats);
+        REQUIRE(size, list.pages[list.count - 1].size == size);
+        REQUIRE(size, stats.bytes < list_bytes(&list) / 10 * 15);
+        reopen(&f);
+        holds(f.pages, tree, NULL, 1);
+        page_list_free(&list);
+        pbft_tree_destroy(tree);
+        fixture_free(&f);
+    }
 }
 
 /* Records of any kind in a file that nobody else has open. */
