@@ -172,10 +172,9 @@ static enum pbft_verdict restore_checkpoint(struct pbft_core *c, const struct pb
     return PBFT_OK;
 }
 
-static void restore_low_mark(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *root,
-                             const struct pbft_signatures *proof)
+static void move_low_mark(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *root,
+                          const struct pbft_signatures *proof)
 {
-    if (seq <= c->h) return;
     c->h = seq;
     c->stable_root = *root;
     c->stable_signers = proof->signers;
@@ -184,6 +183,13 @@ static void restore_low_mark(struct pbft_core *c, pbft_seq seq, const struct pbf
     c->stable_certificate = certificate_frame(c, PBFT_CERT_CHECKPOINT, 0, seq, root, proof->signers,
                                               c->stable_signatures, NULL);
     collect_garbage(c);
+}
+
+/* A log that was not cut before a crash begins below the h of the checkpoint on disk. */
+static void restore_low_mark(struct pbft_core *c, pbft_seq seq, const struct pbft_digest *root,
+                             const struct pbft_signatures *proof)
+{
+    if (seq > c->h) move_low_mark(c, seq, root, proof);
     bodies_archive(c, c->h); /* else a log may hold more than there is memory */
 }
 

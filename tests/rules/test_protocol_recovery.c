@@ -177,26 +177,55 @@ Test(protocol, r25_a_start_that_is_cancelled_has_lost_nothing)
     }
 }
 
-/* What is kept for laggards is bounded in bytes (FAULTS 3.18). Else: a log that a primary has
- * filled with large proposals is more than the memory of the next start, of every replica. */
-Test(protocol, r26_what_a_start_keeps_for_laggards_is_bounded)
+/* Large proposals, and a stable checkpoint after each four. */
+static void fill(struct lone *l, pbft_seq last)
 {
     static uint8_t op[3500];
-    struct lone *l = without_flushes();
     l->body_max_bytes = 1; /* three of the largest batches */
     cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
-    for (pbft_seq seq = 1; seq <= 14; seq++) {
+    for (pbft_seq seq = 1; seq <= last; seq++) {
         memset(op, (int)seq, sizeof op);
         cr_assert_eq(lone_commit_of(l, seq, seq, (struct pbft_span){op, sizeof op}), PBFT_OK);
         if (seq % 4 == 0) lone_certify(l, seq);
         lone_forget(l);
     }
+}
+
+/* What is kept for laggards is bounded in bytes (FAULTS 3.18). Else: a log that a primary has
+ * filled with large proposals is more than the memory of the next start, of every replica. */
+Test(protocol, r26_what_a_start_keeps_for_laggards_is_bounded)
+{
+    struct lone *l = without_flushes();
+    fill(l, 14);
     int64_t before = l->t->frames.live;
     cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
     lone_forget(l);
     cr_assert_eq(lone_info(l).applied, 14u);
     cr_expect_leq(l->t->frames.live, before, "%ld frames, %ld before", (long)l->t->frames.live,
                   (long)before);
+    lone_free(l);
+}
+
+/* Also what is below the checkpoint on disk: after a crash before the cut that follows a flush. */
+Test(protocol, r26_what_a_start_keeps_is_bounded_before_a_cut)
+{
+    struct lone *l = without_flushes(), *flushed = lone_new_on_disk();
+    fill(l, 10);
+    fill(flushed, 10);
+    cr_assert_eq(lone_info(flushed).flushed, 8u);
+    int64_t before = l->t->frames.live;
+    lone_stop(flushed);
+    lone_stop(l);
+    struct pbft_pages_disk *disk = l->disk;
+    l->disk = flushed->disk;
+    flushed->disk = disk;
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    lone_forget(l);
+    cr_assert_eq(lone_info(l).flushed, 8u);
+    cr_assert_eq(lone_info(l).applied, 10u);
+    cr_expect_leq(l->t->frames.live, before, "%ld frames, %ld before", (long)l->t->frames.live,
+                  (long)before);
+    lone_free(flushed);
     lone_free(l);
 }
 
