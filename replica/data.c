@@ -10,7 +10,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#define PATH_BYTES      (PBFT_CONFIG_PATH_MAX + 32u)
 #define SEGMENT_BYTES   (8u << 20)
 #define SEGMENTS        512u
 #define LOG_SLACK_BYTES (UINT64_C(64) << 20)
@@ -197,6 +200,11 @@ static enum pbft_status open_log(struct pbft_data *data, const struct pbft_data_
     return status;
 }
 
+static void pages_path(const struct pbft_data_config *config, const char *end, char out[PATH_BYTES])
+{
+    (void)snprintf(out, PATH_BYTES, "%s/pages.mdb%s", config->dir, end);
+}
+
 /* Votes are not in it, and the others have the state: kept for whoever wants to know why. But under
  * a log that was never written to, it alone could tell whether that is the one that was used: it
  * stays where it is, and every start is mute. */
@@ -210,11 +218,31 @@ static bool set_aside(struct pbft_data *data, const struct pbft_data_config *con
              why, (unsigned)config->owner.replica);
         return false;
     }
-    char from[PBFT_CONFIG_PATH_MAX + 32], to[PBFT_CONFIG_PATH_MAX + 32];
-    (void)snprintf(from, sizeof from, "%s/pages.mdb", config->dir);
-    (void)snprintf(to, sizeof to, "%s/pages.mdb.damaged", config->dir);
-    if (rename(from, to) != 0) return false;
+    char from[PATH_BYTES], to[PATH_BYTES];
+    pages_path(config, "", from);
+    pages_path(config, ".damaged", to);
+    /* One that was made since holds less, if anything: it does not take the place of the other. */
+    struct stat now, before;
+    bool less = lstat(to, &before) == 0 && (lstat(from, &now) != 0 || now.st_size < before.st_size);
+    if ((less ? unlink(from) : rename(from, to)) != 0) return false;
     (void)snprintf(data->aside, sizeof data->aside, "%s", why);
+    data->taken_back = false;
+    return true;
+}
+
+/* A disk may be out of reach for a moment, and those of all replicas together: then nobody has the
+ * state but the files that were set aside. As long as nothing was fetched instead, one that can be
+ * read again is as good as it was. It is believed no more than any other. */
+static bool take_back(struct pbft_data *data, const struct pbft_data_config *config)
+{
+    char from[PATH_BYTES], to[PATH_BYTES];
+    pages_path(config, ".damaged", from);
+    pages_path(config, "", to);
+    if (!data->resumed || data->aside[0] != '\0') return false;
+    if (pbft_pages_read_through(from, config->cancel) != 0 || rename(from, to) != 0) return false;
+    pbft_pages_close(data->pages);
+    data->pages = NULL;
+    data->taken_back = true;
     return true;
 }
 
@@ -222,8 +250,8 @@ static bool set_aside(struct pbft_data *data, const struct pbft_data_config *con
  * another kind may pass, and then what is there is better than what has to be fetched. */
 static bool read_error(const struct pbft_data_config *config)
 {
-    char path[PBFT_CONFIG_PATH_MAX + 32];
-    (void)snprintf(path, sizeof path, "%s/pages.mdb", config->dir);
+    char path[PATH_BYTES];
+    pages_path(config, "", path);
     return pbft_pages_read_through(path, config->cancel) == EIO;
 }
 
@@ -261,6 +289,10 @@ static enum pbft_status open_pages(struct pbft_data *data, const struct pbft_dat
         status = open_own(&data->pages, config, false, error);
         free(cp);
         return status;
+    }
+    if (status == PBFT_STATUS_OK && cp->seq == 0 && take_back(data, config)) {
+        free(cp);
+        return open_pages(data, config, error); /* once: it is there no more */
     }
     /* A log that was never written to, under a state that was: it is not the one that was used. */
     if (status == PBFT_STATUS_OK && cp->seq > config->genesis_seq && !data->resumed)

@@ -8,7 +8,8 @@
  *     divergence-*.json  what was wrong with a state that was replaced (replica/divergence.h),
  *                   whatever the epoch, beside DIR/epochs
  *     pages.mdb     the last flushed checkpoint (store/pages.h); pages.mdb.damaged: one that could
- *                   not be read, and was fetched from the others
+ *                   not be read, and is fetched from the others; a start that finds it readable
+ *                   before that takes it back
  *
  * One for each epoch: replica/epochs.h says where.
  */
@@ -40,6 +41,7 @@ struct pbft_data {
     bool resumed;    /* the log holds records: pbft_node_restore() comes next */
     char why[400];   /* it is mute, and what to do; a sentence or two */
     char aside[200]; /* what was wrong with the pages, which were set aside; "": nothing was */
+    bool taken_back; /* what an earlier start set aside can be read again: these are the pages */
 };
 
 /**

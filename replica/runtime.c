@@ -386,6 +386,10 @@ static bool open_node(struct pbft_runtime *r)
     };
     char error[256];
     enum pbft_status status = pbft_data_open(&r->data, &config, error);
+    if (r->data.taken_back)
+        pbft_logger_write(c->logger, PBFT_LOG_WARN, "pages_back",
+                          "why=\"pages.mdb.damaged can be read again, and nothing was fetched in "
+                          "its place\"");
     if (r->data.aside[0] != '\0')
         pbft_logger_write(
             c->logger, PBFT_LOG_WARN, "pages_aside",

@@ -341,6 +341,58 @@ Test(replica_data, rotten_pages)
     cr_assert_eq(stat(path, &info), 0);
 }
 
+static off_t size_of(const char *name)
+{
+    char path[300];
+    struct stat info;
+    path_of(path, sizeof path, name);
+    return stat(path, &info) == 0 ? info.st_size : -1;
+}
+
+static void rot(const char *name)
+{
+    damage(name, 16);
+    damage(name, 4096 + 16);
+}
+
+/* Where the disks of all replicas were out of reach for a moment, nobody else has the state. */
+Test(replica_data, pages_that_can_be_read_again)
+{
+    struct life life;
+    char path[300], aside[300];
+    struct pbft_pages_checkpoint cp;
+    voted_once();
+    start(&life, PBFT_DURABILITY_SYNC);
+    flush_one(life.data.pages);
+    end(&life);
+    off_t size = size_of("pages.mdb");
+    rot("pages.mdb");
+    for (unsigned i = 0; i < 3; i++) { /* what is made anew holds nothing */
+        start(&life, PBFT_DURABILITY_SYNC);
+        cr_assert(life.data.resumed && life.data.aside[0] != '\0' && !life.data.mute);
+        cr_assert_not(life.data.taken_back);
+        cr_assert_eq(pbft_pages_checkpoint(life.data.pages, &cp), PBFT_STATUS_OK);
+        cr_assert_eq(cp.seq, 0u);
+        end(&life);
+        cr_assert_eq(size_of("pages.mdb.damaged"), size, "it is still there");
+        cr_assert_lt(size_of("pages.mdb"), size);
+        if (i == 0) rot("pages.mdb");
+    }
+    rot("pages.mdb.damaged"); /* twice: it is well */
+    start(&life, PBFT_DURABILITY_SYNC);
+    cr_assert(life.data.taken_back && life.data.aside[0] == '\0' && !life.data.mute);
+    cr_assert_eq(pbft_pages_checkpoint(life.data.pages, &cp), PBFT_STATUS_OK);
+    cr_assert_gt(cp.seq, 0u);
+    end(&life);
+    cr_assert_eq(size_of("pages.mdb.damaged"), -1);
+    path_of(path, sizeof path, "pages.mdb");
+    path_of(aside, sizeof aside, "pages.mdb.damaged");
+    cr_assert_eq(link(path, aside), 0);
+    start(&life, PBFT_DURABILITY_SYNC);
+    cr_assert(!life.data.taken_back, "there is a state");
+    end(&life);
+}
+
 /* Whether the log that was never written to is the one that was used, nobody can tell any more: and
  * they stay where they are, or the next start would find nothing wrong. */
 Test(replica_data, rotten_pages_under_an_empty_log)
