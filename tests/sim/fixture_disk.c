@@ -262,13 +262,13 @@ static enum pbft_status open_again(struct disk *d, struct pbft_log_file_report *
     struct vdisk *disk = n->disk;
     if (luck(n, 4) == 0) disk->stop_at = disk->ops + 1 + luck(n, 6);
     enum pbft_status status = open_file(d, report);
-    if (status == PBFT_STATUS_IO && !disk->stopped) { /* a sync has failed: that process ends */
-        vdisk_crash(disk, VDISK_KILLED, 0);
-        status = open_file(d, report);
-    }
-    if (status == PBFT_STATUS_IO && disk->stopped) {
-        lose_power(n, SIM_HARM_OUTAGE);
-        if (sim_is_correct(n->sim, n->id)) (void)found_check(n->sim, n, disk, n->durable);
+    for (unsigned i = 0; i < 2 && status == PBFT_STATUS_IO; i++) { /* either happens once */
+        if (disk->stopped) {
+            lose_power(n, SIM_HARM_OUTAGE);
+            if (sim_is_correct(n->sim, n->id)) (void)found_check(n->sim, n, disk, n->durable);
+        } else { /* a sync has failed: that process ends */
+            vdisk_crash(disk, VDISK_KILLED, 0);
+        }
         status = open_file(d, report);
     }
     disk->stop_at = 0;
