@@ -192,11 +192,14 @@ enum pbft_status lmdb_put(struct pbft_pages *pages, const struct pbft_digest *di
 enum pbft_status lmdb_remove(struct pbft_pages *pages, const struct pbft_digest *digest)
 {
     struct lmdb_pages *store = lmdb_from_base(pages);
-    uint8_t bytes[LMDB_TAIL_KEY_BYTES];
-    MDB_val key = key_tail(digest, bytes);
-    int error = mdb_del(store->txn, lmdb_current(store)->dbi, &key, NULL);
-    if (error == 0) store->tails--;
-    if (error != 0 && error != MDB_NOTFOUND) return lmdb_judge(store, error);
+    MDB_val key;
+    if (store->tails > 0) { /* as a rule there are none */
+        uint8_t bytes[LMDB_TAIL_KEY_BYTES];
+        key = key_tail(digest, bytes);
+        int error = mdb_del(store->txn, lmdb_current(store)->dbi, &key, NULL);
+        if (error == 0) store->tails--;
+        if (error != 0 && error != MDB_NOTFOUND) return lmdb_judge(store, error);
+    }
     key = key_digest(digest);
     return lmdb_judge(store, mdb_del(store->txn, lmdb_current(store)->dbi, &key, NULL));
 }
