@@ -172,7 +172,8 @@ static enum pbft_status keep_pages(const char *from, const char *to)
     join(from, "pages.mdb", before);
     join(to, "pages.mdb", after);
     if (link(before, after) == 0 || errno == ENOENT) return PBFT_STATUS_OK;
-    return errno == ENOSPC || errno == EDQUOT ? PBFT_STATUS_FULL : copy_file(before, after);
+    enum pbft_status status = pbft_file_status(errno);
+    return status == PBFT_STATUS_FULL ? status : copy_file(before, after);
 }
 
 /* A start that forgets, so that every later one is mute, too. */

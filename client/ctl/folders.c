@@ -37,6 +37,12 @@ enum pbft_status ctl_folder_claim(const char *path, const char *verb, char error
     return PBFT_STATUS_EXISTS;
 }
 
+bool ctl_path_exists(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0;
+}
+
 enum pbft_status ctl_node_config_save(const char *path, pbft_id id, const char *cluster,
                                       const struct pbft_config_addresses *addresses,
                                       char error[256])

@@ -12,6 +12,9 @@ enum pbft_status ctl_folder_make(const char *path, char error[256]) PBFT_MUST_US
 enum pbft_status ctl_folder_claim(const char *path, const char *verb,
                                   char error[256]) PBFT_MUST_USE;
 
+/* Whatever it is; what a link shows. */
+bool ctl_path_exists(const char *path);
+
 /* A node.conf; the key and the data are beside it, `cluster` is how it names its cluster.conf. */
 enum pbft_status ctl_node_config_save(const char *path, pbft_id id, const char *cluster,
                                       const struct pbft_config_addresses *addresses,

@@ -16,12 +16,6 @@
 
 /* ---- the client ---- */
 
-static bool is_there(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0;
-}
-
 static int no_admin(const char *path)
 {
     return ctl_fail(CTL_USAGE,
@@ -39,10 +33,10 @@ int ctl_replica_client(const struct ctl_options *options, char cluster[PBFT_CONF
     cluster[0] = '\0';
     if (options->cluster == NULL) return CTL_OK; /* ctl_open() knows what to say, of all this */
     if (pbft_client_files(options->cluster, &files, error) != PBFT_STATUS_OK) return CTL_OK;
-    if (!is_there(files.config)) return no_admin(files.config);
+    if (!ctl_path_exists(files.config)) return no_admin(files.config);
     if (pbft_client_config_load(&client, files.config, error) != PBFT_STATUS_OK) return CTL_OK;
-    if (!is_there(client.key)) return no_admin(client.key);
-    if (!is_there(client.cluster))
+    if (!ctl_path_exists(client.key)) return no_admin(client.key);
+    if (!ctl_path_exists(client.cluster))
         return ctl_fail(CTL_USAGE, "%s is not here: copy it from another host, it holds no secret.",
                         client.cluster);
     memcpy(cluster, client.cluster, sizeof client.cluster);
@@ -132,7 +126,7 @@ static int make(const struct pbft_cluster_config *config, const char *cluster, p
     if (code == CTL_OK) code = may_be_here(path, id, a->client);
     if (code != CTL_OK) return code;
     enum pbft_status status = PBFT_STATUS_OK;
-    if (!is_there(folder)) status = ctl_folder_make(folder, error);
+    if (!ctl_path_exists(folder)) status = ctl_folder_make(folder, error);
     if (status == PBFT_STATUS_OK && !name_cluster(cluster, folder, name))
         return ctl_fail(CTL_USAGE, "the path of %s is too long.", cluster);
     if (status == PBFT_STATUS_OK) status = ctl_node_config_save(path, id, name, a, error);

@@ -34,12 +34,6 @@ struct plan {
 
 /* ---- genesis ---- */
 
-static bool exists(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0;
-}
-
 static bool same_history(const struct pbft_cluster *a, const struct pbft_cluster *b)
 {
     return strcmp(a->service, b->service) == 0 &&
@@ -58,10 +52,10 @@ static bool began_already(const struct plan *p, uint32_t *id)
     int folder = slash == NULL ? 1 : (int)(slash - p->with) + 1;
     for (*id = 0; *id < p->made.cluster.params.n; ++*id) {
         (void)snprintf(path, sizeof path, "%s/node-%u/node.conf", p->from, *id);
-        if (!exists(path)) continue;
+        if (!ctl_path_exists(path)) continue;
         (void)snprintf(path, sizeof path, "%.*s/node-%u", folder, slash == NULL ? "." : p->with,
                        *id);
-        if (exists(path)) return true;
+        if (ctl_path_exists(path)) return true;
     }
     return false;
 }
@@ -192,7 +186,7 @@ static enum pbft_status make_node(struct plan *p, uint32_t id)
     char from[PBFT_CONFIG_PATH_MAX + 32], to[PBFT_CONFIG_PATH_MAX + 32];
     struct pbft_replica_config config;
     (void)snprintf(from, sizeof from, "%s/node-%u/node.conf", p->from, id);
-    if (!exists(from)) return PBFT_STATUS_OK; /* of another host */
+    if (!ctl_path_exists(from)) return PBFT_STATUS_OK; /* of another host */
     (void)snprintf(to, sizeof to, "%s/node-%u", p->to, id);
     enum pbft_status status = ctl_folder_make(to, p->error);
     if (status != PBFT_STATUS_OK) return status;
@@ -215,7 +209,7 @@ static enum pbft_status make_client(struct plan *p, uint32_t index)
     struct pbft_client_config config;
     (void)snprintf(name, sizeof name, index == 0 ? "client" : "client-%u", index);
     (void)snprintf(from, sizeof from, "%s/%s/client.conf", p->from, name);
-    if (!exists(from)) return PBFT_STATUS_OK;
+    if (!ctl_path_exists(from)) return PBFT_STATUS_OK;
     enum pbft_status status = pbft_client_config_load(&config, from, p->error);
     if (status != PBFT_STATUS_OK) return status;
     (void)snprintf(to, sizeof to, "%s/%s", p->to, name);
@@ -255,7 +249,7 @@ static int any_node(const struct plan *p)
     char path[PBFT_CONFIG_PATH_MAX + 32];
     for (uint32_t i = 0; i < p->old.cluster.params.n; i++) {
         (void)snprintf(path, sizeof path, "%s/node-%u/node.conf", p->from, i);
-        if (exists(path)) return CTL_OK;
+        if (ctl_path_exists(path)) return CTL_OK;
     }
     return ctl_fail(CTL_USAGE,
                     "%s has no node-0/node.conf to node-%u/node.conf: there is no node to restore; "
