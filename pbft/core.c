@@ -426,10 +426,11 @@ static pbft_seq others_executed(const struct pbft_core *c, pbft_signers heard)
     pbft_seq best = 0;
     for (pbft_signers rest = heard; rest != 0; rest &= rest - 1) {
         pbft_seq seq = c->peers[__builtin_ctzll(rest)].executed;
+        if (seq <= best) continue;
         uint32_t reached = 0;
         for (pbft_signers all = heard; all != 0; all &= all - 1)
             reached += c->peers[__builtin_ctzll(all)].executed >= seq;
-        if (reached > c->f && seq > best) best = seq;
+        if (reached > c->f) best = seq;
     }
     return best;
 }

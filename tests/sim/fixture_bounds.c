@@ -98,13 +98,11 @@ static uint64_t frames_max(const struct sim *sim)
            (held < room ? held : room) + NODE_SLACK;
 }
 
-void check_limits(struct sim *sim, struct node *node)
+void check_limits(struct sim *sim, struct node *node, const struct pbft_node_info *info)
 {
-    struct pbft_node_info info;
-    pbft_node_info(node->node, &info);
     uint64_t pending = pbft_pending_capacity(&sim->o.params, sim->o.clients);
-    if (info.core.pending > pending)
-        sim_fail(sim, "FAULTS 3.18: replica %u holds %u requests", node->id, info.core.pending);
+    if (info->core.pending > pending)
+        sim_fail(sim, "FAULTS 3.18: replica %u holds %u requests", node->id, info->core.pending);
     if (node->jobs_out > JOBS_MAX)
         sim_fail(sim, "FAULTS 3.18: replica %u has %llu jobs out", node->id,
                  (unsigned long long)node->jobs_out);
@@ -114,14 +112,14 @@ void check_limits(struct sim *sim, struct node *node)
     if (pool.live_bytes > sim->flying_bytes && resting > UINT64_C(2) * sim->n * frames_max(sim))
         sim_fail(sim, "FAULTS 3.18: %llu bytes of frames are held after a step of replica %u",
                  (unsigned long long)resting, node->id);
-    if (info.outbox_bytes > sim->outbox_max)
+    if (info->outbox_bytes > sim->outbox_max)
         sim_fail(sim, "FAULTS 3.18: %llu bytes wait in the outbox of replica %u",
-                 (unsigned long long)info.outbox_bytes, node->id);
-    if (info.storage_failed && !node->storage_failed) {
+                 (unsigned long long)info->outbox_bytes, node->id);
+    if (info->storage_failed && !node->storage_failed) {
         reach(sim, SIM_REACH_STOPPED);
         sim->acted[SIM_FAULT_BROKEN_DISK]++;
     }
-    node->storage_failed = info.storage_failed;
+    node->storage_failed = info->storage_failed;
 }
 
 /* ---- PROTOCOL 23 ---- */

@@ -278,20 +278,21 @@ void check_effects(struct sim *sim, struct node *node, const struct pbft_effects
 
 void check_node(struct sim *sim, struct node *node)
 {
-    struct pbft_core_info info;
-    pbft_core_info(pbft_node_core(node->node), &info);
-    if (info.view < node->view)
+    struct pbft_node_info info;
+    pbft_node_info(node->node, &info);
+    const struct pbft_core_info *core = &info.core;
+    if (core->view < node->view)
         sim_fail(sim, "FAULTS 3.9: replica %u: view %llu after %llu", node->id,
-                 (unsigned long long)info.view, (unsigned long long)node->view);
-    node->view = info.view;
-    if (info.stable != node->stable)
+                 (unsigned long long)core->view, (unsigned long long)node->view);
+    node->view = core->view;
+    if (core->stable != node->stable)
         sim_fail(sim, "FAULTS 3.11: replica %u: h is %llu, STABLE said %llu", node->id,
-                 (unsigned long long)info.stable, (unsigned long long)node->stable);
-    pbft_seq highest = info.stable + sim->o.params.window;
-    if (info.proposed > highest)
+                 (unsigned long long)core->stable, (unsigned long long)node->stable);
+    pbft_seq highest = core->stable + sim->o.params.window;
+    if (core->proposed > highest)
         sim_fail(sim, "FAULTS 3.13: replica %u accepted %llu above %llu", node->id,
-                 (unsigned long long)info.proposed, (unsigned long long)highest);
-    check_back_off(sim, node, &info);
-    reach_info(sim, node, &info);
-    check_limits(sim, node);
+                 (unsigned long long)core->proposed, (unsigned long long)highest);
+    check_back_off(sim, node, core);
+    reach_info(sim, node, core);
+    check_limits(sim, node, &info);
 }

@@ -381,7 +381,7 @@ void check_promise(struct sim *sim, struct node *node, struct pbft_span commit);
 void check_view_change(struct sim *sim, struct node *node, struct pbft_span frame);
 void check_fetch(struct sim *sim, struct node *node, const struct pbft_fetch *what, bool begins);
 void check_back_off(struct sim *sim, struct node *node, const struct pbft_core_info *info);
-void check_limits(struct sim *sim, struct node *node);
+void check_limits(struct sim *sim, struct node *node, const struct pbft_node_info *info);
 /* Places that a campaign must reach; counting only. */
 void reach(struct sim *sim, enum sim_reach place);
 void reach_effect(struct sim *sim, struct node *node, const struct pbft_effect *e);

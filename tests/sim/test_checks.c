@@ -122,6 +122,11 @@ Test(checks, fetches_that_end_are_no_burden)
     cr_expect(sim_ok(sim), "%s", sim_failure(sim));
     sim_free(sim);
 }
+static void limits_of(struct sim *sim, pbft_id id)
+{
+    struct pbft_node_info info = sim_info(sim, id);
+    check_limits(sim, &sim->nodes[id], &info);
+}
 Test(checks, too_many_frames)
 {
     enum { FRAMES = 64 };
@@ -129,7 +134,7 @@ Test(checks, too_many_frames)
     struct pbft_frame *frames[FRAMES];
     for (unsigned i = 0; i < FRAMES; i++)
         frames[i] = pbft_frame_new(sim_pool(sim), 8u << 20);
-    check_limits(sim, &sim->nodes[1]);
+    limits_of(sim, 1);
     for (unsigned i = 0; i < FRAMES; i++)
         pbft_frame_release(frames[i]);
     rings(sim, "FAULTS 3.18");
@@ -146,7 +151,7 @@ Test(checks, too_many_jobs)
 {
     struct sim *sim = sound(0);
     sim->nodes[1].jobs_out = 5;
-    check_limits(sim, &sim->nodes[1]);
+    limits_of(sim, 1);
     rings(sim, "FAULTS 3.18");
 }
 Test(checks, too_many_messages)
