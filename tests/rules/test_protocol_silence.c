@@ -1,0 +1,193 @@
+/* PROTOCOL 29: a replica that is shown a vote of its own that it does not know signs nothing more,
+ * and what it signed before leaves it no more, around one node (tests/rules/lone.h). K = 4, L = 8.
+ */
+#include "tests/rules/lone.h"
+
+/* Shown a vote of its own that its log does not know, a replica is mute from then on. */
+Test(protocol, r29_shown_its_own_unknown_vote_a_replica_falls_silent)
+{
+    for (unsigned kind = 0; kind < 4; kind++) {
+        struct lone *l = lone_new(false);
+        lone_client_up(l, 0, 10);
+        struct pbft_digest d = {{1}};
+        struct pbft_frame *own = NULL;
+        switch (kind) {
+        case 0: own = net_vote(l->t, PBFT_PREPARE, 1, 0, 3, &d); break;
+        case 1: own = net_vote(l->t, PBFT_COMMIT, 1, 2, 3, &d); break;
+        case 2: own = net_checkpoint(l->t, 1, 4, &d); break;
+        default: own = net_view_change(l->t, &(struct net_vc){.view = 1, .sender = 1}); break;
+        }
+        cr_assert_eq(lone_from_replica(l, 2, own), PBFT_DROP_MUTE, "kind %u", kind);
+        cr_assert_eq(l->muted_lines, 1u);
+        struct net_batch b = net_batch(l->t, 0, 1, 1, "a");
+        lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 1, &b));
+        lone_commit(l, 1, 1, "a");
+        lone_from_client(l, 0, 10, lone_query(l, 1, 0));
+        lone_pass(l, 2000);
+        cr_assert_eq(lone_sent(l, PBFT_PREPARE) + lone_sent(l, PBFT_REPLY) +
+                         lone_sent(l, PBFT_QUERY_REPLY) + lone_sent(l, PBFT_VIEW_CHANGE),
+                     0u, "kind %u", kind);
+        lone_free(l);
+    }
+}
+
+/* Votes, replies and reads that count; a certificate too, when one of its votes is its own. */
+static unsigned own_words(struct lone *l)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < l->out_count; i++) {
+        const struct pbft_msg *m = net_decode(l->t, l->out[i].frame);
+        if (m->type == PBFT_CERTIFICATE)
+            count += pbft_signers_has(m->certificate.signatures.signers, 1);
+        else
+            count += m->type != PBFT_STATUS_MSG && m->type != PBFT_FETCH;
+    }
+    return count;
+}
+
+static void show_unknown_vote(struct lone *l)
+{
+    struct pbft_digest d = {{1}};
+    cr_assert_eq(lone_from_replica(l, 2, net_vote(l->t, PBFT_COMMIT, 1, 9, 3, &d)), PBFT_DROP_MUTE);
+    lone_forget(l);
+}
+
+/* What waits for the log in that moment never leaves. */
+Test(protocol, r29_what_waits_when_it_falls_silent_is_never_said)
+{
+    for (unsigned silent = 0; silent < 2; silent++) {
+        struct lone *l = lone_new(false);
+        l->no_sync = true;
+        lone_client_up(l, 0, 10);
+        cr_assert_eq(lone_commit(l, 1, 1, "one"), PBFT_OK);
+        cr_assert_eq(lone_from_client(l, 0, 10, lone_query(l, 1, 0)), PBFT_OK);
+        struct net_batch b = net_batch(l->t, 0, 1, 2, "two");
+        lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 2, &b));
+        lone_from_replica(l, 2, net_vote(l->t, PBFT_PREPARE, 2, 0, 2, &b.digest));
+        if (silent) show_unknown_vote(l);
+        cr_assert_eq(own_words(l), 0u, "nothing is on disk");
+        while (l->sync != NULL)
+            lone_finish_sync(l);
+        cr_assert_eq(lone_sent(l, PBFT_REPLY), silent ? 0u : 1u);
+        cr_assert_eq(lone_sent(l, PBFT_QUERY_REPLY), silent ? 0u : 1u);
+        cr_assert_eq(lone_sent(l, PBFT_PREPARE), silent ? 0u : 3u);
+        cr_assert_eq(lone_sent(l, PBFT_COMMIT), silent ? 0u : 3u);
+        cr_assert_eq(own_words(l), silent ? 0u : 8u);
+        lone_free(l);
+    }
+}
+
+static void ask(struct lone *l, uint8_t kind, pbft_view view, pbft_seq seq)
+{
+    struct pbft_msg m = {.type = PBFT_FETCH};
+    m.fetch = (struct pbft_fetch){.kind = kind, .view = view, .seq = seq};
+    (void)lone_from_replica(l, 2, net_frame_new(l->t, &m));
+}
+
+/* From a replica that is stuck. */
+static void ask_by_status(struct lone *l, pbft_view view, uint8_t flags)
+{
+    for (uint64_t counter = 1; counter <= 4; counter++) {
+        lone_pass(l, 300);
+        (void)lone_from_replica(l, 2, net_status(l->t, view, 0, 0, counter, flags));
+    }
+}
+
+/* Nor what it had signed before, to whoever asks for it: it may not have left until now. */
+Test(protocol, r29_what_it_signed_before_it_fell_silent_is_not_repeated)
+{
+    for (unsigned silent = 0; silent < 2; silent++) {
+        struct lone *l = lone_new(false);
+        for (pbft_seq seq = 1; seq <= 5; seq++) {
+            struct net_batch b = net_batch(l->t, 0, 1, seq, "op");
+            lone_from_replica(l, 0, net_pre_prepare(l->t, 0, seq, &b));
+            for (pbft_id id = 2; id < 4; id++)
+                lone_from_replica(l, id, net_vote(l->t, PBFT_PREPARE, id, 0, seq, &b.digest));
+            for (pbft_id id = 2; id < 4 && seq < 5; id++)
+                lone_from_replica(l, id, net_vote(l->t, PBFT_COMMIT, id, 0, seq, &b.digest));
+        }
+        if (silent) show_unknown_vote(l);
+        lone_forget(l);
+        ask_by_status(l, 0, 0);
+        cr_expect_eq(lone_sent(l, PBFT_PREPARE) > 0, !silent);
+        cr_expect_eq(lone_sent(l, PBFT_COMMIT) > 0, !silent);
+        cr_expect_eq(lone_sent(l, PBFT_CHECKPOINT) > 0, !silent);
+        cr_expect_eq(lone_sent(l, PBFT_CERTIFICATE) > 0, !silent, "pushed");
+        lone_forget(l);
+        ask(l, PBFT_FETCH_COMMIT, 0, 1);
+        cr_expect_eq(own_words(l), silent ? 0u : 1u);
+        lone_free(l);
+    }
+}
+
+Test(protocol, r29_a_stable_certificate_of_its_own_is_not_repeated)
+{
+    for (unsigned silent = 0; silent < 2; silent++) {
+        struct lone *l = lone_new(false);
+        for (pbft_seq seq = 1; seq <= 4; seq++)
+            cr_assert_eq(lone_commit(l, seq, seq, "op"), PBFT_OK);
+        struct pbft_digest root;
+        cr_assert(lone_own_root(l, 4, &root));
+        for (pbft_id id = 2; id < 4; id++) /* its own is the third */
+            lone_from_replica(l, id, net_checkpoint(l->t, id, 4, &root));
+        cr_assert_eq(lone_info(l).core.stable, 4u);
+        if (silent) show_unknown_vote(l);
+        lone_forget(l);
+        ask_by_status(l, 0, 0);
+        cr_expect_eq(own_words(l) > 0, !silent);
+        lone_forget(l);
+        ask(l, PBFT_FETCH_CHECKPOINT, 0, 4);
+        cr_expect_eq(own_words(l), silent ? 0u : 1u);
+        lone_free(l);
+    }
+}
+
+/* Its VIEW-CHANGE, as one who waits for others'; its NEW-VIEW and what that proposes. */
+Test(protocol, r29_a_view_that_it_asked_for_or_led_is_not_repeated)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        bool silent = i % 2 != 0, leads = i / 2 != 0;
+        struct lone *l = lone_new(false);
+        struct net_batch b = net_batch(l->t, 0, 1, 1, "first");
+        cr_assert_eq(lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 1, &b)), PBFT_OK);
+        pbft_view view = leads ? 1 : 2;
+        for (pbft_id id = 2; id < 4; id++) {
+            struct net_vc vc = {.view = view, .sender = id, .entry_count = 1};
+            vc.entries[0] =
+                (struct net_entry){.seq = 1, .view = 0, .digest = b.digest, .signers = 0x0c};
+            cr_assert_eq(lone_from_replica(l, id, net_view_change(l->t, &vc)), PBFT_OK);
+        }
+        cr_assert_eq(lone_info(l).core.view_active, leads);
+        cr_assert_eq(lone_info(l).core.view, view);
+        if (silent) show_unknown_vote(l);
+        lone_forget(l);
+        ask_by_status(l, view, PBFT_STATUS_VIEW_CHANGING);
+        cr_expect_eq(lone_sent(l, leads ? PBFT_NEW_VIEW : PBFT_VIEW_CHANGE) > 0, !silent);
+        lone_forget(l);
+        if (!leads) {
+            lone_free(l);
+            continue;
+        }
+        ask(l, PBFT_FETCH_HEADER, view, 1);
+        cr_expect_eq(lone_sent(l, PBFT_HEADER), silent ? 0u : 1u);
+        lone_free(l);
+    }
+}
+
+/* What it does know, or has rightly forgotten, does not silence it. A forgery neither. */
+Test(protocol, r29_what_it_knows_or_never_signed_does_not_silence_it)
+{
+    struct lone *l = lone_new(false);
+    struct net_batch b = net_batch(l->t, 0, 1, 1, "a");
+    lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 1, &b));
+    struct pbft_digest d = {{1}};
+    cr_assert_neq(lone_from_replica(l, 2, net_vote(l->t, PBFT_PREPARE, 1, 0, 1, &b.digest)),
+                  PBFT_DROP_MUTE);
+    cr_assert_neq(lone_from_replica(l, 2, net_spoil(net_vote(l->t, PBFT_PREPARE, 1, 0, 3, &d))),
+                  PBFT_DROP_MUTE);
+    cr_assert_eq(l->muted_lines, 0u);
+    struct pbft_node_info info;
+    pbft_node_info(l->node, &info);
+    cr_assert_not(info.core.mute);
+    lone_free(l);
+}
