@@ -171,6 +171,7 @@ static bool stable_if_quorum(struct pbft_core *c, struct checkpoint *cp,
                              const struct pbft_digest *root)
 {
     pbft_signers matching = pbft_votes_for(&cp->votes, root);
+    if (c->mute) matching &= everyone_else(c); /* our vote counts for nothing (PROTOCOL 29) */
     if (pbft_signers_count(matching) < c->q) return false;
     struct pbft_digest certified = *root;
     pbft_signers signers = pbft_votes_collect(&cp->votes, matching, c->q, c->stable_signatures);

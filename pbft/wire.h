@@ -319,6 +319,7 @@ struct pbft_claim {
     pbft_seq seq;
     pbft_id sender; /* PBFT_REPLICAS_MAX where the type names none */
     struct pbft_digest digest;
+    pbft_signers signers; /* of a CERTIFICATE */
 };
 enum pbft_verdict pbft_wire_peek(struct pbft_span frame, struct pbft_claim *claim);
 

@@ -12,7 +12,7 @@ enum signature_place { UNSIGNED, AT_END, AFTER_BODY };
  * compares them with what the schemas decode. */
 struct layout {
     uint8_t least_bytes; /* of a frame: no shorter one decodes */
-    uint8_t view, seq, digest, sender;
+    uint8_t view, seq, digest, sender, signers;
     uint8_t body_bytes; /* AFTER_BODY: what stands before the signature */
     enum signature_place signature;
 };
@@ -40,7 +40,7 @@ static const struct layout layouts[] = {
     [PBFT_FETCH] = {.least_bytes = 57, .digest = 9, .view = 41, .seq = 49},
     [PBFT_BATCH] = {.least_bytes = 20},
     [PBFT_PAGE] = {.least_bytes = 8},
-    [PBFT_CERTIFICATE] = {.least_bytes = 66, .view = 9, .seq = 17, .digest = 25},
+    [PBFT_CERTIFICATE] = {.least_bytes = 66, .view = 9, .seq = 17, .digest = 25, .signers = 57},
     [PBFT_HEADER] = {.least_bytes = 120,
                      .view = 8,
                      .seq = 16,
@@ -79,6 +79,7 @@ enum pbft_verdict pbft_wire_peek(struct pbft_span frame, struct pbft_claim *clai
     if (l->view != 0) claim->view = pbft_get_u64(p + l->view);
     if (l->seq != 0) claim->seq = pbft_get_u64(p + l->seq);
     if (l->digest != 0) memcpy(claim->digest.bytes, p + l->digest, PBFT_DIGEST_BYTES);
+    if (l->signers != 0) claim->signers = pbft_get_u64(p + l->signers);
     if (l->sender == 0) return PBFT_OK;
     pbft_id sender = pbft_get_u32(p + l->sender);
     /* PBFT_REPLICAS_MAX means "names none" and must not be claimed. */

@@ -168,6 +168,11 @@ bool node_is_mute(const struct pbft_node *node)
     return node->mute;
 }
 
+bool node_silenced(const struct pbft_node *node, pbft_signers signers)
+{
+    return node->mute && pbft_signers_has(signers, node->id);
+}
+
 struct pbft_core *pbft_node_core(struct pbft_node *node)
 {
     return node->core;
@@ -225,6 +230,7 @@ static void carry_out(struct pbft_node *node, struct pbft_effect *e)
     case PBFT_EFFECT_MUTED:
         node->mute = true; /* PROTOCOL 29 */
         node_outbox_clear(node);
+        node_evidence_silence(node);
         node_log_line(
             node, "muted",
             "seq=%llu hint=\"it does not vote until `pbftctl replica replace %u` gives it "

@@ -10,12 +10,16 @@
 static enum pbft_verdict answer_checkpoint(struct pbft_node *node, const struct pbft_peer *to,
                                            uint64_t id)
 {
-    struct pbft_frame *certificate = NULL;
-    size_t size = 0;
-    if (node_certified_state(node, &certificate) != NULL) size = certificate->size;
+    const struct certified *newest = node_certified_state(node);
+    if (newest != NULL && node_silenced(node, newest->signers)) {
+        node_answer_text(node, to, id, false,
+                         "it is mute, and its own vote is in its newest certificate; ask others");
+        return PBFT_DROP_MUTE;
+    }
+    size_t size = newest == NULL ? 0 : newest->certificate->size;
     uint8_t *body = node_alloc(8 + size);
     pbft_put_u64(body, node->applied);
-    if (size > 0) memcpy(body + 8, certificate->bytes, size);
+    if (size > 0) memcpy(body + 8, newest->certificate->bytes, size);
     /* It may hold our own signature, which nobody may see before it is durable (FAULTS 4.4). */
     node_answer_admin(node, to, id, true, node->core_last, (struct pbft_span){body, 8 + size});
     free(body);

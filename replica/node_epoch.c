@@ -47,7 +47,8 @@ static const struct kept_snapshot *final_state(const struct pbft_node *node)
 
 /* Which proof may be handed out, if any. What a restart would need of the old epoch goes with its
  * log: a state that we have signed has to be on disk by itself first, for others may count on us to
- * have it. Who never signed it, or has to fetch it, owes nothing. */
+ * have it. Who never signed it, or has to fetch it, owes nothing. Who fell silent with its own vote
+ * in the certificate has to be told the proof by others. */
 static size_t proof_due(const struct pbft_node *node, uint8_t *out)
 {
     const struct kept_snapshot *kept = final_state(node);
@@ -59,11 +60,13 @@ static size_t proof_due(const struct pbft_node *node, uint8_t *out)
         struct pbft_signatures certificate;
         change.root = kept->root;
         pbft_core_stable_proof(node->core, &certificate);
-        return pbft_epoch_proof(&change, &certificate, out);
+        if (!node_silenced(node, certificate.signers))
+            return pbft_epoch_proof(&change, &certificate, out);
+    } else if (info.own_checkpoint >= node->told_seq && !info.transferring) {
+        return 0;
     }
-    struct pbft_span told =
-        node->told == NULL ? (struct pbft_span){NULL, 0} : pbft_frame_span(node->told);
-    if (told.size == 0 || (info.own_checkpoint >= node->told_seq && !info.transferring)) return 0;
+    if (node->told == NULL) return 0;
+    struct pbft_span told = pbft_frame_span(node->told);
     memcpy(out, told.data, told.size);
     return told.size;
 }

@@ -17,15 +17,18 @@ static bool held_already(const struct pbft_node *node, pbft_id culprit, uint8_t 
 void node_evidence(struct pbft_node *node, const struct pbft_effect *effect)
 {
     struct pbft_frame *first = effect->evidence.frames[0], *second = effect->evidence.frames[1];
-    struct pbft_claim claim;
+    struct pbft_claim claim, against;
     if (first == NULL || second == NULL ||
-        pbft_wire_peek(pbft_frame_span(first), &claim) != PBFT_OK)
+        pbft_wire_peek(pbft_frame_span(first), &claim) != PBFT_OK ||
+        pbft_wire_peek(pbft_frame_span(second), &against) != PBFT_OK)
         return; /* the pool was out of budget; the liar will lie again */
+    if (node_silenced(node, against.signers)) return;
     uint8_t type = claim.type == PBFT_HEADER ? (uint8_t)PBFT_PRE_PREPARE : claim.type;
     if (held_already(node, effect->evidence.culprit, type)) return;
     struct evidence_item item = {.culprit = effect->evidence.culprit,
                                  .type = type,
-                                 .kind = effect->evidence.kind};
+                                 .kind = effect->evidence.kind,
+                                 .ours = pbft_signers_has(against.signers, node->id)};
     if (pbft_evidence_encode(node->cluster, item.kind, item.culprit, pbft_frame_span(first),
                              pbft_frame_span(second), &item.file, &item.size) != PBFT_STATUS_OK)
         return;
@@ -47,6 +50,22 @@ void node_evidence(struct pbft_node *node, const struct pbft_effect *effect)
     node_log_line(node, "evidence", "culprit=%u type=%s view=%llu seq=%llu", (unsigned)item.culprit,
                   pbft_type_text(type), (unsigned long long)claim.view,
                   (unsigned long long)claim.seq);
+}
+
+void node_evidence_silence(struct pbft_node *node)
+{
+    size_t kept = 0;
+    node->evidence_against = 0;
+    for (size_t i = 0; i < node->evidence_count; i++) {
+        struct evidence_item item = node->evidence[i];
+        if (item.ours) {
+            free(item.file);
+            continue;
+        }
+        node->evidence[kept++] = item;
+        node->evidence_against |= pbft_signers_of(item.culprit);
+    }
+    node->evidence_count = kept;
 }
 
 /* ---- ADMIN ---- */
@@ -106,7 +125,9 @@ static void answer_item(struct pbft_node *node, const struct pbft_peer *to,
         return;
     }
     const struct evidence_item *e = &node->evidence[item];
-    node_answer_admin(node, to, admin->id, true, 0, (struct pbft_span){e->file, e->size});
+    /* Nobody may see our own signature before it is durable (FAULTS 4.4). */
+    node_answer_admin(node, to, admin->id, true, e->ours ? node->core_last : 0,
+                      (struct pbft_span){e->file, e->size});
 }
 
 enum pbft_verdict node_on_admin(struct pbft_node *node, const struct pbft_peer *from,

@@ -15,7 +15,7 @@ void node_flush_certified(struct pbft_node *node, struct pbft_frame *certificate
     struct certified *c = &node->certified[node->certified_next];
     node->certified_next = (node->certified_next + 1) % CERTIFIED_KEPT;
     pbft_frame_release(c->certificate);
-    *c = (struct certified){claim.seq, claim.digest, pbft_frame_retain(certificate)};
+    *c = (struct certified){claim.seq, claim.digest, claim.signers, pbft_frame_retain(certificate)};
 }
 
 static const struct certified *certified_at(const struct pbft_node *node, pbft_seq seq)
@@ -49,13 +49,11 @@ static const struct kept_snapshot *candidate(const struct pbft_node *node)
     return NULL;
 }
 
-const struct kept_snapshot *node_certified_state(const struct pbft_node *node,
-                                                 struct pbft_frame **certificate)
+const struct certified *node_certified_state(const struct pbft_node *node)
 {
     const struct kept_snapshot *kept = candidate(node);
     if (kept == NULL || is_genesis(node, kept) || node_is_last(node, kept->seq)) return NULL;
-    *certificate = certified_at(node, kept->seq)->certificate;
-    return kept;
+    return certified_at(node, kept->seq);
 }
 
 /* Between the checkpoint on disk and the next one lies something that no log holds: a state that

@@ -178,6 +178,7 @@ struct kept_snapshot {
 struct certified {
     pbft_seq seq;
     struct pbft_digest root;
+    pbft_signers signers;
     struct pbft_frame *certificate;
 };
 
@@ -297,6 +298,7 @@ struct evidence_item {
     pbft_id culprit;
     uint8_t type;
     enum pbft_evidence_kind kind;
+    bool ours; /* our own CHECKPOINT is part of it */
     uint8_t *file;
     size_t size;
 };
@@ -416,6 +418,9 @@ enum pbft_verdict node_step(struct pbft_node *node, struct pbft_event *event);
 void node_set_time(struct pbft_node *node, struct pbft_time time);
 void node_settle(struct pbft_node *node); /* start the jobs that can start */
 bool node_is_mute(const struct pbft_node *node);
+/* We fell silent, and this certificate repeats what we signed before: that may not have left us,
+ * and would be one more vote. Others have it if it did (PROTOCOL 29). */
+bool node_silenced(const struct pbft_node *node, pbft_signers signers);
 
 /* node_outbox.c */
 void node_send(struct pbft_node *node, pbft_signers to, pbft_lsn needs_lsn,
@@ -453,9 +458,8 @@ void node_log_free(struct pbft_node *node);
 void node_flush_certified(struct pbft_node *node, struct pbft_frame *certificate); /* retains */
 void node_flush_installed(struct pbft_node *node, pbft_seq seq);   /* by a transfer */
 bool node_flush_holds(const struct pbft_node *node, pbft_seq seq); /* its CHECKPOINT must wait */
-/* The newest state that is certified, ours, and hashed; its certificate. NULL: none is. */
-const struct kept_snapshot *node_certified_state(const struct pbft_node *node,
-                                                 struct pbft_frame **certificate);
+/* The certificate of the newest state that is certified, ours, and hashed. NULL: none is. */
+const struct certified *node_certified_state(const struct pbft_node *node);
 struct pbft_job *node_flush_job(struct pbft_node *node);
 void node_flush_run(struct pbft_job *job); /* any thread */
 void node_flush_done(struct pbft_node *node, struct pbft_job *job);
@@ -573,6 +577,7 @@ void node_divergence_free(struct pbft_node *node);
 
 /* node_evidence.c */
 void node_evidence(struct pbft_node *node, const struct pbft_effect *effect);
+void node_evidence_silence(struct pbft_node *node); /* node_silenced() from now on */
 void node_answer_admin(struct pbft_node *node, const struct pbft_peer *to, uint64_t id, bool ok,
                        pbft_lsn needs_lsn, struct pbft_span body);
 void node_answer_text(struct pbft_node *node, const struct pbft_peer *to, uint64_t id, bool ok,

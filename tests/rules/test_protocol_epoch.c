@@ -267,6 +267,72 @@ Test(protocol, r29_who_is_behind_follows_at_once)
     lone_free(l);
 }
 
+/* ---- who has fallen silent ---- */
+
+static void fall_silent(struct lone *l)
+{
+    struct pbft_frame *vc = net_view_change(l->t, &(struct net_vc){.view = 1, .sender = 1});
+    cr_assert_eq(lone_from_replica(l, 2, vc), PBFT_DROP_MUTE);
+}
+
+static pbft_signers proof_signers(const struct lone *l)
+{
+    struct pbft_signatures signatures;
+    cr_assert_not_null(l->proof);
+    pbft_epoch_signatures(pbft_frame_span(l->proof), &signatures);
+    return signatures.signers;
+}
+
+/* Its own CHECKPOINT may not have left it: q others make the proof. */
+Test(protocol, r29_who_fell_silent_is_not_in_its_proof)
+{
+    for (unsigned silent = 0; silent < 2; silent++) {
+        struct lone *l = lone_new_on_disk();
+        struct pbft_digest root;
+        run_to_the_end(l);
+        cr_assert(lone_own_root(l, 12, &root));
+        if (silent) fall_silent(l);
+        lone_from_replica(l, 0, net_checkpoint(l->t, 0, 12, &root));
+        lone_from_replica(l, 2, net_checkpoint(l->t, 2, 12, &root));
+        cr_assert_eq(l->proof == NULL, silent);
+        lone_from_replica(l, 3, net_checkpoint(l->t, 3, 12, &root));
+        cr_assert_eq(proof_signers(l), silent ? 0x0du : 0x07u);
+        lone_free(l);
+    }
+}
+
+/* It was among the q when it fell silent: only what others show it can end its epoch. */
+Test(protocol, r29_who_fell_silent_follows_when_it_is_told)
+{
+    struct proof proof = proof_of_another();
+    struct lone *l = lone_new_on_disk();
+    l->no_flush = true;
+    run_to_the_end(l);
+    lone_certify(l, 12);
+    fall_silent(l);
+    while (l->flush != NULL)
+        lone_finish_flush(l);
+    lone_pass(l, 2000);
+    cr_assert_eq(lone_info(l).flushed, 12u);
+    cr_assert_null(l->proof, "it holds its own signature");
+    tell(l, &proof);
+    cr_assert_eq(proof_signers(l), 0x07u, "theirs, whoever is in it");
+    lone_free(l);
+}
+
+/* ... also if it had signed the last state, and is told before that is stable. */
+Test(protocol, r29_who_fell_silent_follows_though_it_has_signed)
+{
+    struct proof proof = proof_of_another();
+    struct lone *l = lone_new_on_disk();
+    run_to_the_end(l);
+    fall_silent(l);
+    tell(l, &proof);
+    lone_pass(l, 2000);
+    cr_assert_not_null(l->proof, "it never moves on");
+    lone_free(l);
+}
+
 /* Proofs come from strangers. */
 Test(protocol, r29_a_proof_that_is_none_is_nothing)
 {

@@ -191,3 +191,156 @@ Test(protocol, r29_what_it_knows_or_never_signed_does_not_silence_it)
     cr_assert_not(info.core.mute);
     lone_free(l);
 }
+
+/* ---- the administrator's client ---- */
+
+/* The one answer. */
+static const struct pbft_admin_reply *ask_admin(struct lone *l, uint8_t kind,
+                                                struct pbft_span argument)
+{
+    struct pbft_msg m = {.type = PBFT_ADMIN};
+    m.admin = (struct pbft_admin){.id = 1, .kind = kind, .argument = argument};
+    lone_forget(l);
+    (void)lone_from_client(l, 0, 10, net_frame_new(l->t, &m));
+    for (size_t i = 0; i < l->out_count; i++)
+        if (l->out[i].frame->bytes[0] == PBFT_ADMIN_REPLY)
+            return &net_decode(l->t, l->out[i].frame)->admin_reply;
+    return NULL;
+}
+
+/* Of the certificate in its answer. */
+static pbft_signers backup_signers(struct lone *l)
+{
+    struct pbft_claim claim;
+    const struct pbft_admin_reply *a =
+        ask_admin(l, PBFT_ADMIN_CHECKPOINT, (struct pbft_span){NULL, 0});
+    cr_assert(a != NULL && a->ok == 1 && a->body.size > 8);
+    cr_assert_eq(pbft_wire_peek((struct pbft_span){a->body.data + 8, a->body.size - 8}, &claim),
+                 PBFT_OK);
+    cr_assert_eq(claim.type, PBFT_CERTIFICATE);
+    return claim.signers;
+}
+
+static void commit_from(struct lone *l, pbft_seq first, pbft_seq last)
+{
+    for (pbft_seq seq = first; seq <= last; seq++)
+        cr_assert_eq(lone_commit(l, seq, seq, "op"), PBFT_OK);
+}
+
+/* Of the state there, by one with the same history. */
+static struct pbft_digest root_at(pbft_seq seq)
+{
+    struct lone *other = lone_new(false);
+    struct pbft_digest root;
+    commit_from(other, 1, seq);
+    cr_assert(lone_own_root(other, seq, &root));
+    lone_free(other);
+    return root;
+}
+
+/* Two others; its own is the third. */
+static void certify_with_own(struct lone *l, pbft_seq seq, const struct pbft_digest *root)
+{
+    lone_from_replica(l, 0, net_checkpoint(l->t, 0, seq, root));
+    lone_from_replica(l, 2, net_checkpoint(l->t, 2, seq, root));
+}
+
+Test(protocol, r29_a_backups_certificate_with_its_own_vote_is_not_served)
+{
+    for (unsigned silent = 0; silent < 2; silent++) {
+        struct lone *l = lone_new(false);
+        struct pbft_digest root = root_at(4);
+        lone_client_up(l, 0, 10);
+        commit_from(l, 1, 4);
+        certify_with_own(l, 4, &root);
+        cr_assert_eq(lone_info(l).core.stable, 4u);
+        if (!silent) {
+            cr_assert_eq(backup_signers(l), 0x07u);
+            lone_free(l);
+            continue;
+        }
+        show_unknown_vote(l);
+        const struct pbft_admin_reply *a =
+            ask_admin(l, PBFT_ADMIN_CHECKPOINT, (struct pbft_span){NULL, 0});
+        cr_assert(a != NULL && a->ok == 0, "it holds its own signature");
+        cr_assert_leq(a->body.size, 120u, "pbftctl prints no more");
+        cr_assert_eq(a->body.data[a->body.size - 1], 's');
+        commit_from(l, 5, 8);
+        root = root_at(8);
+        lone_certify_root(l, 8, &root);
+        cr_assert_eq(backup_signers(l), 0x0du, "the next one is signed by others alone");
+        lone_free(l);
+    }
+}
+
+/* ---- evidence: a false CHECKPOINT against the certified root ---- */
+
+static const struct pbft_digest lie = {{7}};
+
+static struct pbft_span first_item(void)
+{
+    static const uint8_t item[4] = {0};
+    return (struct pbft_span){item, sizeof item};
+}
+
+static struct lone *with_evidence(bool no_sync)
+{
+    struct lone *l = lone_new(false);
+    struct pbft_digest root = root_at(4);
+    l->no_sync = no_sync;
+    lone_client_up(l, 0, 10);
+    commit_from(l, 1, 4);
+    lone_from_replica(l, 3, net_checkpoint(l->t, 3, 4, &lie));
+    certify_with_own(l, 4, &root);
+    cr_assert_eq(lone_info(l).core.stable, 4u);
+    cr_assert_eq(lone_info(l).evidence_against, NET_BIT(3));
+    return l;
+}
+
+/* FAULTS 4.4. */
+Test(protocol, r27_evidence_waits_for_its_own_vote_in_it)
+{
+    struct lone *l = with_evidence(true);
+    cr_assert_eq(lone_sent(l, PBFT_CHECKPOINT), 0u, "nothing is on disk");
+    cr_assert_null(ask_admin(l, PBFT_ADMIN_EVIDENCE_GET, first_item()));
+    while (l->sync != NULL)
+        lone_finish_sync(l);
+    cr_assert_eq(lone_sent(l, PBFT_CHECKPOINT), 3u);
+    cr_assert_eq(lone_sent(l, PBFT_ADMIN_REPLY), 1u);
+    lone_free(l);
+}
+
+Test(protocol, r29_evidence_with_its_own_vote_is_not_shown)
+{
+    for (unsigned silent = 0; silent < 2; silent++) {
+        struct lone *l = with_evidence(false);
+        struct pbft_digest x = {{1}}, y = {{2}};
+        lone_from_replica(l, 0, net_vote(l->t, PBFT_COMMIT, 0, 0, 5, &x)); /* without its vote */
+        lone_from_replica(l, 0, net_vote(l->t, PBFT_COMMIT, 0, 0, 5, &y));
+        cr_assert_eq(lone_info(l).evidence_count, 2u);
+        if (silent) show_unknown_vote(l);
+        const struct pbft_admin_reply *a = ask_admin(l, PBFT_ADMIN_EVIDENCE_GET, first_item());
+        cr_assert(a != NULL && a->ok == 1);
+        cr_expect_eq(a->body.data[12], silent ? 0u : 3u, "the culprit");
+        cr_expect_eq(lone_info(l).evidence_against, NET_BIT(0) | (silent ? 0u : NET_BIT(3)));
+        cr_expect_eq(lone_info(l).evidence_count, silent ? 1u : 2u);
+        lone_free(l);
+    }
+}
+
+/* Nor is it kept: what it would be shown for, others have. */
+Test(protocol, r29_evidence_with_its_own_vote_is_not_kept)
+{
+    for (unsigned silent = 0; silent < 2; silent++) {
+        struct lone *l = lone_new(false);
+        struct pbft_digest root = root_at(4);
+        lone_client_up(l, 0, 10);
+        commit_from(l, 1, 4);
+        certify_with_own(l, 4, &root);
+        if (silent) show_unknown_vote(l);
+        lone_from_replica(l, 3, net_checkpoint(l->t, 3, 4, &lie));
+        const struct pbft_admin_reply *a = ask_admin(l, PBFT_ADMIN_EVIDENCE_GET, first_item());
+        cr_expect(a != NULL && a->ok == !silent);
+        lone_free(l);
+    }
+}

@@ -140,6 +140,7 @@ Test(wire_random, peeking_agrees_with_decoding)
             want.view = m.certificate.view;
             want.seq = m.certificate.seq;
             want.digest = m.certificate.digest;
+            want.signers = m.certificate.signatures.signers;
             break;
         case PBFT_REQUEST:
         case PBFT_BATCH:
@@ -158,6 +159,7 @@ Test(wire_random, peeking_agrees_with_decoding)
         cr_assert_eq(claim.seq, want.seq, "%s", pbft_type_text(m.type));
         cr_assert_eq(claim.sender, want.sender, "%s", pbft_type_text(m.type));
         cr_assert(pbft_digest_equal(&claim.digest, &want.digest), "%s", pbft_type_text(m.type));
+        cr_assert_eq(claim.signers, want.signers, "%s", pbft_type_text(m.type));
     }
     bench_free(b);
 }
