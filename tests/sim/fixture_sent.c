@@ -170,6 +170,10 @@ void check_outbound(struct sim *sim, struct node *node, const struct pbft_peer *
                  pbft_type_text(frame->bytes[0]), why);
     if (frame->bytes[0] == PBFT_REPLY && to->kind == PBFT_PEER_CLIENT)
         check_reply(sim, node, to->index, pbft_frame_span(frame));
+    if (pbft_wire_peek(pbft_frame_span(frame), &claim) == PBFT_OK &&
+        pbft_signers_has(claim.signers, node->id) && sim_info(sim, node->id).core.mute)
+        sim_fail(sim, "PROTOCOL 29: mute replica %u sends a certificate with its own vote",
+                 node->id);
     if (!own_statement(sim, node->id, pbft_frame_span(frame), &claim)) return;
     struct pbft_digest content;
     statement_content(&claim, pbft_frame_span(frame), &content);

@@ -259,6 +259,24 @@ Test(checks, a_vote_after_the_disk_failed)
     pbft_frame_release(frame);
     rings(sim, "FAULTS 2.41");
 }
+Test(checks, a_certificate_with_its_own_vote_from_a_mute_replica)
+{
+    struct sim *sim = sound(20);
+    struct pbft_fetch what = {.kind = PBFT_FETCH_CHECKPOINT, .seq = 8};
+    struct pbft_frame *frame = pbft_core_serve(pbft_node_core(sim->nodes[0].node), &what);
+    struct pbft_claim claim;
+    cr_assert_not_null(frame);
+    cr_assert_eq(pbft_wire_peek(pbft_frame_span(frame), &claim), PBFT_OK);
+    pbft_id id = pbft_signers_has(claim.signers, 1) ? 1 : 2;
+    struct pbft_peer to = {PBFT_PEER_REPLICA, 0, 1};
+    check_outbound(sim, &sim->nodes[id], &to, frame);
+    cr_assert(sim_ok(sim), "%s", sim_failure(sim));
+    sim_kill(sim, id);
+    sim_restart_mute(sim, id);
+    check_outbound(sim, &sim->nodes[id], &to, frame);
+    pbft_frame_release(frame);
+    rings(sim, "PROTOCOL 29");
+}
 
 /* ---- PROTOCOL 23 ---- */
 
