@@ -238,13 +238,19 @@ static enum pbft_status sweep_stored(struct pbft_pages *pages, const struct pbft
     return status;
 }
 
+static bool sweep_due(const struct pbft_pages *pages, uint64_t there, uint64_t live)
+{
+    uint64_t garbage = there > live ? there - live : 0;
+    return garbage > there / 8 + pages->tuning.sweep_slack;
+}
+
 /* ---- the flush ---- */
 
 struct flush {
     struct pbft_pages *pages;
     struct pbft_pages_meta *meta; /* as it will be */
     uint64_t live_pages, live_bytes, live_cost;
-    uint64_t new_cost;
+    uint64_t new_pages, new_cost;
     uint64_t batch; /* bytes put in this transaction */
     uint64_t written, written_bytes;
 };
@@ -272,19 +278,32 @@ static enum pbft_status count_new(void *context, const struct pbft_digest *diges
 {
     (void)digest;
     struct flush *flush = context;
+    flush->new_pages++;
     flush->new_cost += flush->pages->ops->cost(flush->pages, page.size);
     return PBFT_STATUS_OK;
 }
 
+/* Bytes of the index that are there twice once so many pages have come or gone: each is in a leaf,
+ * and hashes spread them over all. */
+static uint64_t twice_there(const struct pbft_pages_space *space, uint64_t pages)
+{
+    return (pages < space->index_leaves ? pages : space->index_leaves) * space->index_leaf_bytes;
+}
+
 /* Would what is on the disk afterwards be much more than it needs to be? Writing everything costs
- * its bytes once more, so what has gathered must be worth it. */
+ * its bytes once more, so what has gathered must be worth it. The sweep after the flush counts: one
+ * that makes the file too long is for nothing, as the next flush writes everything. */
 static bool renewal_pays(const struct flush *flush)
 {
+    const struct pbft_pages *pages = flush->pages;
     struct pbft_pages_space space;
-    flush->pages->ops->space(flush->pages, &space);
-    uint64_t after = space.used + flush->new_cost;
+    pages->ops->space(flush->pages, &space);
+    uint64_t there = space.pages + flush->new_pages;
+    uint64_t after = space.used + flush->new_cost + twice_there(&space, flush->new_pages);
+    if (sweep_due(pages, there, flush->live_pages))
+        after += twice_there(&space, there - flush->live_pages);
     if (after < space.bytes) after = space.bytes;
-    return after > flush->live_bytes / 10 * 19 + flush->pages->tuning.renew_slack &&
+    return after > flush->live_bytes / 10 * 19 + pages->tuning.renew_slack &&
            after > flush->live_cost / 10 * 11;
 }
 
@@ -378,8 +397,7 @@ static enum pbft_status sweep_after(struct pbft_pages *pages, const struct pbft_
 {
     struct pbft_pages_space space;
     space_note(pages, &space);
-    uint64_t garbage = space.pages > live ? space.pages - live : 0;
-    if (garbage <= space.pages / 8 + pages->tuning.sweep_slack) return PBFT_STATUS_OK;
+    if (!sweep_due(pages, space.pages, live)) return PBFT_STATUS_OK;
     struct marks marks = {0};
     enum pbft_status status = pbft_snapshot_walk(snapshot, NULL, mark_page, &marks);
     if (status == PBFT_STATUS_OK) status = sweep(pages, &marks);

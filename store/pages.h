@@ -10,8 +10,9 @@
  * takes parents and children in any order, in several transactions: it is noted as begun, and one
  * that was cut short is completed before a page's being there is trusted again.
  *
- * A flush that would leave much more on the disk than the checkpoint needs writes all of the
- * checkpoint aside instead, and that takes the place of what was there, in one step.
+ * A flush that would leave much more on the disk than the checkpoint needs, or the sweep after it
+ * would, writes all of the checkpoint aside instead, and that takes the place of what was there, in
+ * one step.
  *
  * Nothing that is read back is believed: pages are hashed again by the installation that they are
  * loaded through (store/tree.h).
@@ -64,6 +65,10 @@ struct pbft_pages_space {
     uint64_t pages;
     uint64_t bytes; /* on disk */
     uint64_t used;  /* of these not free for use again */
+    /* The index has leaves, with the places of pages and the short ones themselves. One in which a
+     * page comes or goes is written elsewhere, and its old place is free only later. 0: it has none
+     * of that kind. */
+    uint64_t index_leaves, index_leaf_bytes;
 };
 
 /* One transaction at a time. All return PBFT_STATUS_IO once the store is dead. */
@@ -139,7 +144,7 @@ enum pbft_status pbft_pages_checkpoint(struct pbft_pages *pages,
  * was loaded from here, or is being written here for the first time.
  *
  * Blocks on the disk. What is on disk after it is at most about 1.9 times what the pages have in
- * bytes, unless the pages are so small that the store's own granularity takes that.
+ * bytes, or, if that is more, 1.1 times what they take with the store's own granularity.
  *
  * Returns PBFT_STATUS_OK: it is durable, the older one is gone;
  *         PBFT_STATUS_ARGUMENT: seq 0, another root, or a certificate too long;

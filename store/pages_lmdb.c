@@ -289,6 +289,8 @@ static void lmdb_space(struct pbft_pages *pages, struct pbft_pages_space *out)
     out->used = (uint64_t)(stat_of.ms_branch_pages + stat_of.ms_leaf_pages +
                            stat_of.ms_overflow_pages + 2) *
                 stat_of.ms_psize;
+    out->index_leaves = stat_of.ms_leaf_pages;
+    out->index_leaf_bytes = stat_of.ms_psize;
 }
 
 /* What was read through the map counts as ours until it is mapped anew. */

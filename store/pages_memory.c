@@ -310,7 +310,9 @@ static enum pbft_status memory_adopt(struct pbft_pages *pages)
 static void memory_space(struct pbft_pages *pages, struct pbft_pages_space *out)
 {
     const struct table *table = from_base(pages)->disk->table;
-    *out = (struct pbft_pages_space){table->count, table->bytes, table->bytes};
+    *out = (struct pbft_pages_space){.pages = table->count,
+                                     .bytes = table->bytes,
+                                     .used = table->bytes};
 }
 
 static uint64_t memory_cost(const struct pbft_pages *pages, size_t size)

@@ -1,10 +1,11 @@
 /* How much disk the page store takes for what it holds: keys are overwritten at random, and each so
  * often the state is flushed as a replica does it. The bound is twice the pages of the checkpoint.
  *
- * overwrites [OPERATIONS [KEYS]]: a line for each size of value and interval between flushes, and
- * whether it was ever beyond the bound. LMDB gives a record of more than 2 KB pages of its own: one
- * that is just larger than that, and alone in a page, takes twice its bytes, and is the worst case.
- * Just more than a page is the next one: its tail is a record by itself. */
+ * overwrites [OPERATIONS [KEYS [VALUE INTERVAL]]]: a line for each size of value and interval
+ * between flushes, or for the one that is named, and whether it was ever beyond the bound. LMDB
+ * gives a record of more than 2 KB pages of its own: one that is just larger than that, and alone
+ * in a page, takes twice its bytes, and is the worst case. Just more than a page is the next one:
+ * its tail is a record by itself. */
 #include "store/pages.h"
 #include "store/tree.h"
 
@@ -16,7 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SLACK_BYTES (UINT64_C(2) << 20) /* a small file is not worth a renewal */
+#define SLACK_BYTES     (UINT64_C(2) << 20) /* a small file is not worth a renewal */
+#define VALUE_BYTES_MAX (1u << 16)
 
 static void check(enum pbft_status status, const char *what)
 {
@@ -44,7 +46,7 @@ static uint64_t file_bytes(const char *dir)
 
 static void put(struct pbft_tree *tree, uint64_t key, size_t size, uint64_t *dice, uint64_t mark)
 {
-    static uint8_t value[1u << 16];
+    static uint8_t value[VALUE_BYTES_MAX];
     char name[32];
     int length = snprintf(name, sizeof name, "key%016" PRIx64, key * UINT64_C(0x9E3779B97F4A7C15));
     uint64_t fresh = next_random(dice);
@@ -129,8 +131,15 @@ int main(int argc, char **argv)
 {
     uint64_t operations = argc > 1 ? strtoull(argv[1], NULL, 10) : 10000000;
     uint64_t keys = argc > 2 ? strtoull(argv[2], NULL, 10) : 100000;
-    if (argc > 3 || operations == 0 || keys == 0) {
-        (void)fprintf(stderr, "overwrites [OPERATIONS [KEYS]]: numbers above 0.\n");
+    size_t value = argc > 4 ? strtoull(argv[3], NULL, 10) : 0;
+    uint64_t interval = argc > 4 ? strtoull(argv[4], NULL, 10) : 0;
+    bool one = argc == 5;
+    if (argc > 5 || argc == 4 || operations == 0 || keys == 0 ||
+        (one && (value < sizeof(uint64_t) || value > VALUE_BYTES_MAX || interval == 0))) {
+        (void)fprintf(stderr,
+                      "overwrites [OPERATIONS [KEYS [VALUE INTERVAL]]]: numbers above 0, "
+                      "VALUE of %zu to %u bytes.\n",
+                      sizeof(uint64_t), VALUE_BYTES_MAX);
         return 2;
     }
     static const struct {
@@ -141,7 +150,8 @@ int main(int argc, char **argv)
     (void)printf(
         "| value, bytes | keys | operations a flush | live pages, MB | file, MB | worst file/live "
         "(beyond 2 MiB) | renewed | written, GB | s |\n|---|---|---|---|---|---|---|---|---|\n");
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    if (one) run(operations, keys, value, interval);
+    for (size_t i = 0; !one && i < sizeof cases / sizeof *cases; i++)
         run(operations / cases[i].part, keys / cases[i].part, cases[i].value, cases[i].interval);
     return 0;
 }
