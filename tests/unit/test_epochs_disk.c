@@ -1,7 +1,6 @@
 /* PROTOCOL 29, FAULTS 2.39 and 2.40: how a data directory goes from one epoch to the next, and what
  * a start finds wherever that was cut short: by a kill, and by a loss of power that left of each
  * file and folder no more than what was synced. */
-#define _DEFAULT_SOURCE /* struct __ptrace_syscall_info */
 #include "replica/epochs.h"
 
 #include "crypto/hash.h"
@@ -9,25 +8,14 @@
 #include "replica/data.h"
 #include "store/log_file.h"
 #include "tests/unit/epoch_fixture.h"
+#include "tests/unit/power.h"
 
 #include <criterion/criterion.h>
-#include <dirent.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-#define NODES      128u
-#define ENTRIES    16u
-#define NAME_BYTES 48u
-#define PATH_MAXI  512u
-#define CHUNK      65536u
 
 static char base[64]; /* of all that a test makes */
 
@@ -38,295 +26,12 @@ static void setup(void)
     cr_assert_not_null(mkdtemp(base));
 }
 
-static void remove_all(const char *dir)
-{
-    char path[PATH_MAXI];
-    DIR *folder = opendir(dir);
-    for (const struct dirent *e; folder != NULL && (e = readdir(folder)) != NULL;) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-        (void)snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-        if (unlink(path) != 0) remove_all(path);
-    }
-    if (folder != NULL) (void)closedir(folder);
-    (void)rmdir(dir);
-}
-
 static void teardown(void)
 {
-    remove_all(base);
+    power_remove_all(base);
 }
 
 TestSuite(epochs_disk, .init = setup, .fini = teardown, .timeout = 240);
-
-/* ---- what is on the disk ---- */
-
-struct entry {
-    char name[NAME_BYTES];
-    ino_t ino;
-};
-
-/* A file or folder, and what of it outlives a loss of power. */
-struct node {
-    ino_t ino;
-    int fd; /* open: nobody else gets the number */
-    bool folder;
-    uint8_t *bytes;
-    size_t size;
-    struct entry entries[ENTRIES];
-    unsigned count;
-};
-
-struct disk {
-    struct node nodes[NODES];
-    unsigned count;
-};
-
-static struct node *node_of(struct disk *d, ino_t ino)
-{
-    for (unsigned i = 0; i < d->count; i++)
-        if (d->nodes[i].ino == ino) return &d->nodes[i];
-    return NULL;
-}
-
-static ino_t number_of(const char *path)
-{
-    struct stat info;
-    cr_assert_eq(lstat(path, &info), 0, "%s", path);
-    return info.st_ino;
-}
-
-static unsigned list(const char *dir, struct entry entries[ENTRIES])
-{
-    char path[PATH_MAXI];
-    unsigned count = 0;
-    DIR *folder = opendir(dir);
-    cr_assert_not_null(folder, "%s", dir);
-    for (const struct dirent *e; (e = readdir(folder)) != NULL;) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
-        cr_assert(count < ENTRIES && strlen(e->d_name) < NAME_BYTES, "%s", e->d_name);
-        (void)snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-        (void)snprintf(entries[count].name, NAME_BYTES, "%.47s", e->d_name);
-        entries[count++].ino = number_of(path);
-    }
-    (void)closedir(folder);
-    return count;
-}
-
-/* What a sync makes safe. */
-static void keep(struct disk *d, const char *path)
-{
-    struct node *node = node_of(d, number_of(path));
-    cr_assert_not_null(node, "%s", path);
-    if (node->folder) {
-        node->count = list(path, node->entries);
-        return;
-    }
-    struct stat info;
-    cr_assert_eq(fstat(node->fd, &info), 0);
-    free(node->bytes);
-    node->size = (size_t)info.st_size;
-    node->bytes = malloc(node->size + 1);
-    cr_assert_not_null(node->bytes);
-    cr_assert_eq(pread(node->fd, node->bytes, node->size, 0), (ssize_t)node->size);
-}
-
-/* Notice what is new; `safe`: and all of it has been there for long. */
-static void look(struct disk *d, const char *path, bool safe)
-{
-    struct stat info;
-    struct entry entries[ENTRIES];
-    char below[PATH_MAXI];
-    cr_assert_eq(lstat(path, &info), 0, "%s", path);
-    if (node_of(d, info.st_ino) == NULL) {
-        cr_assert_lt(d->count, NODES);
-        d->nodes[d->count] = (struct node){.ino = info.st_ino, .folder = S_ISDIR(info.st_mode)};
-        d->nodes[d->count].fd = open(path, O_RDONLY | O_CLOEXEC);
-        cr_assert_geq(d->nodes[d->count++].fd, 0, "%s", path);
-    }
-    if (safe) keep(d, path);
-    if (!S_ISDIR(info.st_mode)) return;
-    unsigned count = list(path, entries);
-    for (unsigned i = 0; i < count; i++) {
-        (void)snprintf(below, sizeof below, "%.400s/%.47s", path, entries[i].name);
-        look(d, below, safe);
-    }
-}
-
-static void disk_free(struct disk *d)
-{
-    for (unsigned i = 0; i < d->count; i++) {
-        (void)close(d->nodes[i].fd);
-        free(d->nodes[i].bytes);
-    }
-    free(d);
-}
-
-enum loss {
-    LOSS_NONE,     /* the process is killed */
-    LOSS_ALL,      /* of all that was not synced */
-    LOSS_CONTENTS, /* names are as they are, what is in the files was not written yet */
-};
-static const char *const loss_text[] = {"killed", "all that was not synced is lost",
-                                        "contents that were not synced are lost"};
-
-/* Holes instead of zeros. */
-static void put(const char *path, const uint8_t *bytes, size_t size)
-{
-    static const uint8_t zeros[CHUNK];
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    cr_assert_geq(fd, 0, "%s", path);
-    for (size_t at = 0; at < size; at += CHUNK) {
-        size_t part = size - at < CHUNK ? size - at : CHUNK;
-        if (memcmp(bytes + at, zeros, part) == 0) continue;
-        cr_assert_eq(pwrite(fd, bytes + at, part, (off_t)at), (ssize_t)part);
-    }
-    cr_assert_eq(ftruncate(fd, (off_t)size), 0);
-    (void)close(fd);
-}
-
-/* What a start finds after the loss, at `to`. */
-static void copy(struct disk *d, ino_t ino, const char *from, enum loss loss, const char *to)
-{
-    char above[PATH_MAXI], below[PATH_MAXI];
-    const struct node *node = node_of(d, ino);
-    cr_assert_not_null(node, "%s", to);
-    if (!node->folder) {
-        struct stat info;
-        struct node now = *node;
-        if (loss == LOSS_NONE) {
-            cr_assert_eq(fstat(node->fd, &info), 0);
-            now.size = (size_t)info.st_size;
-            now.bytes = malloc(now.size + 1);
-            cr_assert_not_null(now.bytes);
-            cr_assert_eq(pread(node->fd, now.bytes, now.size, 0), (ssize_t)now.size);
-        }
-        put(to, now.bytes, now.size);
-        if (loss == LOSS_NONE) free(now.bytes);
-        return;
-    }
-    struct entry entries[ENTRIES];
-    unsigned count = node->count;
-    memcpy(entries, node->entries, sizeof entries);
-    if (loss != LOSS_ALL) count = list(from, entries);
-    cr_assert_eq(mkdir(to, 0700), 0, "%s", to);
-    for (unsigned i = 0; i < count; i++) {
-        (void)snprintf(above, sizeof above, "%.400s/%.47s", from, entries[i].name);
-        (void)snprintf(below, sizeof below, "%.400s/%.47s", to, entries[i].name);
-        copy(d, entries[i].ino, above, loss, below);
-    }
-}
-
-/* ---- the steps of a process, one by one ---- */
-
-enum step { STEP_NONE, STEP_NAMES, STEP_CONTENTS, STEP_SYNC };
-
-static enum step step_of(const struct __ptrace_syscall_info *entry)
-{
-    const int creates = O_CREAT | O_TRUNC;
-    switch (entry->entry.nr) {
-    case SYS_openat: return ((int)entry->entry.args[2] & creates) != 0 ? STEP_NAMES : STEP_NONE;
-#ifdef SYS_open
-    case SYS_open: return ((int)entry->entry.args[1] & creates) != 0 ? STEP_NAMES : STEP_NONE;
-    case SYS_mkdir:
-    case SYS_rmdir:
-    case SYS_unlink:
-    case SYS_link:
-    case SYS_rename:
-#endif
-#ifdef SYS_renameat
-    case SYS_renameat:
-#endif
-    case SYS_renameat2:
-    case SYS_mkdirat:
-    case SYS_unlinkat:
-    case SYS_linkat: return STEP_NAMES;
-    case SYS_write:
-    case SYS_pwrite64: /* not the zeros of a new segment, one by one */
-        return entry->entry.args[2] < CHUNK ? STEP_CONTENTS : STEP_NONE;
-    case SYS_fsync:
-    case SYS_fdatasync: return STEP_SYNC;
-    default: return STEP_NONE;
-    }
-}
-
-struct trace {
-    struct disk *disk;
-    char folder[PATH_MAXI]; /* that is watched */
-    void (*found)(void *context, const char *dir, const char *when);
-    void *context;
-    bool *over; /* becomes true: the process has come to its end */
-    unsigned steps, states;
-};
-
-static void cut_short(struct trace *t, enum loss loss, long call)
-{
-    char dir[PATH_MAXI], when[160];
-    (void)snprintf(dir, sizeof dir, "%s/found", base);
-    (void)snprintf(when, sizeof when, "after step %u (system call %ld): %s", t->steps, call,
-                   loss_text[loss]);
-    copy(t->disk, number_of(t->folder), t->folder, loss, dir);
-    t->found(t->context, dir, when);
-    remove_all(dir);
-    t->states++;
-}
-
-static void after_step(struct trace *t, pid_t pid, const struct __ptrace_syscall_info *entry)
-{
-    enum step step = step_of(entry);
-    if (step == STEP_NONE) return;
-    char link[64], path[PATH_MAXI] = "";
-    long call = (long)entry->entry.nr;
-    t->steps++;
-    look(t->disk, t->folder, false);
-    if (step == STEP_SYNC) {
-        (void)snprintf(link, sizeof link, "/proc/%d/fd/%d", (int)pid, (int)entry->entry.args[0]);
-        cr_assert_gt(readlink(link, path, sizeof path - 1), 0);
-        keep(t->disk, path);
-        cut_short(t, LOSS_ALL, call);
-    } else {
-        cut_short(t, LOSS_NONE, call);
-    }
-    if (step == STEP_NAMES) cut_short(t, LOSS_CONTENTS, call);
-}
-
-/* Runs it in a process of its own; after each step that changes the folder, the start that follows
- * is looked at. */
-static void watch(struct trace *t, void (*run)(void *context))
-{
-    struct __ptrace_syscall_info info, entry = {0};
-    t->disk = calloc(1, sizeof *t->disk);
-    cr_assert_not_null(t->disk);
-    look(t->disk, t->folder, true);
-    pid_t pid = fork();
-    cr_assert_geq(pid, 0);
-    if (pid == 0) {
-        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0) _exit(99);
-        (void)raise(SIGSTOP);
-        run(t->context);
-        _exit(0);
-    }
-    int status;
-    cr_assert_eq(waitpid(pid, &status, 0), pid);
-    cr_assert(WIFSTOPPED(status), "nobody may be traced here: status %x", (unsigned)status);
-    cr_assert_eq(ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL),
-                 0);
-    for (int signal = 0;; signal = 0) {
-        cr_assert_eq(ptrace(PTRACE_SYSCALL, pid, NULL, (void *)(intptr_t)signal), 0);
-        cr_assert_eq(waitpid(pid, &status, 0), pid);
-        if (!WIFSTOPPED(status)) break;
-        if (WSTOPSIG(status) != (SIGTRAP | 0x80)) {
-            signal = WSTOPSIG(status);
-            continue;
-        }
-        cr_assert_gt(ptrace(PTRACE_GET_SYSCALL_INFO, pid, (void *)sizeof info, &info), 0);
-        if (info.op == PTRACE_SYSCALL_INFO_ENTRY) entry = info;
-        if (info.op == PTRACE_SYSCALL_INFO_EXIT) after_step(t, pid, &entry);
-    }
-    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
-    *t->over = true;
-    cut_short(t, LOSS_ALL, -1);
-    disk_free(t->disk);
-}
 
 /* ---- one replica and its next epoch ---- */
 
@@ -342,8 +47,8 @@ struct change {
 struct life {
     struct epoch_chain *chain;
     struct change change;
-    char node[PATH_MAXI]; /* holds key, key.next and data/ */
-    bool over;            /* it has begun, and everything is durable */
+    char node[POWER_PATH_BYTES]; /* holds key, key.next and data/ */
+    bool over;                   /* it has begun, and everything is durable */
 };
 
 static const struct pbft_cluster *next_of(const struct life *l)
@@ -357,9 +62,9 @@ static bool key_changes(const struct life *l)
                                   &next_of(l)->replicas[l->change.id]);
 }
 
-static void in(const char *node, const char *name, char out[PATH_MAXI])
+static void in(const char *node, const char *name, char out[POWER_PATH_BYTES])
 {
-    (void)snprintf(out, PATH_MAXI, "%.400s/%s", node, name);
+    (void)snprintf(out, POWER_PATH_BYTES, "%.400s/%s", node, name);
 }
 
 struct open_data {
@@ -433,7 +138,7 @@ static pbft_seq flushed(struct pbft_pages *pages)
 /* The replica has voted in this epoch, and flushed what the next one begins with. */
 static void live_to(struct life *l, pbft_epoch last)
 {
-    char data[PATH_MAXI], error[256];
+    char data[POWER_PATH_BYTES], error[256];
     struct pbft_superblock_owner owner;
     struct open_data o;
     const struct pbft_cluster *at = l->chain->at;
@@ -453,7 +158,7 @@ static void live_to(struct life *l, pbft_epoch last)
 
 static void save_key(const struct life *l, pbft_epoch epoch, const char *name)
 {
-    char path[PATH_MAXI], error[256];
+    char path[POWER_PATH_BYTES], error[256];
     in(l->node, name, path);
     cr_assert_eq(pbft_keypair_save(&l->chain->keys[epoch][l->change.id], path, error),
                  PBFT_STATUS_OK, "%s", error);
@@ -461,7 +166,7 @@ static void save_key(const struct life *l, pbft_epoch epoch, const char *name)
 
 static void life_new(struct life *l, const struct change *change)
 {
-    char data[PATH_MAXI];
+    char data[POWER_PATH_BYTES];
     *l = (struct life){.chain = chain_new(4, 1), .change = *change};
     in(base, "node", l->node);
     cr_assert_eq(mkdir(l->node, 0700), 0);
@@ -469,19 +174,19 @@ static void life_new(struct life *l, const struct change *change)
     if (key_changes(l)) save_key(l, change->from + 1, "key.next");
     live_to(l, change->from);
     in(l->node, "data", data);
-    if (change->wiped) remove_all(data);
+    if (change->wiped) power_remove_all(data);
 }
 
 static void life_free(struct life *l)
 {
-    remove_all(l->node);
+    power_remove_all(l->node);
     chain_free(l->chain);
 }
 
 /* As main.c and `pbftctl replica replace` do. */
 static enum pbft_status begin_in(const struct life *l, const char *node, char error[256])
 {
-    char data[PATH_MAXI], key[PATH_MAXI], next[PATH_MAXI];
+    char data[POWER_PATH_BYTES], key[POWER_PATH_BYTES], next[POWER_PATH_BYTES];
     struct pbft_superblock *superblock = NULL;
     in(node, "data", data);
     in(node, "key", key);
@@ -517,7 +222,7 @@ static bool holds_key(const char *path, const struct pbft_public_key *public)
 static void find_key(const struct life *l, const char *node, const struct pbft_cluster *cluster,
                      const char *when)
 {
-    char key[PATH_MAXI], next[PATH_MAXI], error[256];
+    char key[POWER_PATH_BYTES], next[POWER_PATH_BYTES], error[256];
     const struct pbft_public_key *public = &cluster->replicas[l->change.id];
     in(node, "key", key);
     in(node, "key.next", next);
@@ -536,9 +241,9 @@ static void find_key(const struct life *l, const char *node, const struct pbft_c
 /* What nobody needs is gone. */
 static void expect_tidy(const char *data, pbft_epoch present, const char *when)
 {
-    struct entry entries[ENTRIES];
+    struct power_entry entries[POWER_ENTRIES];
     char own[32];
-    unsigned count = list(data, entries);
+    unsigned count = power_list(data, entries);
     (void)snprintf(own, sizeof own, "epoch-%u", (unsigned)present);
     for (unsigned i = 0; i < count; i++)
         cr_assert(strcmp(entries[i].name, "epochs") == 0 || strcmp(entries[i].name, own) == 0,
@@ -571,7 +276,7 @@ static void expect_old(struct open_data *o, const char *when)
 static void come_back(void *context, const char *node, const char *when)
 {
     const struct life *l = context;
-    char data[PATH_MAXI], error[256] = "", path[PBFT_CONFIG_PATH_MAX + 32];
+    char data[POWER_PATH_BYTES], error[256] = "", path[PBFT_CONFIG_PATH_MAX + 32];
     struct open_data o;
     bool lost = l->change.wiped || l->change.voted;
     for (bool again = true; again;) {
@@ -604,7 +309,7 @@ static void come_back(void *context, const char *node, const char *when)
 
 static void start_and_vote(const struct life *l)
 {
-    char data[PATH_MAXI];
+    char data[POWER_PATH_BYTES];
     struct open_data o;
     in(l->node, "data", data);
     open_data(&o, next_of(l), l->change.id, data, "started");
@@ -615,7 +320,7 @@ static void start_and_vote(const struct life *l)
 
 static void lose_the_proofs(const struct life *l)
 {
-    char path[PATH_MAXI], error[256] = "";
+    char path[POWER_PATH_BYTES], error[256] = "";
     cr_assert_eq(begin_in(l, l->node, error), PBFT_STATUS_OK, "%s", error);
     start_and_vote(l);
     in(l->node, "data/epochs", path);
@@ -625,11 +330,13 @@ static void lose_the_proofs(const struct life *l)
 static void goes_over(const struct change *change)
 {
     struct life l;
+    char found[POWER_PATH_BYTES];
     life_new(&l, change);
     if (change->voted) lose_the_proofs(&l);
-    struct trace t = {.found = come_back, .context = &l, .over = &l.over};
-    (void)snprintf(t.folder, sizeof t.folder, "%s", l.node);
-    watch(&t, transition);
+    in(base, "found", found);
+    struct power_trace t = {
+        .folder = l.node, .found = found, .look = come_back, .context = &l, .over = &l.over};
+    power_watch(&t, transition);
     come_back(&l, l.node, "in the end");
     (void)fprintf(stderr, "%s: %u steps, %u states\n", change->name, t.steps, t.states);
     cr_expect_gt(t.steps, change->voted ? 8u : 20u, "what was watched?");
@@ -682,7 +389,7 @@ Test(epochs_disk, a_failure_leaves_the_old_epoch)
     struct change change = {.from = 1, .id = 1};
     for (size_t i = 0; i < sizeof obstacles / sizeof obstacles[0]; i++) {
         struct life l;
-        char path[PATH_MAXI], error[256] = "";
+        char path[POWER_PATH_BYTES], error[256] = "";
         life_new(&l, &change);
         in(l.node, "data/", path);
         size_t size = strlen(path);
@@ -704,7 +411,7 @@ Test(epochs_disk, a_failure_leaves_the_old_epoch)
 
 static void write_file(const char *folder, const char *name)
 {
-    char path[PATH_MAXI + NAME_BYTES];
+    char path[POWER_PATH_BYTES + POWER_NAME_BYTES];
     (void)snprintf(path, sizeof path, "%s/%s", folder, name);
     FILE *file = fopen(path, "w");
     cr_assert_not_null(file, "%s", path);
@@ -714,7 +421,7 @@ static void write_file(const char *folder, const char *name)
 
 static bool lies_in(const char *folder, const char *name)
 {
-    char path[PATH_MAXI + NAME_BYTES];
+    char path[POWER_PATH_BYTES + POWER_NAME_BYTES];
     (void)snprintf(path, sizeof path, "%s/%s", folder, name);
     return access(path, F_OK) == 0;
 }
@@ -732,7 +439,7 @@ Test(epochs_disk, what_an_operator_put_there_stays)
     static const char *const folders[] = {"data", "data/epoch-1", "data/epoch-2", "data/epoch-9"};
     struct life l;
     struct change change = {.from = 1, .id = 1};
-    char folder[PATH_MAXI], error[256] = "";
+    char folder[POWER_PATH_BYTES], error[256] = "";
     life_new(&l, &change);
     for (size_t f = 0; f < sizeof folders / sizeof folders[0]; f++) {
         in(l.node, folders[f], folder);
@@ -767,7 +474,7 @@ Test(epochs_disk, what_a_newer_version_left_stays)
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
         struct life l;
         struct change change = {.from = 1, .id = 1};
-        char folder[PATH_MAXI], path[PATH_MAXI + NAME_BYTES], error[256] = "";
+        char folder[POWER_PATH_BYTES], path[POWER_PATH_BYTES + POWER_NAME_BYTES], error[256] = "";
         life_new(&l, &change);
         in(l.node, folders[i], folder);
         (void)mkdir(folder, 0700);
@@ -791,7 +498,7 @@ Test(epochs_disk, an_epoch_that_has_begun_is_not_begun_again)
 {
     struct life l;
     struct change change = {.from = 1, .id = 1};
-    char data[PATH_MAXI], error[256] = "";
+    char data[POWER_PATH_BYTES], error[256] = "";
     struct open_data o;
     life_new(&l, &change);
     cr_assert_eq(begin_in(&l, l.node, error), PBFT_STATUS_OK, "%s", error);
