@@ -280,6 +280,7 @@ enum pbft_verdict on_batch(struct pbft_core *c, const struct pbft_event *event)
 enum pbft_verdict on_header(struct pbft_core *c, const struct pbft_event *event)
 {
     const struct pbft_pre_prepare *m = &event->message.msg->pre_prepare;
+    if (pbft_primary(c->n, m->view) == c->id) return own_message(c, event->message.msg);
     struct slot *s = slot_find(c, m->seq);
     if (s == NULL || !s->header_fetching || !s->header.valid || s->header.view != m->view)
         return PBFT_DROP_UNWANTED;

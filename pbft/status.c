@@ -239,23 +239,52 @@ enum pbft_verdict on_status(struct pbft_core *c, const struct pbft_event *event)
     return PBFT_OK;
 }
 
-/* PROTOCOL 29: tell a returning replica the newest vote and VIEW-CHANGE that we hold from it. */
+/* Of the signatures of a certificate, in the order of their signers, that of one. */
+static const uint8_t *signature_of(pbft_signers signers, const uint8_t *signatures, pbft_id id)
+{
+    return signatures +
+           (size_t)pbft_signers_count(signers & (pbft_signers_of(id) - 1)) * PBFT_SIGNATURE_BYTES;
+}
+
+/* What it voted last on this number, as far as we hold it; or what it proposed. NULL: nothing. Once
+ * we have restarted, too, what others voted is all in certificates. */
+static struct pbft_frame *newest_of(struct pbft_core *c, const struct slot *s, pbft_id id)
+{
+    bool commit = pbft_signers_has(s->commits.have, id);
+    const struct pbft_votes *votes = commit ? &s->commits : &s->prepares;
+    if (pbft_signers_has(votes->have, id))
+        return vote_frame(c, commit ? PBFT_COMMIT : PBFT_PREPARE, c->voted_view, s->seq, id,
+                          &votes->by[id].digest, votes->by[id].signature.bytes);
+    const struct decided *d = &s->decided;
+    if (d->valid && pbft_signers_has(d->signers, id))
+        return vote_frame(c, PBFT_COMMIT, d->view, s->seq, id, &d->digest,
+                          signature_of(d->signers, d->signatures, id));
+    const struct header *h = &s->header;
+    if (h->valid && pbft_primary(c->n, h->view) == id)
+        return header_frame(c, h->view, s->seq, &h->digest, h->signature.bytes);
+    const struct prepared *p = &s->prepared;
+    if (p->valid && pbft_signers_has(p->signers, id))
+        return vote_frame(c, PBFT_PREPARE, p->view, s->seq, id, &p->digest,
+                          signature_of(p->signers, p->signatures, id));
+    if (p->valid && pbft_primary(c->n, p->view) == id)
+        return header_frame(c, p->view, s->seq, &p->digest, p->pre_prepare.bytes);
+    return NULL;
+}
+
+/* PROTOCOL 29: tell a returning replica the newest that we hold with its signature. */
 static void report_newest(struct pbft_core *c, pbft_id to)
 {
     resend(c, to, c->vcs[to].frame);
-    for (pbft_seq seq = window_end(c); seq > c->h; seq--) {
+    struct pbft_frame *frame = NULL;
+    for (pbft_seq seq = window_end(c); seq > c->h && frame == NULL; seq--) {
         const struct slot *s = slot_find(c, seq);
-        if (s == NULL) continue;
-        bool commit = pbft_signers_has(s->commits.have, to);
-        const struct pbft_votes *votes = commit ? &s->commits : &s->prepares;
-        if (!pbft_signers_has(votes->have, to)) continue;
-        struct pbft_frame *frame =
-            vote_frame(c, commit ? PBFT_COMMIT : PBFT_PREPARE, c->voted_view, seq, to,
-                       &votes->by[to].digest, votes->by[to].signature.bytes);
-        resend(c, to, frame);
-        pbft_frame_release(frame);
-        return;
+        if (s != NULL) frame = newest_of(c, s, to);
     }
+    if (frame == NULL && pbft_signers_has(c->stable_signers, to))
+        frame = vote_frame(c, PBFT_CHECKPOINT, 0, c->h, to, &c->stable_root,
+                           signature_of(c->stable_signers, c->stable_signatures, to));
+    resend(c, to, frame);
+    pbft_frame_release(frame);
 }
 
 enum pbft_verdict on_peer_up(struct pbft_core *c, const struct pbft_event *event)

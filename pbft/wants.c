@@ -18,6 +18,7 @@ static bool wants_vote(const struct pbft_core *c, const struct pbft_claim *m)
     if (pbft_signers_has(votes->have, m->sender)) /* a different digest is evidence */
         return !pbft_digest_equal(&votes->by[m->sender].digest, &m->digest) &&
                (m->sender == c->id || evidence_wanted(c, m->type, m->sender));
+    if (m->sender == c->id) return true;
     if (s->decided.valid && pbft_digest_equal(&s->decided.digest, &m->digest) &&
         (m->type == PBFT_COMMIT || s->prepared_now))
         return false;
@@ -75,6 +76,15 @@ static bool wants_new_view(const struct pbft_core *c, const struct pbft_claim *m
     return true;
 }
 
+static bool wants_header(const struct pbft_core *c, const struct pbft_claim *m)
+{
+    const struct slot *s = slot_find(c, m->seq);
+    if (pbft_primary(c->n, m->view) != c->id) return s != NULL && s->header_fetching;
+    if (m->view != c->view || !c->active) return m->view >= c->view; /* as votes of our own */
+    return m->seq > c->h &&
+           (s == NULL || !s->header.valid || !pbft_digest_equal(&s->header.digest, &m->digest));
+}
+
 static bool wants_batch(const struct pbft_core *c)
 {
     for (uint32_t i = 0; i < c->slot_count; i++)
@@ -101,10 +111,7 @@ bool pbft_core_wants(const struct pbft_core *c, pbft_id from, const struct pbft_
         return !commit_known || (claim->seq > c->h && claim->seq % c->p.checkpoint_interval == 0);
     }
     case PBFT_BATCH: return wants_batch(c);
-    case PBFT_HEADER: {
-        const struct slot *s = slot_find(c, claim->seq);
-        return s != NULL && s->header_fetching;
-    }
+    case PBFT_HEADER: return wants_header(c, claim);
     case PBFT_REQUEST:
     case PBFT_STATUS_MSG:
     case PBFT_FETCH:

@@ -264,6 +264,36 @@ Test(live_durability, rolled_back_disk_is_mute_until_replaced)
     live_stop(&l);
 }
 
+/* The same, while nobody else remembers: all that the others have of its votes is in the
+ * certificates of their logs. It was one of the three that were there. */
+Test(live_durability, rolled_back_disk_is_noticed_after_a_blackout)
+{
+    struct live l;
+    char node[256], key[16];
+    some_load(&l);
+    live_terminate(&l, 3);
+    snprintf(node, sizeof node, "%s/node-3", l.dir);
+    live_shell("cp -a '%s/data' '%s/old'", node, node);
+    live_restart(&l, 3, NULL);
+    expect_back(&l, 3);
+    live_terminate(&l, 2);
+    for (unsigned i = 0; i < 4; i++) {
+        snprintf(key, sizeof key, "key-%u", i);
+        cr_assert_eq(live_ctl(&l, NULL, 0, "put", key, "v", "--timeout", "60s", NULL), 0);
+    }
+    live_restart(&l, 2, NULL);
+    live_kill9_all(&l);
+    live_shell("rm -r '%s/data' && mv '%s/old' '%s/data'", node, node, node);
+    for (unsigned id = 0; id < 4; id++)
+        live_restart(&l, id, NULL);
+    bool muted = live_said(&l, 3, "until `pbftctl replica replace 3` gives it", 90);
+    if (!muted) live_dump_node(&l, 3);
+    cr_assert(muted, "it does not notice");
+    live_until(&l, 3, "mute", 1);
+    cr_expect_eq(live_ctl(&l, NULL, 0, "put", "three", "of four", "--timeout", "60s", NULL), 0);
+    live_stop(&l);
+}
+
 /* PROTOCOL 29: with durability memory every second start is mute. */
 Test(live_durability, memory_restart_is_mute)
 {

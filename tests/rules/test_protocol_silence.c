@@ -6,12 +6,19 @@
 /* Shown a vote of its own that its log does not know, a replica is mute from then on. */
 Test(protocol, r29_shown_its_own_unknown_vote_a_replica_falls_silent)
 {
-    for (unsigned kind = 0; kind < 4; kind++) {
+    for (unsigned kind = 0; kind < 6; kind++) {
         struct lone *l = lone_new(false);
         lone_client_up(l, 0, 10);
         struct pbft_digest d = {{1}};
         struct pbft_frame *own = NULL;
         switch (kind) {
+        case 5: /* what it has learned of the number since changes nothing */
+            lone_commit(l, 1, 7, "b");
+            d = net_batch(l->t, 0, 1, 7, "b").digest;
+            own = net_vote(l->t, PBFT_COMMIT, 1, 0, 1, &d);
+            lone_forget(l);
+            break;
+        case 4: own = net_header(l->t, 1, 1, &d); break;
         case 0: own = net_vote(l->t, PBFT_PREPARE, 1, 0, 3, &d); break;
         case 1: own = net_vote(l->t, PBFT_COMMIT, 1, 2, 3, &d); break;
         case 2: own = net_checkpoint(l->t, 1, 4, &d); break;
@@ -29,6 +36,59 @@ Test(protocol, r29_shown_its_own_unknown_vote_a_replica_falls_silent)
                      0u, "kind %u", kind);
         lone_free(l);
     }
+}
+
+static bool is_told(struct lone *l, pbft_id id, struct pbft_frame *signed_by_it)
+{
+    lone_forget(l);
+    lone_links_up(l, NET_BIT(id));
+    unsigned count = 0;
+    for (size_t i = 0; i < l->out_count; i++) {
+        const struct pbft_frame *frame = l->out[i].frame;
+        count += l->out[i].to.index == id && frame->size == signed_by_it->size &&
+                 memcmp(frame->bytes, signed_by_it->bytes, frame->size) == 0;
+    }
+    pbft_frame_release(signed_by_it);
+    return count == 1;
+}
+
+/* A peer that has restarted as well holds votes in certificates, and proposals: that is what is
+ * left to tell a disk that was rolled back by while nobody ran. */
+Test(protocol, r29_what_is_held_in_certificates_is_reported)
+{
+    struct lone *l = lone_new_on_disk();
+    struct net_batch a = net_batch(l->t, 0, 1, 1, "a"), b = net_batch(l->t, 0, 1, 2, "b");
+    lone_client_up(l, 0, 10);
+    lone_commit(l, 1, 1, "a");
+    lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 2, &b));
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    cr_expect(is_told(l, 0, net_header(l->t, 0, 2, &b.digest)), "the primary's newest");
+    cr_expect(is_told(l, 2, net_vote(l->t, PBFT_COMMIT, 2, 0, 1, &a.digest)));
+    cr_expect(is_told(l, 3, net_vote(l->t, PBFT_COMMIT, 3, 0, 1, &a.digest)));
+    lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 2, &b));
+    lone_from_replica(l, 3, net_vote(l->t, PBFT_PREPARE, 3, 0, 2, &b.digest));
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    cr_expect(is_told(l, 2, net_vote(l->t, PBFT_COMMIT, 2, 0, 1, &a.digest)));
+    cr_expect(is_told(l, 3, net_vote(l->t, PBFT_PREPARE, 3, 0, 2, &b.digest)));
+    lone_free(l);
+}
+
+Test(protocol, r29_a_stable_checkpoint_is_reported)
+{
+    struct lone *l = lone_new_on_disk();
+    struct pbft_digest root;
+    lone_client_up(l, 0, 10);
+    for (pbft_seq seq = 1; seq <= 4; seq++)
+        lone_commit(l, seq, seq, "a");
+    cr_assert(lone_own_root(l, 4, &root));
+    for (pbft_id id = 2; id < 4; id++)
+        lone_from_replica(l, id, net_checkpoint(l->t, id, 4, &root));
+    cr_assert_eq(lone_info(l).core.stable, 4u);
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    cr_expect(is_told(l, 2, net_checkpoint(l->t, 2, 4, &root)));
+    cr_expect(is_told(l, 3, net_checkpoint(l->t, 3, 4, &root)));
+    cr_expect_not(is_told(l, 0, net_checkpoint(l->t, 0, 4, &root)), "it has not signed that");
+    lone_free(l);
 }
 
 /* Votes, replies and reads that count; a certificate too, when one of its votes is its own. */
