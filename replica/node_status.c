@@ -94,7 +94,9 @@ size_t pbft_node_status_json(const struct pbft_node *node, char *out, size_t cap
                   (unsigned)info.core.pending, (unsigned long long)info.core.view_changes);
     pbft_text_put(&t, ",\"divergences\":%llu,\"repairing\":%s",
                   (unsigned long long)info.divergences, info.diverged != 0 ? "true" : "false");
-    pbft_text_put(&t, ",\"durability\":\"%s\"", pbft_log_name(node->config.log));
+    pbft_text_put(&t, ",\"durability\":\"%s\",\"disk_full\":%s,\"votes_wait\":%s",
+                  pbft_log_name(node->config.log), info.disk_full ? "true" : "false",
+                  node->log_full ? "true" : "false");
     if (node->transfer.active) {
         const struct transfer *x = &node->transfer;
         pbft_text_put(&t, ",\"transfer\":{\"seq\":%llu,\"pages_have\":%llu,\"pages_known\":%llu",

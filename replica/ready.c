@@ -7,13 +7,19 @@
 #include <stdio.h>
 
 /* What it knows of itself. */
-static const char *own_trouble(const struct pbft_ready_question *q)
+static const char *own_trouble(const struct pbft_ready_question *q, char mute[PBFT_UNREADY_BYTES])
 {
     const struct pbft_node_info *info = q->node;
     if (q->stopping) return "stopping";
     if (info->storage_failed) return "the vote log has failed";
     if (info->disk_full) return "the disk is full";
-    if (info->core.mute) return "mute: this replica may not vote; its log says why, and what to do";
+    if (info->core.mute) {
+        (void)snprintf(mute, PBFT_UNREADY_BYTES,
+                       "mute: it does not vote; `pbftctl replica replace %u` gives it a new key, "
+                       "unless its log names another way",
+                       (unsigned)q->id);
+        return mute;
+    }
     if (info->diverged != 0)
         return "diverged: own state was not the certified one, which is being fetched";
     if (info->core.transferring) return "state transfer under way";
@@ -26,7 +32,8 @@ void pbft_unready(const struct pbft_ready_question *q, char out[PBFT_UNREADY_BYT
     const struct pbft_core_info *core = &q->node->core;
     unsigned n = q->params->n, quorum = pbft_quorum(q->params->n), here = q->replicas_up + 1;
     unsigned heard = pbft_signers_count(core->heard);
-    (void)snprintf(out, PBFT_UNREADY_BYTES, "%s", own_trouble(q));
+    char mute[PBFT_UNREADY_BYTES];
+    (void)snprintf(out, PBFT_UNREADY_BYTES, "%s", own_trouble(q, mute));
     if (out[0] != '\0') return;
     pbft_seq newest = core->stable > core->others_executed ? core->stable : core->others_executed;
     if (here < quorum)

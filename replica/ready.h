@@ -6,11 +6,12 @@
 
 #include "replica/node.h"
 
-#define PBFT_UNREADY_BYTES 128u
+#define PBFT_UNREADY_BYTES 160u
 
 struct pbft_ready_question {
     const struct pbft_node_info *node;
     const struct pbft_params *params;
+    pbft_id id;
     uint32_t replicas_up; /* others that are connected */
     bool stopping;
 };

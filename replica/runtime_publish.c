@@ -68,7 +68,7 @@ void publish(struct pbft_runtime *r, uint64_t now_ns)
     struct pbft_metrics m;
     char status[STATUS_BYTES], unready[PBFT_UNREADY_BYTES];
     gather(r, &m);
-    struct pbft_ready_question question = {&m.node, &r->cluster->params, m.net.replicas_up,
+    struct pbft_ready_question question = {&m.node, &r->cluster->params, r->id, m.net.replicas_up,
                                            r->stopping};
     pbft_unready(&question, unready);
     m.ready = unready[0] == '\0';

@@ -84,29 +84,6 @@ static pbft_signers find_accused(const struct ctl_options *options, const struct
 
 /* ---- for people ---- */
 
-static void print_notes(const json_t *entry)
-{
-    static const struct {
-        const char *key;
-        bool when;
-        const char *text;
-    } notes[] = {
-        {"view_active", false, "changing view"},
-        {"transferring", true, "catching up"},
-        {"repairing", true, "DIVERGED: its state was not the certified one, which it fetches"},
-        {"mute", true, "mute (restarted without its votes)"},
-        {"accused", true, "ACCUSED (see `pbftctl evidence list`)"},
-    };
-    const char *comma = "";
-    for (size_t i = 0; i < sizeof notes / sizeof notes[0]; i++) {
-        const json_t *value = json_object_get(entry, notes[i].key);
-        if (!json_is_boolean(value) || json_is_true(value) != notes[i].when) continue;
-        (void)printf("%s%s", comma, notes[i].text);
-        comma = ", ";
-    }
-    (void)printf("%s\n", comma[0] == '\0' ? "ok" : "");
-}
-
 static void print_table(const json_t *status, const struct ctl_status_summary *s)
 {
     uint32_t n = (uint32_t)json_integer_value(json_object_get(status, "n"));
@@ -138,8 +115,9 @@ static void print_table(const json_t *status, const struct ctl_status_summary *s
                      json_integer_value(json_object_get(r, "last_executed")),
                      json_integer_value(json_object_get(r, "stable")),
                      json_string_value(json_object_get(r, "root")));
-        print_notes(r);
-        char bar[CTL_STATUS_BAR_BYTES];
+        char notes[CTL_STATUS_NOTES_BYTES], bar[CTL_STATUS_BAR_BYTES];
+        ctl_status_notes(r, notes);
+        (void)printf("%s\n", notes);
         if (ctl_status_bar(r, bar)) (void)printf("    %s\n", bar);
     }
 }

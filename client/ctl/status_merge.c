@@ -77,6 +77,44 @@ pbft_signers ctl_status_accused(uint32_t n, json_t *const objects[], pbft_signer
     return accused;
 }
 
+/* ---- notes ---- */
+
+static bool says(const json_t *entry, const char *key, bool value)
+{
+    const json_t *said = json_object_get(entry, key);
+    return json_is_boolean(said) && json_is_true(said) == value;
+}
+
+void ctl_status_notes(const json_t *entry, char out[CTL_STATUS_NOTES_BYTES])
+{
+    static const struct {
+        const char *key;
+        bool when;
+        const char *text;
+    } notes[] = {
+        {"view_active", false, "changing view"},
+        {"transferring", true, "catching up"},
+        {"repairing", true, "DIVERGED: its state was not the certified one, which it fetches"},
+        {"disk_full", true, "DISK FULL: it goes on by itself when there is room"},
+        {"votes_wait", true, "does not vote until then"},
+        {"accused", true, "ACCUSED (see `pbftctl evidence list`)"},
+    };
+    size_t size = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof notes / sizeof notes[0]; i++)
+        if (says(entry, notes[i].key, notes[i].when))
+            size += (size_t)snprintf(out + size, CTL_STATUS_NOTES_BYTES - size, "%s%s",
+                                     size == 0 ? "" : ", ", notes[i].text);
+    if (says(entry, "mute", true))
+        size += (size_t)snprintf(out + size, CTL_STATUS_NOTES_BYTES - size,
+                                 "%smute (does not vote: `pbftctl replica replace "
+                                 "%" JSON_INTEGER_FORMAT "`, unless its log names another way)",
+                                 size == 0 ? "" : ", ",
+                                 json_integer_value(json_object_get(entry, "id")));
+    PBFT_ASSERT(size < CTL_STATUS_NOTES_BYTES);
+    if (size == 0) (void)snprintf(out, CTL_STATUS_NOTES_BYTES, "ok");
+}
+
 /* ---- progress ---- */
 
 bool ctl_status_bar(const json_t *entry, char out[CTL_STATUS_BAR_BYTES])
@@ -106,8 +144,8 @@ bool ctl_status_bar(const json_t *entry, char out[CTL_STATUS_BAR_BYTES])
 
 static bool active_in(const json_t *object, pbft_epoch *epoch, pbft_view *view)
 {
-    if (object == NULL || json_is_true(json_object_get(object, "mute")) ||
-        !json_is_true(json_object_get(object, "view_active")))
+    if (object == NULL || says(object, "mute", true) || says(object, "votes_wait", true) ||
+        !says(object, "view_active", true))
         return false;
     *epoch = (pbft_epoch)json_integer_value(json_object_get(object, "epoch"));
     *view = (pbft_view)json_integer_value(json_object_get(object, "view"));

@@ -11,7 +11,7 @@
 
 struct ctl_status_summary {
     uint32_t reachable;
-    uint32_t active;  /* reachable, in `view` of `epoch`, taking part in it, not mute */
+    uint32_t active;  /* reachable, in `view` of `epoch`, taking part in it: it may and can vote */
     pbft_epoch epoch; /* in which most replicas are active; the latest of equals */
     pbft_view view;
     bool healthy; /* a quorum is active in one view */
@@ -35,6 +35,11 @@ pbft_signers ctl_status_accused(uint32_t n, json_t *const objects[], pbft_signer
 /* The object that `status --json` prints; the caller decrefs. NULL: out of memory. */
 json_t *ctl_status_merge(const struct pbft_cluster *cluster, json_t *const objects[],
                          pbft_signers accused, struct ctl_status_summary *summary);
+
+#define CTL_STATUS_NOTES_BYTES 512u
+
+/* What is wrong with one of the `replicas`, and what to do, a line for people; "ok". */
+void ctl_status_notes(const json_t *entry, char out[CTL_STATUS_NOTES_BYTES]);
 
 #define CTL_STATUS_BAR_BYTES 128u
 

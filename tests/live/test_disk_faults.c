@@ -266,6 +266,8 @@ Test(live_disk_faults, full_log_stops_votes_and_resumes)
     cr_expect(live_said(&f.live, f.victim, "\"for\":\"log\",\"votes\":\"wait\"", 0));
     expect_metric(&f, "pbft_disk_full", 1);
     expect_metric(&f, "pbft_ready", 0);
+    live_until(&f.live, f.victim, "disk_full", 1);
+    live_until(&f.live, f.victim, "votes_wait", 1);
     expect_ordered(&f, "60s", true); /* by the others */
     live_sleep_ms(500);
     live_expect_written(writer, 50);
@@ -295,6 +297,8 @@ Test(live_disk_faults, full_page_store_goes_on_voting)
     cr_expect_eq(live_metric(&f.live, f.victim, "pbft_flushed_seq"), flushed);
     expect_metric(&f, "pbft_disk_full", 1);
     expect_metric(&f, "pbft_ready", 0);
+    live_until(&f.live, f.victim, "disk_full", 1);
+    live_until(&f.live, f.victim, "votes_wait", 0);
     unsigned other = lose_another(&f);
     expect_ordered(&f, "60s", true); /* votes need no pages */
     fault(&f, false);

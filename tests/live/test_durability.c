@@ -181,10 +181,14 @@ static void expect_mute(struct live *l, unsigned node)
     if (!mute) live_dump_node(l, node);
     cr_expect(mute, "node %u does not say that it is mute", node);
     cr_expect(live_said(l, node, "does not vote", 0), "it does not say what that means");
-    char way_back[64];
+    char way_back[64], out[8192] = "";
     snprintf(way_back, sizeof way_back, "`pbftctl replica replace %u`", node);
     cr_expect(live_said(l, node, way_back, 0), "it does not say what brings it back");
     live_until(l, node, "mute", 1);
+    (void)live_ctl(l, out, sizeof out, "status", NULL);
+    cr_expect_not_null(strstr(out, way_back), "%s", out);
+    (void)live_ready(l, node, out, sizeof out);
+    cr_expect_not_null(strstr(out, way_back), "%s", out);
     cr_expect_eq(live_ctl(l, NULL, 0, "put", "still", "here", NULL), 0);
 }
 

@@ -155,7 +155,8 @@ Test(ctl_status, merged_object_is_the_contract)
     release(objects);
 }
 
-/* {view, or -1: no answer, -2: mute, -3: between views} of each; healthy; view; active */
+/* {view, or -1: no answer, -2: mute, -3: between views, -4: no room for its votes, -5: for its
+ * checkpoints alone, in view 2} of each; healthy; view; active */
 Test(ctl_status, health_is_a_quorum_active_in_one_view)
 {
     static const struct {
@@ -169,6 +170,7 @@ Test(ctl_status, health_is_a_quorum_active_in_one_view)
         {{2, 2, -2, 3}, false, 4, 2, 2},    {{2, 2, -3, 2}, true, 4, 3, 2},
         {{2, -3, -3, 2}, false, 4, 2, 2},   {{-1, -1, -1, -1}, false, 0, 0, 0},
         {{-2, -2, -2, -2}, false, 4, 0, 0}, {{0, 1, 2, 3}, false, 4, 1, 3},
+        {{2, 2, -4, 3}, false, 4, 2, 2},    {{2, 2, -5, 3}, true, 4, 3, 2},
     };
     struct pbft_cluster c = make_cluster(NODES);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -180,6 +182,8 @@ Test(ctl_status, health_is_a_quorum_active_in_one_view)
             objects[id] = said(&c, id, view < 0 ? 2 : (unsigned long long)view, "");
             if (view == -2) json_object_set_new(objects[id], "mute", json_true());
             if (view == -3) json_object_set_new(objects[id], "view_active", json_false());
+            if (view == -4) json_object_set_new(objects[id], "votes_wait", json_true());
+            if (view < -3) json_object_set_new(objects[id], "disk_full", json_true());
         }
         json_t *status = ctl_status_merge(&c, objects, 0, &s);
         cr_expect_eq(s.healthy, cases[i].healthy, "case %zu", i);
@@ -219,6 +223,40 @@ Test(ctl_status, views_of_different_epochs_are_not_one)
         cr_expect_eq(s.view, cases[i].view, "case %zu", i);
         release(objects);
     }
+}
+
+/* Whatever is wrong, a person reads what to do. */
+Test(ctl_status, notes_say_what_is_wrong_and_what_to_do)
+{
+    struct pbft_cluster c = make_cluster(NODES);
+    static const struct {
+        const char *extra, *line;
+    } cases[] = {
+        {"", "ok"},
+        {",\"disk_full\":false,\"votes_wait\":false,\"accused\":false", "ok"},
+        {",\"disk_full\":1,\"accused\":\"true\"", "ok"},
+        {",\"transferring\":true,\"accused\":true",
+         "catching up, ACCUSED (see `pbftctl evidence list`)"},
+        {",\"disk_full\":true", "DISK FULL: it goes on by itself when there is room"},
+        {",\"disk_full\":true,\"votes_wait\":true",
+         "DISK FULL: it goes on by itself when there is room, does not vote until then"},
+    };
+    char line[CTL_STATUS_NOTES_BYTES];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        json_t *object = said(&c, 1, 4, cases[i].extra);
+        ctl_status_notes(object, line);
+        cr_expect_str_eq(line, cases[i].line, "case %zu: %s", i, line);
+        json_decref(object);
+    }
+    json_t *object = said(&c, 3, 4,
+                          ",\"transferring\":true,\"repairing\":true,"
+                          "\"disk_full\":true,\"votes_wait\":true,\"accused\":true");
+    json_object_set_new(object, "mute", json_true());
+    json_object_set_new(object, "view_active", json_false());
+    ctl_status_notes(object, line);
+    cr_expect_not_null(strstr(line, "mute (does not vote: `pbftctl replica replace 3`, "), "%s",
+                       line);
+    json_decref(object);
 }
 
 Test(ctl_status, a_transfer_has_a_bar)

@@ -248,7 +248,9 @@ Test(node, status_is_json)
                           "\"transferring\":false",
                           "\"pending\":0",
                           "\"view_changes\":0,",
-                          "\"durability\":\"simulated\"}"};
+                          "\"durability\":\"simulated\",",
+                          "\"disk_full\":false,",
+                          "\"votes_wait\":false}"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         cr_assert(strstr(seen.admin_body, keys[i]) != NULL, "%s in %s", keys[i], seen.admin_body);
     sim_free(sim);
