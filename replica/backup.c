@@ -142,7 +142,7 @@ enum pbft_status pbft_backup_write(FILE *file, struct pbft_backup *backup,
     if (status == PBFT_STATUS_OK) status = put_head(&w, backup);
     for (uint64_t pages = 0; status == PBFT_STATUS_OK && w.depth > 0;) {
         status = put_page(&w);
-        if (progress != NULL) progress(context, ++pages, backup->pages);
+        if (progress != NULL && status == PBFT_STATUS_OK) progress(context, ++pages, backup->pages);
     }
     struct pbft_digest closing;
     pbft_hasher_end(&w.hasher, &closing);

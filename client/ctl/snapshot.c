@@ -119,9 +119,9 @@ static int write_to(const char *temporary, struct ctl_snapshot_fetched *fetched)
     struct ctl_bar bar = {.what = "write"};
     enum pbft_status status =
         pbft_backup_write(file, &fetched->backup, fetched->state, ctl_bar_draw, &bar);
-    ctl_bar_end(&bar);
     bool ok = status == PBFT_STATUS_OK && fflush(file) == 0 && fsync(fileno(file)) == 0;
     int saved = errno;
+    ctl_bar_end(&bar);
     if (fclose(file) != 0 && ok) {
         saved = errno;
         ok = false;

@@ -240,6 +240,24 @@ static pbft_seq raw_put(const struct live *l, uint64_t t, const char *key,
 
 /* ---- save and verify ---- */
 
+/* A disk that is full, or a file that may not grow: what is in the way is said, and nothing is left
+ * behind. */
+Test(live_snapshot, what_cannot_be_written_says_why)
+{
+    struct live l;
+    char out[4096], a[256], large[20001];
+    live_start(&l, 4, 1, NULL, NULL, NULL);
+    beside(&l, a, "a.snap");
+    memset(large, 'x', sizeof large - 1);
+    large[sizeof large - 1] = '\0';
+    put(&l, "large", large);
+    expect(sh(out, sizeof out, "trap '' XFSZ; ulimit -f 16; @ --cluster %s snapshot save %s", l.dir,
+              a),
+           1, out, "File too large.");
+    expect(sh(out, sizeof out, "ls %s/.. | grep -c snap", l.dir), 1, out, "0\n");
+    live_stop(&l);
+}
+
 Test(live_snapshot, saved_under_load_verified_and_never_believed)
 {
     struct live l;

@@ -5,6 +5,7 @@
 #include "tests/sim/samples.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -357,6 +358,12 @@ Test(backup, a_certified_root_of_nonsense)
     close_fixture(&f);
 }
 
+static void another_errno(void *context, uint64_t pages, uint64_t of)
+{
+    (void)context, (void)pages, (void)of;
+    errno = ENOTTY; /* as isatty() does */
+}
+
 Test(backup, write_demands_the_root)
 {
     struct backup_fixture f;
@@ -373,5 +380,25 @@ Test(backup, write_demands_the_root)
         cr_assert_eq(pbft_backup_write(file, &f.backup, f.snapshot, NULL, NULL), PBFT_STATUS_IO);
         (void)fclose(file);
     }
+    close_fixture(&f);
+}
+
+/* Whoever writes it is told why it failed, whatever the progress bar meets. */
+Test(backup, errno_says_why_it_is_not_written)
+{
+    struct backup_fixture f;
+    open_fixture(&f, &pbft_signer_fast, 300);
+    FILE *file = fopen("/dev/full", "wb");
+    cr_assert_not_null(file);
+    size_t head = PAGES_AT(&f) + 4096u; /* it fails with a page, not before */
+    char *buffer = malloc(head);
+    cr_assert_not_null(buffer);
+    (void)setvbuf(file, buffer, _IOFBF, head);
+    errno = 0;
+    cr_assert_eq(pbft_backup_write(file, &f.backup, f.snapshot, another_errno, NULL),
+                 PBFT_STATUS_IO);
+    cr_assert_eq(errno, ENOSPC, "%s", strerror(errno));
+    (void)fclose(file);
+    free(buffer);
     close_fixture(&f);
 }
