@@ -9,7 +9,7 @@
 void node_epoch_look(struct pbft_node *node)
 {
     if (node->change.epoch != 0 || !pbft_apply_change(node->side.apply, &node->change)) return;
-    node_log_line(node, "epoch_ends", "epoch=%u last=%llu replica=%u",
+    node_log_line(node, "epoch_ends", "epoch=%u last=%llu replaced=%u",
                   (unsigned)node->cluster->epoch, (unsigned long long)node->change.seq,
                   (unsigned)node->change.replica);
 }

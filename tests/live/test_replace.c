@@ -193,6 +193,25 @@ Test(live_replace, a_backup_from_before_a_rotation_is_restored)
     live_stop(&l);
 }
 
+/* Whatever a program takes of two equal keys. Before each line is whose it is. */
+static void expect_no_key_twice(const char *log)
+{
+    static char line[16384];
+    unsigned lines = 0;
+    FILE *file = fopen(log, "r");
+    cr_assert_not_null(file, "%s", log);
+    while (fgets(line, sizeof line, file) != NULL) {
+        const char *object = strchr(line, '{');
+        if (line[0] != '[' || object == NULL || strchr(line, '\n') == NULL) continue;
+        json_t *parsed = json_loads(object, JSON_REJECT_DUPLICATES, NULL);
+        cr_expect_not_null(parsed, "%s", line);
+        json_decref(parsed);
+        lines++;
+    }
+    (void)fclose(file);
+    cr_expect_gt(lines, 10u);
+}
+
 /* What runs lies in the folder of its epoch by then. */
 Test(live_replace, up_leaves_alone_what_runs_in_a_later_epoch)
 {
@@ -210,5 +229,7 @@ Test(live_replace, up_leaves_alone_what_runs_in_a_later_epoch)
     cr_expect_not_null(strstr(out, " is running already: stop it first."), "%s", out);
     live_shell("cd '%s' && cat node-?/pbftd.pid | cmp - ../pids", l.dir);
     cr_expect_eq(live_ctl(&l, NULL, 0, "put", "k", "v", NULL), 0);
+    live_shell("grep -q '\"event\":\"epoch_ends\".*\"replica\":3,.*\"replaced\":2' '%s'", l.log);
+    expect_no_key_twice(l.log);
     live_stop(&l);
 }
