@@ -208,9 +208,12 @@ static int check_faulty(const struct up *up)
     return CTL_OK;
 }
 
-/* Whether this node has voted before and kept nothing of it (PROTOCOL 29). Damaged or missing data
- * are left to the node, which says what it finds. */
-static int check_data(const struct up *up, const struct pbft_replica_config *config, bool *mute)
+enum memory { REMEMBERS, HAS_FORGOTTEN, WOULD_NOT_LOOK /* without --durability sync */ };
+
+/* What this node knows of the votes that it has cast (PROTOCOL 29). Damaged or missing data are
+ * left to the node, which says what it finds. */
+static int check_data(const struct up *up, const struct pbft_replica_config *config,
+                      enum memory *memory)
 {
     char path[PBFT_CONFIG_PATH_MAX + 32], error[256];
     struct pbft_cluster present = up->cluster.cluster;
@@ -229,17 +232,48 @@ static int check_data(const struct up *up, const struct pbft_replica_config *con
     }
     pbft_epoch_free(&present);
     enum pbft_durability durability = up->has_durability ? up->durability : config->durability;
-    *mute = forgot > 0 || (durability != PBFT_DURABILITY_SYNC && starts > 0);
+    if (forgot > 0)
+        *memory = HAS_FORGOTTEN;
+    else if (durability != PBFT_DURABILITY_SYNC && starts > 0)
+        *memory = WOULD_NOT_LOOK;
+    return CTL_OK;
+}
+
+/* Who is mute at once, and whether a quorum is left. */
+static int judge(const struct up *up, const uint32_t count[3])
+{
+    uint32_t n = up->cluster.cluster.params.n, forgot = count[HAS_FORGOTTEN];
+    uint32_t mutes = forgot + count[WOULD_NOT_LOOK];
+    if (n - forgot < pbft_quorum(n))
+        return ctl_fail(CTL_NO,
+                        "%u of the %u replicas of %s were started before with a durability that "
+                        "forgets votes: they stay mute, no quorum is left, and none can get a new "
+                        "key. Make a new cluster: with `pbftctl snapshot restore` from a backup, "
+                        "else with `pbftctl init`.",
+                        (unsigned)forgot, (unsigned)n, up->dir);
+    if (n - mutes < pbft_quorum(n))
+        return ctl_fail(CTL_NO,
+                        "%u of the %u replicas of %s were started before, and with this durability "
+                        "they do not read their votes: they would be mute, and no quorum left. "
+                        "Start it with --durability sync.",
+                        (unsigned)mutes, (unsigned)n, up->dir);
+    if (mutes > 0)
+        (void)fprintf(stderr,
+                      "pbftctl: %u of %u replicas were started before, do not know their votes and "
+                      "are mute: %s.\n",
+                      (unsigned)mutes, (unsigned)n,
+                      forgot == 0 ? "start them with --durability sync"
+                                  : "`pbftctl replica replace ID` gives one a new key");
     return CTL_OK;
 }
 
 static int check_nodes(struct up *up)
 {
     struct pbft_replica_config config;
-    uint32_t n = up->cluster.cluster.params.n, mutes = 0;
+    uint32_t n = up->cluster.cluster.params.n, count[3] = {0};
     char path[CTL_NODE_PATH_BYTES], error[256];
     for (uint32_t id = 0; id < n; id++) {
-        bool mute = false;
+        enum memory memory = REMEMBERS;
         if (!path_of(path, sizeof path, "%s/node-%u/node.conf", up->dir, id))
             return ctl_fail(CTL_USAGE, "the path of %.40s... is too long.", up->dir);
         if (pbft_replica_config_load(&config, path, error) != PBFT_STATUS_OK)
@@ -247,24 +281,12 @@ static int check_nodes(struct up *up)
         if (config.id != id)
             return ctl_fail(CTL_USAGE, "%s: id = %u, but the folder is node-%u's.", path,
                             (unsigned)config.id, (unsigned)id);
-        int code = check_data(up, &config, &mute);
+        int code = check_data(up, &config, &memory);
         if (code != CTL_OK) return code;
-        if (mute) mutes++;
+        count[memory]++;
         if (id == 0) memcpy(up->dashboard, config.admin_listen, sizeof up->dashboard);
     }
-    if (n - mutes < pbft_quorum(n))
-        return ctl_fail(CTL_NO,
-                        "%u of the %u replicas of %s were started before with a durability that "
-                        "forgets votes: they stay mute, and no quorum is left. Start it with "
-                        "--durability sync, which works if they always were, or make a new cluster "
-                        "with `pbftctl init`.",
-                        (unsigned)mutes, (unsigned)n, up->dir);
-    if (mutes > 0)
-        (void)fprintf(
-            stderr,
-            "pbftctl: %u of %u replicas were started before, forgot their votes and are mute.\n",
-            (unsigned)mutes, (unsigned)n);
-    return CTL_OK;
+    return judge(up, count);
 }
 
 static int check_cluster(struct up *up)

@@ -314,6 +314,39 @@ Test(live_durability, memory_restart_is_mute)
     live_stop(&l);
 }
 
+static void expect_up(const struct live *l, const char *option, int expected, const char *says)
+{
+    char command[512], out[16384], shell[] = "/bin/sh", c[] = "-c";
+    (void)snprintf(command, sizeof command, "timeout -s TERM 15 '%s' up '%s' %s 2>&1",
+                   live_bin("pbftctl"), l->dir, option);
+    cr_expect_eq(live_run((char *[]){shell, c, command, NULL}, out, sizeof out), expected, "%s",
+                 out);
+    cr_expect_not_null(strstr(out, says), "no '%s' in: %s", says, out);
+}
+
+/* In a later epoch, too. 124: it runs until it is ended. */
+Test(live_durability, up_says_what_becomes_of_forgotten_votes)
+{
+    struct live l;
+    live_start_sync(&l, 4, 1);
+    live_terminate(&l, 3);
+    live_replace(&l, 3);
+    (void)live_restart(&l, 3, "memory");
+    live_until(&l, 3, "epoch", 1);
+    live_kill9_all(&l);
+    expect_up(&l, "--durability memory", 1, "no quorum left. Start it with --durability sync.");
+    expect_up(&l, "", 124, "are mute: `pbftctl replica replace ID` gives one a new key.");
+    live_stop(&l);
+    live_start(&l, 4, 1, NULL, NULL, NULL); /* memory */
+    live_replace(&l, 2);
+    for (unsigned node = 0; node < 4; node++)
+        live_until(&l, node, "epoch", 1);
+    live_kill9_all(&l);
+    expect_up(&l, "", 1, "none can get a new key. Make a new cluster: ");
+    expect_up(&l, "--durability sync", 1, "none can get a new key. Make a new cluster: ");
+    live_stop(&l);
+}
+
 Test(live_durability, data_of_another_replica_are_refused)
 {
     struct live l;
