@@ -307,6 +307,38 @@ static int start_extension(struct start *s)
 
 /* ---- the data directory ---- */
 
+/* One that cannot be used: what it is tells what to do. */
+static int superblock_unusable(const struct start *s)
+{
+    struct pbft_superblock_info info;
+    const struct pbft_superblock_owner *have = &info.owner;
+    enum pbft_status status = pbft_superblock_look(s->dir, &info);
+    unsigned id = s->replica.id;
+    if (status == PBFT_STATUS_LATER)
+        return complain(&s->options, PBFT_EXIT_DATA,
+                        "%s/superblock has format %u, of a newer version of pbft: run that "
+                        "version. Nothing on the disk was changed.",
+                        s->dir, (unsigned)info.version);
+    if (status != PBFT_STATUS_OK && info.version != 0)
+        return complain(&s->options, PBFT_EXIT_DATA,
+                        "%s/superblock has format %u, of an older version of pbft: run that "
+                        "version, or `pbftctl replica replace %u` gives it a new key.",
+                        s->dir, (unsigned)info.version, id);
+    if (status != PBFT_STATUS_OK)
+        return complain(&s->options, PBFT_EXIT_DATA,
+                        "%s/superblock is damaged. A replica that cannot tell what it voted must "
+                        "not vote again under its key: `pbftctl replica replace %u` gives it a new "
+                        "one.",
+                        s->dir, id);
+    const char *whose = "another key";
+    if (have->replica != s->owner.replica) whose = "another replica";
+    if (!pbft_digest_equal(&have->cluster_id, &s->owner.cluster_id)) whose = "another cluster";
+    return complain(&s->options, PBFT_EXIT_DATA,
+                    "%s is of %s: check `data`, `cluster` and `key` in %s; do not copy data "
+                    "directories. If its own are lost: `pbftctl replica replace %u`.",
+                    s->dir, whose, s->options.config, id);
+}
+
 static int superblock_problem(const struct start *s, enum pbft_status status)
 {
     const char *dir = s->dir;
@@ -318,15 +350,11 @@ static int superblock_problem(const struct start *s, enum pbft_status status)
                         "replace %u` gives it a new one.",
                         dir, (unsigned)s->replica.id);
     case PBFT_STATUS_CORRUPT:
-        return complain(&s->options, PBFT_EXIT_DATA,
-                        "%s/superblock is damaged, or of another cluster, replica or key: check "
-                        "`data` and `cluster` in %s; do not copy data directories. If it is "
-                        "damaged: `pbftctl replica replace %u`.",
-                        dir, s->options.config, (unsigned)s->replica.id);
-    case PBFT_STATUS_LATER:
-        return complain(&s->options, PBFT_EXIT_DATA,
-                        "%s/superblock was written by a newer version of pbft: run that version. "
-                        "Nothing on the disk was changed.",
+    case PBFT_STATUS_LATER: return superblock_unusable(s);
+    case PBFT_STATUS_PERMISSION:
+        return complain(&s->options, PBFT_EXIT_FAILURE,
+                        "%s cannot be read and written by this user: check its owner and "
+                        "permissions, and that its file system is not read-only.",
                         dir);
     case PBFT_STATUS_REFUSED:
         return complain(&s->options, PBFT_EXIT_FAILURE,
@@ -346,9 +374,9 @@ static int check_genesis(struct start *s)
     char why[256];
     if (pbft_data_check_genesis(s->replica.data, &s->owner, c, why) == PBFT_STATUS_OK) return -1;
     return complain(&s->options, PBFT_EXIT_DATA,
-                    "%s does not hold the state that this cluster was restored with: %s. Run "
-                    "`pbftctl snapshot restore --with` its cluster.conf for this node again.",
-                    s->replica.data, why);
+                    "%s does not hold the state that this cluster was restored with: %s. When the "
+                    "other replicas run, `pbftctl replica replace %u` brings it in.",
+                    s->replica.data, why, (unsigned)s->replica.id);
 }
 
 static int open_data(struct start *s)

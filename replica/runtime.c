@@ -4,6 +4,7 @@
 #include "pbft/quorum.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -364,11 +365,14 @@ static bool begins_with_genesis(struct pbft_runtime *r)
     struct pbft_node_info info;
     pbft_node_info(r->node, &info);
     if (info.applied == r->cluster->genesis_seq || r->starts > 1) return true;
+    char why[160];
+    (void)snprintf(why, sizeof why,
+                   "the state that the cluster was restored with is damaged: when the other "
+                   "replicas run, `pbftctl replica replace %u` brings it in",
+                   (unsigned)r->id);
     drain_lines(r);
     r->exit_code = PBFT_EXIT_DATA;
-    return fail(r, "genesis",
-                "the state that the cluster was restored with is damaged: run "
-                "`pbftctl snapshot restore --with` its cluster.conf for this node again");
+    return fail(r, "genesis", why);
 }
 
 static bool open_node(struct pbft_runtime *r)
@@ -393,9 +397,9 @@ static bool open_node(struct pbft_runtime *r)
     if (r->data.aside[0] != '\0')
         pbft_logger_write(
             c->logger, PBFT_LOG_WARN, "pages_aside",
-            "why=\"%s\" hint=\"it is pages.mdb.damaged now; the state is fetched from "
-            "the others\"",
-            r->data.aside);
+            "why=\"%s\" hint=\"it is %s/pages.mdb.damaged now; the state is fetched from "
+            "the others; it may be removed when this replica is ready\"",
+            r->data.aside, c->dir);
     if (status != PBFT_STATUS_OK) return load_failed(r, status, "data", error);
     if (!open_reports(r) || !new_node(r)) return false;
     bool first = r->cluster->epoch == 0;

@@ -80,8 +80,9 @@ static int load_with(struct plan *p)
     if (!began_already(p, &id)) return CTL_OK;
     return ctl_fail(CTL_REFUSED,
                     "node-%u of that cluster is there already: a replica that has voted must not "
-                    "begin again with the same key (PROTOCOL 29). Restore without --with.",
-                    id);
+                    "begin again with the same key (PROTOCOL 29). If it lost its data, `pbftctl "
+                    "replica replace %u` gives it a new one; without --with a new cluster begins.",
+                    id, id);
 }
 
 /* The replicas' keys as they are by now, which may be later ones than those that signed the backup:
@@ -257,6 +258,26 @@ static int any_node(const struct plan *p)
                     p->from, p->old.cluster.params.n - 1u);
 }
 
+/* `up` runs all nodes of a cluster; here may be only some. */
+static void say_next(const struct plan *p)
+{
+    char path[PBFT_CONFIG_PATH_MAX + 32];
+    if (p->nodes == p->made.cluster.params.n) {
+        (void)printf("Next: pbftctl up %s (on further hosts: restore --with this cluster.conf)\n",
+                     p->to);
+        return;
+    }
+    (void)printf("Next:");
+    const char *before = " ";
+    for (uint32_t i = 0; i < p->made.cluster.params.n; i++) {
+        (void)snprintf(path, sizeof path, "%s/node-%u/node.conf", p->to, i);
+        if (!ctl_path_exists(path)) continue;
+        (void)printf("%spbftd --config %s", before, path);
+        before = "; ";
+    }
+    (void)printf(" (hosts that lack their nodes: restore --with this cluster.conf)\n");
+}
+
 /* ---- all together ---- */
 
 static int restore(const struct ctl_options *options, struct plan *p)
@@ -280,10 +301,10 @@ static int restore(const struct ctl_options *options, struct plan *p)
         (void)printf("{\"cluster_id\":\"%s\",\"genesis_seq\":%llu,\"nodes\":%u,\"clients\":%u}\n",
                      id, (unsigned long long)p->made.cluster.genesis_seq, p->nodes, p->clients);
     else
-        (void)printf("cluster %s: begins with checkpoint %llu; %u nodes, %u client keys in %s\n"
-                     "Next: pbftctl up %s (on further hosts: restore --with this cluster.conf)\n",
+        (void)printf("cluster %s: begins with checkpoint %llu; %u nodes, %u client keys in %s\n",
                      id, (unsigned long long)p->made.cluster.genesis_seq, p->nodes, p->clients,
-                     p->to, p->to);
+                     p->to);
+    if (!options->json) say_next(p);
     return CTL_OK;
 }
 

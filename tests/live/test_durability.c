@@ -1,6 +1,7 @@
 /* Replicas that end and come back with their votes and their state: PROTOCOL 25-29,
  * FAULTS 2.20-2.24, 2.38-2.47. Durability is sync, as `init` writes it. */
 #define _GNU_SOURCE /* unshare */
+#include "crypto/hash.h"
 #include "tests/live/live.h"
 
 #include <criterion/criterion.h>
@@ -358,10 +359,64 @@ Test(live_durability, data_of_another_replica_are_refused)
     cr_expect_eq(live_wait(pid, 90), 4, "it does not end with 4: damaged or foreign data");
     l.own[3] = 0;
     l.dead |= 1u << 3;
+    cr_expect(live_said(&l, 3, "is of another replica: check", 0));
     cr_expect(live_said(&l, 3, "do not copy data directories", 0));
-    cr_expect(live_said(&l, 3, "If it is damaged: `pbftctl replica replace 3`.", 0));
+    cr_expect(live_said(&l, 3, "If its own are lost: `pbftctl replica replace 3`.", 0));
     cr_expect_eq(live_ctl(&l, NULL, 0, "put", "still", "here", NULL), 0);
     live_stop(&l);
+}
+
+/* A superblock of this format; its hash is right, whatever is in it. */
+static void write_superblock(const char *path, unsigned char bytes[128])
+{
+    struct pbft_digest sum;
+    struct pbft_span body = {bytes, 96};
+    pbft_hash(&sum, "pbft-superblock", &body, 1);
+    memcpy(bytes + 96, sum.bytes, sizeof sum.bytes);
+    int fd = open(path, O_WRONLY | O_TRUNC);
+    cr_assert_geq(fd, 0, "%s", path);
+    cr_assert_eq(write(fd, bytes, 128), 128);
+    close(fd);
+}
+
+/* Each has its own sentence. No replica runs. */
+Test(live_durability, a_superblock_that_cannot_be_used)
+{
+    static const struct {
+        size_t at;
+        unsigned char is; /* 0: cut there */
+        const char *says;
+    } cases[] = {
+        {60, 0, "superblock is damaged. "},
+        {8, 1, "superblock has format 1, of an older version of pbft"},
+        {8, 9, "superblock has format 9, of a newer version of pbft: run that version."},
+        {12, 7, "data is of another replica: check `data`, "},
+        {24, 99, "data is of another cluster: check `data`, "},
+        {56, 99, "data is of another key: check `data`, "},
+    };
+    char dir[] = "/tmp/pbft-superblock-XXXXXX", path[256], command[900], out[1024];
+    char shell[] = "/bin/sh", option[] = "-c";
+    unsigned char good[128], bytes[128];
+    cr_assert_not_null(mkdtemp(dir));
+    live_shell("'%s' init '%s/d' >/dev/null", live_bin("pbftctl"), dir);
+    (void)snprintf(path, sizeof path, "%s/d/node-0/data/superblock", dir);
+    int fd = open(path, O_RDONLY);
+    cr_assert_eq(read(fd, good, sizeof good), 128);
+    close(fd);
+    (void)snprintf(command, sizeof command, "timeout 20 '%s' --config '%s/d/node-0/node.conf' 2>&1",
+                   live_bin("pbftd"), dir);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        memcpy(bytes, good, sizeof bytes);
+        bytes[cases[i].at] = cases[i].is;
+        write_superblock(path, bytes);
+        if (cases[i].is == 0) cr_assert_eq(truncate(path, (off_t)cases[i].at), 0);
+        cr_expect_eq(live_run((char *[]){shell, option, command, NULL}, out, sizeof out), 4, "%s",
+                     out);
+        cr_expect_not_null(strstr(out, cases[i].says), "no '%s' in: %s", cases[i].says, out);
+        bool way_back = strstr(out, "`pbftctl replica replace 0`") != NULL;
+        cr_expect_eq(way_back, cases[i].is != 9, "%s", out);
+    }
+    live_shell("rm -r '%s'", dir);
 }
 
 /* ---- pages ---- */
@@ -393,8 +448,11 @@ static void damaged_pages(void (*damage)(const char *path))
     live_restart(&l, 3, NULL);
     expect_back(&l, 3);
     snprintf(aside, sizeof aside, "%s.damaged", path);
-    cr_expect(access(aside, F_OK) == 0 || live_logged(&l, 3, "state_refused", 0),
-              "the damage went unnoticed");
+    bool moved = access(aside, F_OK) == 0;
+    cr_expect(moved || live_logged(&l, 3, "state_refused", 0), "the damage went unnoticed");
+    cr_expect_eq(live_logged(&l, 3, "pages_aside", 0), moved);
+    snprintf(aside, sizeof aside, "node-3/data/pages.mdb.damaged now; the state is fetched");
+    cr_expect_eq(live_said(&l, 3, aside, 0), moved, "it does not say where they are");
     load_until(&l, 0, live_number(&l, 0, "stable") + CHECKPOINT_INTERVAL);
     cr_expect(live_roots_agree(&l, 0));
     live_expect_votes(&l, 1);
@@ -515,6 +573,10 @@ Test(live_durability, full_disk_stops_votes_until_there_is_room)
     cr_expect(live_roots_agree(&l, 0));
     live_expect_votes(&l, 1);
     live_terminate(&l, 3);
+    cr_expect_eq(mount(NULL, data, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+    cr_expect_eq(live_wait(live_restart(&l, 3, NULL), 90), 1);
+    l.own[3] = 0;
+    cr_expect(live_said(&l, 3, "that its file system is not read-only.", 0));
     cr_expect_eq(umount(data), 0);
     live_stop(&l);
 }

@@ -190,6 +190,22 @@ Test(live_replace, a_backup_from_before_a_rotation_is_restored)
                        live_bin("pbftd"), to, node);
         cr_expect_eq(system(command), 0, "%s", command);
     }
+    /* One that has lost the state at once does as it says. */
+    struct live made = l;
+    live_kill9_all(&l);
+    (void)snprintf(made.dir, sizeof made.dir, "%.100s/../restored", l.dir);
+    made.dead = 0;
+    live_shell("rm '%s/node-3/data/pages.mdb'", to);
+    for (unsigned node = 0; node < 4; node++)
+        (void)live_restart(&made, node, NULL);
+    cr_expect_eq(live_wait(made.own[3], 90), 4);
+    cr_expect(live_said(&made, 3, "run, `pbftctl replica replace 3` brings it in.", 0));
+    live_replace(&made, 3);
+    (void)live_restart(&made, 3, NULL);
+    live_until(&made, 3, "epoch", 1);
+    live_expect_votes(&made, 1);
+    for (unsigned node = 0; node < 4; node++)
+        if (made.own[node] > 0) live_terminate(&made, node);
     live_stop(&l);
 }
 

@@ -449,11 +449,16 @@ Test(live_snapshot, restored_on_several_hosts)
               "@ --cluster %s/../h snapshot restore %s --to %s/../n --with %s/../m/cluster.conf",
               l.dir, a, l.dir, l.dir),
            0, out, "2 nodes, 0 client");
+    /* `up` would want all four. */
+    cr_expect_null(strstr(out, "pbftctl up"), "%s", out);
+    cr_expect_not_null(strstr(out, "n/node-0/node.conf; pbftd --config "), "%s", out);
+    cr_expect_not_null(strstr(out, "n/node-1/node.conf ("), "%s", out);
     expect(sh(out, sizeof out, "mv %s/../n/node-* %s/../m", l.dir, l.dir), 0, out, NULL);
     expect(sh(out, sizeof out,
               "@ --cluster %s/../h snapshot restore %s --to %s/../o --with %s/../m/cluster.conf",
               l.dir, a, l.dir, l.dir),
            4, out, "there already"); /* a key begins once in a cluster (PROTOCOL 29) */
+    cr_expect_not_null(strstr(out, "`pbftctl replica replace 0` gives it a new one"), "%s", out);
 
     expect(sh(out, sizeof out, "%s --check-data %s/../m/node-3/data", live_bin("pbftd"), l.dir), 0,
            out, "genesis");
@@ -464,6 +469,8 @@ Test(live_snapshot, restored_on_several_hosts)
               "node-3/node.conf",
               l.dir, bin),
            4, out, "not found");
+    cr_expect_not_null(strstr(out, "When the other replicas run, `pbftctl replica replace 3`"),
+                       "%s", out);
     expect(sh(out, sizeof out, "cd %s/../m && rm -r node-3 && mv k3 node-3", l.dir), 0, out, NULL);
     expect(sh(out, sizeof out,
               "cd %s/../m && cp node-3/data/pages.mdb keep && printf XXXX | dd "
