@@ -31,6 +31,7 @@ struct replace {
     char cluster[PBFT_CONFIG_PATH_MAX];
     struct pbft_replica_config node;
     struct pbft_keypair keypair; /* the new one */
+    bool made;                   /* by this attempt */
     struct pbft_client *client;
     struct pbft_cluster now; /* the configuration that the client is in */
     uint64_t until_ns;
@@ -78,15 +79,32 @@ static int load_node(struct replace *r)
         r->node.key, (unsigned)r->id);
 }
 
+/* Whether the file of the key holds the new one. */
+static bool taken_over(const struct replace *r)
+{
+    char error[256];
+    struct pbft_keypair keypair;
+    bool taken = pbft_keypair_load(&keypair, r->node.key, error) == PBFT_STATUS_OK &&
+                 pbft_public_key_equal(&keypair.public, &r->keypair.public);
+    pbft_keypair_wipe(&keypair);
+    return taken;
+}
+
 /* One that an earlier attempt has made is used on. */
 static int make_key(struct replace *r)
 {
     char path[PATH_BYTES], error[256];
     (void)snprintf(path, sizeof path, "%s" PBFT_KEY_NEXT, r->node.key);
     enum pbft_status status = pbft_keypair_load(&r->keypair, path, error);
+    if (status == PBFT_STATUS_OK && taken_over(r))
+        return ctl_fail(CTL_REFUSED,
+                        "%s is the key that replica %u has now, not a new one: "
+                        "remove it.",
+                        path, (unsigned)r->id);
     if (status == PBFT_STATUS_NOT_FOUND) {
         status = pbft_keypair_generate(&r->keypair);
         if (status == PBFT_STATUS_OK) status = pbft_keypair_save(&r->keypair, path, error);
+        r->made = status == PBFT_STATUS_OK;
     }
     if (status == PBFT_STATUS_CORRUPT)
         return ctl_fail(CTL_REFUSED, "%s Remove it: an attempt that was interrupted left it.",
@@ -141,8 +159,12 @@ static int order_once(struct replace *r, uint8_t *status)
                : ctl_fail(CTL_SERVICE, "the cluster refused: %s.", pbft_status_text(called));
 }
 
-static int refused(uint8_t status)
+/* The key is nobody's then. One of an earlier attempt may be ordered yet. */
+static int refused(const struct replace *r, uint8_t status)
 {
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s" PBFT_KEY_NEXT, r->node.key);
+    if (r->made) (void)unlink(path);
     if (status != PBFT_REPLACE_FORBIDDEN)
         return ctl_fail(CTL_SERVICE, "%s.", pbft_replace_text(status));
     return ctl_fail(CTL_REFUSED,
@@ -158,7 +180,8 @@ static int order(struct replace *r)
         int code = order_once(r, &status);
         if (code != CTL_OK) return code;
         if (status == PBFT_REPLACE_OK) return CTL_OK;
-        if (status != PBFT_REPLACE_EPOCH && status != PBFT_REPLACE_UNDERWAY) return refused(status);
+        if (status != PBFT_REPLACE_EPOCH && status != PBFT_REPLACE_UNDERWAY)
+            return refused(r, status);
         pbft_epoch before = r->now.epoch; /* somebody's replacement comes first, perhaps ours */
         while (r->now.epoch == before) {
             code = wait_a_little(r, "the epoch did not end");
@@ -200,16 +223,6 @@ static int adopt(struct replace *r)
     status = pbft_keypair_adopt(next, r->node.key, error);
     pbft_superblock_close(superblock);
     return status == PBFT_STATUS_OK ? CTL_OK : ctl_fail(CTL_NO, "%s", error);
-}
-
-static bool taken_over(const struct replace *r)
-{
-    char error[256];
-    struct pbft_keypair keypair;
-    bool taken = pbft_keypair_load(&keypair, r->node.key, error) == PBFT_STATUS_OK &&
-                 pbft_public_key_equal(&keypair.public, &r->keypair.public);
-    pbft_keypair_wipe(&keypair);
-    return taken;
 }
 
 static int take_over(struct replace *r)

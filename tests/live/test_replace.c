@@ -167,6 +167,13 @@ Test(live_replace, only_the_administrator)
     char *argv[] = {shell, option, command, NULL};
     cr_expect_eq(live_run(argv, out, sizeof out), 4, "%s", out);
     cr_expect_not_null(strstr(out, "administrator"), "%s", out);
+    live_shell("test ! -e '%s/node-2/key.next'", l.dir); /* it would be of no use */
+    live_shell("cp -p '%s/node-2/key' '%s/node-2/key.next'", l.dir, l.dir);
+    (void)snprintf(command, sizeof command, "%s --cluster %s replica replace 2 2>&1",
+                   live_bin("pbftctl"), l.dir);
+    cr_expect_eq(live_run(argv, out, sizeof out), 4, "%s", out);
+    cr_expect_not_null(strstr(out, "key.next is the key that replica 2 has now"), "%s", out);
+    live_shell("cmp '%s/node-2/key' '%s/node-2/key.next'", l.dir, l.dir);
     live_until(&l, 2, "epoch", 0);
     live_stop(&l);
 }
