@@ -309,6 +309,12 @@ int pbft_check_data(const struct pbft_check_config *config, char sentence[320])
 {
     struct check c = {.config = config, .self = {.kind = PBFT_PEER_REPLICA, .index = config->id}};
     pbft_config_owner(config->cluster, config->id, &c.owner);
+    struct stat folder;
+    if (stat(config->dir, &folder) != 0 && errno == ENOENT) {
+        (void)snprintf(sentence, 320, "there is no %.250s: never initialised, or wiped.",
+                       config->dir);
+        return PBFT_EXIT_DATA;
+    }
     if (in_use(&c, sentence, "")) return PBFT_EXIT_FAILURE;
     struct pbft_door_config door = {.cluster = config->cluster,
                                     .signer = &pbft_signer_ed25519,

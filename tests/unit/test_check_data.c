@@ -441,6 +441,22 @@ Test(check_data, superblock)
     world_free(w);
 }
 
+/* As wiped as an empty one. */
+Test(check_data, no_directory)
+{
+    struct world *w = lived();
+    close_data(w);
+    struct pbft_check_config config = {.dir = path_of(w, "none"),
+                                       .cluster = &w->s->cluster,
+                                       .id = SELF,
+                                       .service = &pbft_kv_service,
+                                       .pool = pbft_pool_frames(w->pool),
+                                       .out = stderr};
+    cr_expect_eq(pbft_check_data(&config, w->sentence), PBFT_EXIT_DATA, "%s", w->sentence);
+    cr_expect_not_null(strstr(w->sentence, "never initialised, or wiped."), "%s", w->sentence);
+    world_free(w);
+}
+
 /* ---- the log ---- */
 
 /* The END of the last commit but one lies before this. */
