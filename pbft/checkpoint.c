@@ -223,7 +223,7 @@ enum pbft_verdict on_checkpoint(struct pbft_core *c, const struct pbft_event *ev
                         event->message.frame, c->stable_certificate);
         return PBFT_DROP_CONFLICT;
     }
-    if (c->last != 0 && m->seq > c->last) return PBFT_DROP_WINDOW;
+    if (beyond_last(c, m->seq)) return PBFT_DROP_WINDOW;
     if (!in_window(c, m->seq)) return on_high_checkpoint(c, m);
 
     struct checkpoint *cp = checkpoint_at(c, m->seq);
@@ -245,7 +245,7 @@ enum pbft_verdict on_checkpoint_certificate(struct pbft_core *c, const struct pb
     const struct pbft_certificate *m = &event->message.msg->certificate;
     if (m->seq == 0 || m->seq % c->p.checkpoint_interval != 0) return PBFT_DROP_CERTIFICATE;
     if (m->seq <= c->h) return PBFT_DROP_DUPLICATE;
-    if (c->last != 0 && m->seq > c->last) return PBFT_DROP_WINDOW;
+    if (beyond_last(c, m->seq)) return PBFT_DROP_WINDOW;
     make_stable(c, m->seq, &m->digest, m->signatures.signers, m->signatures.bytes);
     propose_ready(c);
     return PBFT_OK;

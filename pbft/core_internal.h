@@ -274,6 +274,7 @@ uint64_t status_interval(const struct pbft_core *c);
 /* slot.c */
 pbft_seq window_end(const struct pbft_core *c);                  /* h+L, or the epoch's last */
 bool in_window(const struct pbft_core *c, pbft_seq seq);         /* (h, window_end] */
+bool beyond_last(const struct pbft_core *c, pbft_seq seq);       /* of the epoch, once known */
 bool in_slots(const struct pbft_core *c, pbft_seq seq);          /* (h-archive, window_end] */
 bool may_vote(const struct pbft_core *c, pbft_seq seq);          /* it is in the epoch */
 struct slot *slot_find(const struct pbft_core *c, pbft_seq seq); /* NULL: nothing is held */

@@ -110,8 +110,8 @@ static bool own_vote_known(const struct pbft_core *c, const struct pbft_votes *v
     return pbft_votes_check(votes, c->id, digest) == PBFT_VOTE_DUPLICATE;
 }
 
-/* Is this signed message of ours something that we remember? What lies behind h or in an older view
- * is forgotten on purpose and proves nothing. */
+/* Is this signed message of ours something that we remember? What lies behind h, behind the end of
+ * the epoch or in an older view is forgotten on purpose and proves nothing. */
 static bool own_known(const struct pbft_core *c, const struct pbft_msg *m, pbft_seq *seq)
 {
     *seq = 0;
@@ -120,15 +120,17 @@ static bool own_known(const struct pbft_core *c, const struct pbft_msg *m, pbft_
         return m->checkpoint.seq <= c->own_checkpoint || m->checkpoint.seq <= c->h;
     }
     if (m->type == PBFT_VIEW_CHANGE) return m->view_change.view <= c->view;
-    if (m->type == PBFT_NEW_VIEW) return m->new_view.view <= c->view;
+    if (m->type == PBFT_NEW_VIEW)
+        return m->new_view.view < c->view || (m->new_view.view == c->view && c->active);
     bool header = m->type == PBFT_PRE_PREPARE || m->type == PBFT_HEADER;
     pbft_view view = header ? m->pre_prepare.view : m->vote.view;
     *seq = header ? m->pre_prepare.seq : m->vote.seq;
     if (view != c->view) return view < c->view;
     if (*seq <= c->h) return true;
+    if (!c->active) return false; /* we have not voted in a view before it is installed */
+    if (beyond_last(c, *seq)) return true;
     const struct slot *s = slot_find(c, *seq);
-    if (s == NULL || !c->active)
-        return false; /* we have not voted in a view before it is installed */
+    if (s == NULL) return false;
     if (header)
         return s->header.valid && pbft_digest_equal(&s->header.digest, &m->pre_prepare.digest);
     const struct pbft_votes *votes = m->type == PBFT_PREPARE ? &s->prepares : &s->commits;

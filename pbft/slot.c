@@ -16,6 +16,11 @@ bool in_window(const struct pbft_core *c, pbft_seq seq)
     return seq > c->h && seq <= window_end(c);
 }
 
+bool beyond_last(const struct pbft_core *c, pbft_seq seq)
+{
+    return c->last != 0 && seq > c->last;
+}
+
 /* An operation that ends the epoch does so a window behind itself: up to executed + L none that we
  * do not know of matters. Beyond, one of the q whose CHECKPOINT let the number into the window has
  * to know it (epoch_ends()), also after its disk has lost the state. */

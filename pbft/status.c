@@ -246,45 +246,90 @@ static const uint8_t *signature_of(pbft_signers signers, const uint8_t *signatur
            (size_t)pbft_signers_count(signers & (pbft_signers_of(id) - 1)) * PBFT_SIGNATURE_BYTES;
 }
 
-/* What it voted last on this number, as far as we hold it; or what it proposed. NULL: nothing. Once
- * we have restarted, too, what others voted is all in certificates. */
-static struct pbft_frame *newest_of(struct pbft_core *c, const struct slot *s, pbft_id id)
+/* The newest statement of a kind: of the latest view, and there of the highest number. */
+struct newest {
+    pbft_view view;
+    pbft_seq seq;
+    const struct pbft_digest *digest; /* NULL: none */
+    const uint8_t *signature;
+};
+enum { NEWEST_HEADER, NEWEST_PREPARE, NEWEST_COMMIT, NEWEST_KINDS };
+
+static void compare(struct newest *n, pbft_view view, pbft_seq seq,
+                    const struct pbft_digest *digest, const uint8_t *signature)
 {
-    bool commit = pbft_signers_has(s->commits.have, id);
-    const struct pbft_votes *votes = commit ? &s->commits : &s->prepares;
-    if (pbft_signers_has(votes->have, id))
-        return vote_frame(c, commit ? PBFT_COMMIT : PBFT_PREPARE, c->voted_view, s->seq, id,
-                          &votes->by[id].digest, votes->by[id].signature.bytes);
-    const struct decided *d = &s->decided;
-    if (d->valid && pbft_signers_has(d->signers, id))
-        return vote_frame(c, PBFT_COMMIT, d->view, s->seq, id, &d->digest,
-                          signature_of(d->signers, d->signatures, id));
-    const struct header *h = &s->header;
-    if (h->valid && pbft_primary(c->n, h->view) == id)
-        return header_frame(c, h->view, s->seq, &h->digest, h->signature.bytes);
-    const struct prepared *p = &s->prepared;
-    if (p->valid && pbft_signers_has(p->signers, id))
-        return vote_frame(c, PBFT_PREPARE, p->view, s->seq, id, &p->digest,
-                          signature_of(p->signers, p->signatures, id));
-    if (p->valid && pbft_primary(c->n, p->view) == id)
-        return header_frame(c, p->view, s->seq, &p->digest, p->pre_prepare.bytes);
-    return NULL;
+    if (n->digest != NULL && (view < n->view || (view == n->view && seq < n->seq))) return;
+    *n = (struct newest){view, seq, digest, signature};
 }
 
-/* PROTOCOL 29: tell a returning replica the newest that we hold with its signature. */
+/* What we hold of its on one number. Once we have restarted, too, what others voted is all in
+ * certificates. */
+static void compare_slot(const struct pbft_core *c, const struct slot *s, pbft_id id,
+                         struct newest of[NEWEST_KINDS])
+{
+    const struct pbft_votes *votes[] = {&s->prepares, &s->commits};
+    for (unsigned k = 0; k < 2; k++)
+        if (pbft_signers_has(votes[k]->have, id))
+            compare(&of[NEWEST_PREPARE + k], c->voted_view, s->seq, &votes[k]->by[id].digest,
+                    votes[k]->by[id].signature.bytes);
+    const struct decided *d = &s->decided;
+    if (d->valid && pbft_signers_has(d->signers, id))
+        compare(&of[NEWEST_COMMIT], d->view, s->seq, &d->digest,
+                signature_of(d->signers, d->signatures, id));
+    const struct prepared *p = &s->prepared;
+    if (p->valid && pbft_signers_has(p->signers, id))
+        compare(&of[NEWEST_PREPARE], p->view, s->seq, &p->digest,
+                signature_of(p->signers, p->signatures, id));
+    if (p->valid && pbft_primary(c->n, p->view) == id)
+        compare(&of[NEWEST_HEADER], p->view, s->seq, &p->digest, p->pre_prepare.bytes);
+    const struct header *h = &s->header;
+    if (h->valid && pbft_primary(c->n, h->view) == id)
+        compare(&of[NEWEST_HEADER], h->view, s->seq, &h->digest, h->signature.bytes);
+}
+
+static struct pbft_frame *newest_checkpoint(struct pbft_core *c, pbft_id id)
+{
+    pbft_seq seq = c->h;
+    const struct pbft_digest *root = NULL;
+    const uint8_t *signature = NULL;
+    if (pbft_signers_has(c->stable_signers, id)) {
+        root = &c->stable_root;
+        signature = signature_of(c->stable_signers, c->stable_signatures, id);
+    }
+    for (uint32_t i = 0; i < c->checkpoint_count; i++) {
+        const struct checkpoint *cp = &c->checkpoints[i];
+        if (cp->seq <= seq || !pbft_signers_has(cp->votes.have, id)) continue;
+        seq = cp->seq;
+        root = &cp->votes.by[id].digest;
+        signature = cp->votes.by[id].signature.bytes;
+    }
+    return root == NULL ? NULL : vote_frame(c, PBFT_CHECKPOINT, 0, seq, id, root, signature);
+}
+
+/* PROTOCOL 29: tell a returning replica the newest that we hold with its signature, of each kind:
+ * a tail that its log has lost may end with any. */
 static void report_newest(struct pbft_core *c, pbft_id to)
 {
-    resend(c, to, c->vcs[to].frame);
-    struct pbft_frame *frame = NULL;
-    for (pbft_seq seq = window_end(c); seq > c->h && frame == NULL; seq--) {
+    struct newest of[NEWEST_KINDS] = {0};
+    for (pbft_seq seq = c->h + 1; seq <= window_end(c); seq++) {
         const struct slot *s = slot_find(c, seq);
-        if (s != NULL) frame = newest_of(c, s, to);
+        if (s != NULL) compare_slot(c, s, to, of);
     }
-    if (frame == NULL && pbft_signers_has(c->stable_signers, to))
-        frame = vote_frame(c, PBFT_CHECKPOINT, 0, c->h, to, &c->stable_root,
-                           signature_of(c->stable_signers, c->stable_signatures, to));
-    resend(c, to, frame);
-    pbft_frame_release(frame);
+    struct pbft_frame *frames[NEWEST_KINDS + 1] = {NULL};
+    for (unsigned kind = 0; kind < NEWEST_KINDS; kind++) {
+        const struct newest *n = &of[kind];
+        if (n->digest == NULL) continue;
+        frames[kind] = kind == NEWEST_HEADER
+                           ? header_frame(c, n->view, n->seq, n->digest, n->signature)
+                           : vote_frame(c, kind == NEWEST_COMMIT ? PBFT_COMMIT : PBFT_PREPARE,
+                                        n->view, n->seq, to, n->digest, n->signature);
+    }
+    frames[NEWEST_KINDS] = newest_checkpoint(c, to);
+    resend(c, to, c->vcs[to].frame);
+    for (unsigned kind = 0; kind <= NEWEST_KINDS; kind++) {
+        resend(c, to, frames[kind]);
+        pbft_frame_release(frames[kind]);
+    }
 }
 
 enum pbft_verdict on_peer_up(struct pbft_core *c, const struct pbft_event *event)

@@ -11,7 +11,8 @@ static bool wants_vote(const struct pbft_core *c, const struct pbft_claim *m)
         if (m->sender == c->id) return m->view >= c->view;
         return future_view(c, m->view) && future_room(c, m->sender, m->view, m->seq, m->type);
     }
-    if (!in_window(c, m->seq)) return m->sender == c->id && m->seq > c->h;
+    if (!in_window(c, m->seq))
+        return m->sender == c->id && m->seq > c->h && !beyond_last(c, m->seq);
     const struct slot *s = slot_find(c, m->seq);
     if (s == NULL) return true;
     const struct pbft_votes *votes = m->type == PBFT_PREPARE ? &s->prepares : &s->commits;
@@ -43,7 +44,7 @@ static bool wants_pre_prepare(const struct pbft_core *c, const struct pbft_claim
 static bool wants_checkpoint(const struct pbft_core *c, const struct pbft_claim *m)
 {
     if (m->sender >= c->n) return false;
-    if (m->seq < c->h || (c->last != 0 && m->seq > c->last)) return false;
+    if (m->seq < c->h || beyond_last(c, m->seq)) return false;
     if (m->seq == c->h)
         return c->h != c->config.genesis_seq && !pbft_digest_equal(&m->digest, &c->stable_root) &&
                evidence_wanted(c, PBFT_CHECKPOINT, m->sender);
@@ -70,10 +71,9 @@ static bool wants_view_change(const struct pbft_core *c, const struct pbft_claim
 
 static bool wants_new_view(const struct pbft_core *c, const struct pbft_claim *m)
 {
-    if (pbft_primary(c->n, m->view) == c->id) return m->view > c->view;
     if (m->view < c->view) return false;
     if (m->view == c->view && c->active) return false;
-    return true;
+    return true; /* one of our own that we do not know is the sign of amnesia */
 }
 
 static bool wants_header(const struct pbft_core *c, const struct pbft_claim *m)
@@ -81,7 +81,7 @@ static bool wants_header(const struct pbft_core *c, const struct pbft_claim *m)
     const struct slot *s = slot_find(c, m->seq);
     if (pbft_primary(c->n, m->view) != c->id) return s != NULL && s->header_fetching;
     if (m->view != c->view || !c->active) return m->view >= c->view; /* as votes of our own */
-    return m->seq > c->h &&
+    return m->seq > c->h && !beyond_last(c, m->seq) &&
            (s == NULL || !s->header.valid || !pbft_digest_equal(&s->header.digest, &m->digest));
 }
 

@@ -311,8 +311,10 @@ int pbft_check_data(const struct pbft_check_config *config, char sentence[320])
     pbft_config_owner(config->cluster, config->id, &c.owner);
     struct stat folder;
     if (stat(config->dir, &folder) != 0 && errno == ENOENT) {
-        (void)snprintf(sentence, 320, "there is no %.250s: never initialised, or wiped.",
-                       config->dir);
+        (void)snprintf(
+            sentence, 320,
+            "there is no %.200s: check `data`, or, if it was lost, `pbftctl replica replace %u`.",
+            config->dir, (unsigned)config->id);
         return PBFT_EXIT_DATA;
     }
     if (in_use(&c, sentence, "")) return PBFT_EXIT_FAILURE;

@@ -81,6 +81,34 @@ Test(protocol, r29_nothing_is_accepted_above_the_last_number)
     lone_free(l);
 }
 
+/* A primary may know the end and propose above it to one that does not, which lets go of that
+ * later. Else: the vote is unknown when a liar shows it again, and the replica mute for good. */
+Test(protocol, r29_its_vote_above_the_last_number_silences_nobody)
+{
+    struct lone *ahead = lone_new_on_disk(), *l = lone_new_on_disk();
+    struct pbft_digest root;
+    replace_at(ahead, 1);
+    commit_up_to(ahead, 4);
+    lone_certify(ahead, 4);
+    commit_up_to(ahead, 8);
+    cr_assert(lone_own_root(ahead, 8, &root));
+    lone_certify(ahead, 8);
+    lone_links_up(l, 0x0d);
+    lone_certify_root(l, 8, &root);
+    struct net_batch b = net_batch(l->t, 0, 1, 13, "too late");
+    lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 13, &b));
+    cr_assert_gt(lone_sent(l, PBFT_PREPARE), 0u, "it has not voted");
+    for (unsigned i = 0; i < 30 && !lone_info(l).core.transferring; i++)
+        lone_pass(l, 100);
+    lone_serve_pages(l, ahead);
+    cr_assert_eq(lone_info(l).core.last, 12u);
+    lone_from_replica(l, 2, net_vote(l->t, PBFT_PREPARE, 1, 0, 13, &b.digest));
+    cr_expect_eq(l->muted_lines, 0u);
+    cr_expect_not(lone_info(l).core.mute);
+    lone_free(ahead);
+    lone_free(l);
+}
+
 /* ---- what is signed there ---- */
 
 Test(protocol, r29_the_last_checkpoint_names_what_follows)

@@ -73,6 +73,62 @@ Test(protocol, r29_what_is_held_in_certificates_is_reported)
     lone_free(l);
 }
 
+/* A lost tail may end with any: what a pipeline voted on the highest number is not all that is new.
+ */
+Test(protocol, r29_the_newest_of_each_kind_is_reported)
+{
+    struct lone *l = lone_new_on_disk();
+    struct net_batch a = net_batch(l->t, 0, 1, 1, "a"), b = net_batch(l->t, 0, 1, 2, "b"),
+                     c = net_batch(l->t, 0, 1, 3, "c");
+    struct pbft_digest root = {{4}};
+    lone_client_up(l, 0, 10);
+    lone_commit(l, 1, 1, "a");
+    lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 2, &b));
+    lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 3, &c));
+    lone_from_replica(l, 3, net_vote(l->t, PBFT_PREPARE, 3, 0, 2, &b.digest));
+    lone_from_replica(l, 3, net_vote(l->t, PBFT_PREPARE, 3, 0, 3, &c.digest));
+    lone_from_replica(l, 3, net_checkpoint(l->t, 3, 4, &root));
+    cr_expect(is_told(l, 3, net_vote(l->t, PBFT_COMMIT, 3, 0, 1, &a.digest)));
+    cr_expect(is_told(l, 3, net_vote(l->t, PBFT_PREPARE, 3, 0, 3, &c.digest)));
+    cr_expect_not(is_told(l, 3, net_vote(l->t, PBFT_PREPARE, 3, 0, 2, &b.digest)), "an older one");
+    cr_expect(is_told(l, 3, net_checkpoint(l->t, 3, 4, &root)));
+    cr_expect(is_told(l, 0, net_vote(l->t, PBFT_COMMIT, 0, 0, 1, &a.digest)));
+    cr_expect(is_told(l, 0, net_header(l->t, 0, 3, &c.digest)));
+    lone_free(l);
+}
+
+/* What was voted in an earlier view, on the same number or a higher one, hides nothing. */
+Test(protocol, r29_the_newest_is_of_the_latest_view)
+{
+    struct lone *l = lone_new_on_disk();
+    struct net_batch a = net_batch(l->t, 0, 1, 1, "a"), b = net_batch(l->t, 0, 1, 2, "b");
+    struct pbft_frame *vcs[3];
+    static const pbft_id senders[] = {0, 2, 3};
+    lone_client_up(l, 0, 10);
+    lone_commit(l, 1, 1, "a");
+    lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 2, &b));
+    lone_from_replica(l, 3, net_vote(l->t, PBFT_PREPARE, 3, 0, 2, &b.digest));
+    cr_expect(is_told(l, 3, net_vote(l->t, PBFT_PREPARE, 3, 0, 2, &b.digest)));
+    for (unsigned i = 0; i < 3; i++) {
+        struct net_vc vc = {.view = 2, .sender = senders[i], .entry_count = 1};
+        vc.entries[0] =
+            (struct net_entry){.seq = 1, .digest = a.digest, .signers = NET_BIT(2) | NET_BIT(3)};
+        vcs[i] = net_view_change(l->t, &vc);
+        lone_from_replica(l, senders[i], pbft_frame_retain(vcs[i]));
+    }
+    struct net_nv nv = net_new_view(l->t, 2, vcs, 3);
+    lone_from_replica(l, 2, net_new_view_frame(l->t, &nv));
+    cr_assert_eq(lone_info(l).core.view, 2u);
+    cr_assert(lone_info(l).core.view_active);
+    lone_from_replica(l, 3, net_vote(l->t, PBFT_PREPARE, 3, 2, 1, &a.digest));
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    cr_expect(is_told(l, 2, net_header(l->t, 2, 1, &a.digest)));
+    cr_expect(is_told(l, 3, net_vote(l->t, PBFT_PREPARE, 3, 2, 1, &a.digest)));
+    for (unsigned i = 0; i < 3; i++)
+        pbft_frame_release(vcs[i]);
+    lone_free(l);
+}
+
 Test(protocol, r29_a_stable_checkpoint_is_reported)
 {
     struct lone *l = lone_new_on_disk();
@@ -250,6 +306,37 @@ Test(protocol, r29_what_it_knows_or_never_signed_does_not_silence_it)
     pbft_node_info(l->node, &info);
     cr_assert_not(info.core.mute);
     lone_free(l);
+}
+
+/* Nor does any kind of what it has said, be the number decided, the log read again. */
+Test(protocol, r29_what_it_has_said_itself_does_not_silence_it)
+{
+    for (unsigned restarts = 0; restarts < 2; restarts++) {
+        struct lone *l = lone_new_on_disk();
+        struct net_batch a = net_batch(l->t, 0, 1, 1, "a"), e = net_batch(l->t, 0, 1, 5, "e");
+        struct pbft_digest root;
+        lone_client_up(l, 0, 10);
+        lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 1, &a));
+        lone_from_replica(l, 2, net_vote(l->t, PBFT_PREPARE, 2, 0, 1, &a.digest));
+        cr_assert_gt(lone_sent(l, PBFT_COMMIT), 0u);
+        for (pbft_seq seq = 1; seq <= 4; seq++)
+            lone_commit(l, seq, seq, "a");
+        cr_assert(lone_own_root(l, 4, &root));
+        lone_from_replica(l, 0, net_pre_prepare(l->t, 0, 5, &e));
+        lone_from_replica(l, 2, net_vote(l->t, PBFT_PREPARE, 2, 0, 5, &e.digest));
+        if (restarts > 0) cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+        struct pbft_frame *own[] = {
+            net_vote(l->t, PBFT_PREPARE, 1, 0, 1, &a.digest),
+            net_vote(l->t, PBFT_COMMIT, 1, 0, 1, &a.digest),
+            net_vote(l->t, PBFT_PREPARE, 1, 0, 5, &e.digest),
+            net_vote(l->t, PBFT_COMMIT, 1, 0, 5, &e.digest),
+            net_checkpoint(l->t, 1, 4, &root),
+        };
+        for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+            cr_expect_neq(lone_from_replica(l, 2, own[i]), PBFT_DROP_MUTE, "%zu", i);
+        cr_expect_not(lone_info(l).core.mute);
+        lone_free(l);
+    }
 }
 
 /* ---- the administrator's client ---- */

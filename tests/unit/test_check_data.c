@@ -453,7 +453,7 @@ Test(check_data, no_directory)
                                        .pool = pbft_pool_frames(w->pool),
                                        .out = stderr};
     cr_expect_eq(pbft_check_data(&config, w->sentence), PBFT_EXIT_DATA, "%s", w->sentence);
-    cr_expect_not_null(strstr(w->sentence, "never initialised, or wiped."), "%s", w->sentence);
+    cr_expect_not_null(strstr(w->sentence, "check `data`, or, if it was lost"), "%s", w->sentence);
     world_free(w);
 }
 
