@@ -3,6 +3,7 @@
 #include "store/tree.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@ static struct pbft_snapshot *waiting; /* one at a time */
 static struct pbft_digest roots[ROUNDS];
 static size_t root_count;
 static atomic_bool over;
-static uint64_t served;
+static _Atomic uint64_t served;
 
 static void require(bool condition, const char *what)
 {
@@ -42,6 +43,7 @@ static void *hashing(void *context)
         pbft_snapshot_release(snapshot);
         pthread_mutex_lock(&lock);
         roots[root_count++] = root;
+        pthread_cond_broadcast(&changed);
         pthread_mutex_unlock(&lock);
     }
     return NULL;
@@ -56,7 +58,7 @@ static void serve_path(struct pbft_digest digest, unsigned *seed, uint8_t *page,
         if (pbft_tree_page(tree, &digest, page, room, &size) != PBFT_STATUS_OK) return;
         require(pbft_page_digest((struct pbft_span){page, size}, &actual), "no page");
         require(memcmp(&actual, &digest, sizeof digest) == 0, "a page with another hash");
-        served++;
+        atomic_fetch_add(&served, 1);
         if (page[0] == 1) return;
         uint32_t count = (uint32_t)page[8] | (uint32_t)page[9] << 8;
         *seed = *seed * 1103515245u + 12345u;
@@ -79,6 +81,18 @@ static void *serving(void *context)
         if (any) serve_path(digest, &seed, page, sizeof page);
     }
     return NULL;
+}
+
+/* As a rule the writer is far ahead of what is asked for; on a busy machine always. */
+static void let_it_serve(size_t rounds)
+{
+    pthread_mutex_lock(&lock);
+    while (root_count < rounds)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+    uint64_t before = atomic_load(&served);
+    while (atomic_load(&served) == before)
+        (void)sched_yield();
 }
 
 int main(void)
@@ -112,12 +126,12 @@ int main(void)
         waiting = snapshot;
         pthread_cond_broadcast(&changed);
         pthread_mutex_unlock(&lock);
+        if (round % 30 == 29) let_it_serve(round + 1);
     }
     pthread_join(hasher, NULL);
     atomic_store(&over, true);
     pthread_join(server, NULL);
     pbft_tree_destroy(tree);
-    require(served > 0, "nothing was served");
-    printf("served %llu pages\n", (unsigned long long)served);
+    printf("served %llu pages\n", (unsigned long long)atomic_load(&served));
     return 0;
 }
