@@ -308,6 +308,27 @@ Test(protocol, r29_a_mute_replica_follows_and_says_nothing)
     lone_free(l);
 }
 
+/* A target that is one checkpoint behind may be served yet; after two time-outs it is given up for
+ * the one that is stable by then. */
+Test(protocol, r33_a_slow_transfer_goes_on_to_what_is_stable_by_then)
+{
+    struct lone *l = lone_new_on_disk();
+    const struct pbft_digest eight = {{8}}, twelve = {{12}};
+    lone_links_up(l, 0x0d);
+    lone_certify_root(l, 8, &eight);
+    for (unsigned i = 0; i < 30 && !lone_info(l).core.transferring; i++)
+        lone_pass(l, 100);
+    cr_assert_eq(lone_info(l).transfers, 1u);
+    lone_certify_root(l, 12, &twelve);
+    cr_expect_eq(lone_info(l).transfers, 1u);
+    for (unsigned i = 0; i < 40 && lone_info(l).transfers == 1; i++) {
+        lone_forget(l);
+        lone_pass(l, 100);
+    }
+    cr_expect_eq(lone_info(l).transfers, 2u);
+    lone_free(l);
+}
+
 /* Two of n = 4 are q - 1. What a start lacks it knows once they have said what they have; a liar
  * alone makes nobody a laggard. */
 Test(protocol, r33_a_start_knows_what_it_lacks_once_others_have_spoken)
