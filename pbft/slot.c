@@ -5,20 +5,20 @@
 
 /* ---- where slots live: a ring over (h-archive, h+L] ---- */
 
+bool beyond_last(const struct pbft_core *c, pbft_seq seq)
+{
+    return c->last != 0 && seq > c->last;
+}
+
 pbft_seq window_end(const struct pbft_core *c)
 {
     pbft_seq end = c->h + c->p.window;
-    return c->last != 0 && c->last < end ? c->last : end;
+    return beyond_last(c, end) ? c->last : end;
 }
 
 bool in_window(const struct pbft_core *c, pbft_seq seq)
 {
     return seq > c->h && seq <= window_end(c);
-}
-
-bool beyond_last(const struct pbft_core *c, pbft_seq seq)
-{
-    return c->last != 0 && seq > c->last;
 }
 
 /* An operation that ends the epoch does so a window behind itself: up to executed + L none that we

@@ -80,6 +80,13 @@ static void resend(struct pbft_core *c, pbft_id to, struct pbft_frame *frame)
     c->retransmissions++;
 }
 
+/* A frame that was made for this; NULL: the pool is out of budget. */
+static void resend_made(struct pbft_core *c, pbft_id to, struct pbft_frame *frame)
+{
+    resend(c, to, frame);
+    pbft_frame_release(frame);
+}
+
 /* PROTOCOL 29: what we signed before we fell silent may not have left us yet. Others repeat it if
  * it has; from us it would be one more vote. */
 static bool silenced(const struct pbft_core *c, pbft_signers signers)
@@ -95,11 +102,9 @@ static void resend_checkpoints(struct pbft_core *c, pbft_id to, const struct pbf
         const struct checkpoint *cp = &c->checkpoints[i];
         if (cp->seq <= c->h || cp->seq <= m->stable || !pbft_signers_has(cp->votes.have, c->id))
             continue;
-        struct pbft_frame *frame =
-            vote_frame(c, PBFT_CHECKPOINT, 0, cp->seq, c->id, &cp->votes.by[c->id].digest,
-                       cp->votes.by[c->id].signature.bytes);
-        resend(c, to, frame);
-        pbft_frame_release(frame);
+        resend_made(c, to,
+                    vote_frame(c, PBFT_CHECKPOINT, 0, cp->seq, c->id, &cp->votes.by[c->id].digest,
+                               cp->votes.by[c->id].signature.bytes));
     }
 }
 
@@ -175,8 +180,7 @@ static void push_certificates(struct pbft_core *c, pbft_id to, const struct pbft
         if (frame == NULL) return;
         bytes += frame->size;
         pushed++;
-        resend(c, to, frame);
-        pbft_frame_release(frame);
+        resend_made(c, to, frame);
     }
 }
 
@@ -253,7 +257,7 @@ struct newest {
     const struct pbft_digest *digest; /* NULL: none */
     const uint8_t *signature;
 };
-enum { NEWEST_HEADER, NEWEST_PREPARE, NEWEST_COMMIT, NEWEST_KINDS };
+enum { NEWEST_HEADER, NEWEST_PREPARE, NEWEST_COMMIT, NEWEST_CHECKPOINT, NEWEST_KINDS };
 
 static void compare(struct newest *n, pbft_view view, pbft_seq seq,
                     const struct pbft_digest *digest, const uint8_t *signature)
@@ -287,48 +291,38 @@ static void compare_slot(const struct pbft_core *c, const struct slot *s, pbft_i
         compare(&of[NEWEST_HEADER], h->view, s->seq, &h->digest, h->signature.bytes);
 }
 
-static struct pbft_frame *newest_checkpoint(struct pbft_core *c, pbft_id id)
+static void compare_checkpoints(const struct pbft_core *c, pbft_id id, struct newest *of)
 {
-    pbft_seq seq = c->h;
-    const struct pbft_digest *root = NULL;
-    const uint8_t *signature = NULL;
-    if (pbft_signers_has(c->stable_signers, id)) {
-        root = &c->stable_root;
-        signature = signature_of(c->stable_signers, c->stable_signatures, id);
-    }
+    if (pbft_signers_has(c->stable_signers, id))
+        compare(of, 0, c->h, &c->stable_root,
+                signature_of(c->stable_signers, c->stable_signatures, id));
     for (uint32_t i = 0; i < c->checkpoint_count; i++) {
         const struct checkpoint *cp = &c->checkpoints[i];
-        if (cp->seq <= seq || !pbft_signers_has(cp->votes.have, id)) continue;
-        seq = cp->seq;
-        root = &cp->votes.by[id].digest;
-        signature = cp->votes.by[id].signature.bytes;
+        if (cp->seq > c->h && pbft_signers_has(cp->votes.have, id))
+            compare(of, 0, cp->seq, &cp->votes.by[id].digest, cp->votes.by[id].signature.bytes);
     }
-    return root == NULL ? NULL : vote_frame(c, PBFT_CHECKPOINT, 0, seq, id, root, signature);
 }
 
 /* PROTOCOL 29: tell a returning replica the newest that we hold with its signature, of each kind:
  * a tail that its log has lost may end with any. */
 static void report_newest(struct pbft_core *c, pbft_id to)
 {
+    static const uint8_t types[NEWEST_KINDS] = {PBFT_HEADER, PBFT_PREPARE, PBFT_COMMIT,
+                                                PBFT_CHECKPOINT};
     struct newest of[NEWEST_KINDS] = {0};
     for (pbft_seq seq = c->h + 1; seq <= window_end(c); seq++) {
         const struct slot *s = slot_find(c, seq);
         if (s != NULL) compare_slot(c, s, to, of);
     }
-    struct pbft_frame *frames[NEWEST_KINDS + 1] = {NULL};
+    compare_checkpoints(c, to, &of[NEWEST_CHECKPOINT]);
+    resend(c, to, c->vcs[to].frame);
     for (unsigned kind = 0; kind < NEWEST_KINDS; kind++) {
         const struct newest *n = &of[kind];
         if (n->digest == NULL) continue;
-        frames[kind] = kind == NEWEST_HEADER
-                           ? header_frame(c, n->view, n->seq, n->digest, n->signature)
-                           : vote_frame(c, kind == NEWEST_COMMIT ? PBFT_COMMIT : PBFT_PREPARE,
-                                        n->view, n->seq, to, n->digest, n->signature);
-    }
-    frames[NEWEST_KINDS] = newest_checkpoint(c, to);
-    resend(c, to, c->vcs[to].frame);
-    for (unsigned kind = 0; kind <= NEWEST_KINDS; kind++) {
-        resend(c, to, frames[kind]);
-        pbft_frame_release(frames[kind]);
+        resend_made(c, to,
+                    kind == NEWEST_HEADER
+                        ? header_frame(c, n->view, n->seq, n->digest, n->signature)
+                        : vote_frame(c, types[kind], n->view, n->seq, to, n->digest, n->signature));
     }
 }
 

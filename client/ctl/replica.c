@@ -79,6 +79,12 @@ static int load_node(struct replace *r)
         r->node.key, (unsigned)r->id);
 }
 
+/* Where the new key waits until the replica takes it. */
+static void next_path(const struct replace *r, char out[PATH_BYTES])
+{
+    (void)snprintf(out, PATH_BYTES, "%s" PBFT_KEY_NEXT, r->node.key);
+}
+
 /* Whether the file of the key holds the new one. */
 static bool taken_over(const struct replace *r)
 {
@@ -94,13 +100,12 @@ static bool taken_over(const struct replace *r)
 static int make_key(struct replace *r)
 {
     char path[PATH_BYTES], error[256];
-    (void)snprintf(path, sizeof path, "%s" PBFT_KEY_NEXT, r->node.key);
+    next_path(r, path);
     enum pbft_status status = pbft_keypair_load(&r->keypair, path, error);
     if (status == PBFT_STATUS_OK && taken_over(r))
         return ctl_fail(CTL_REFUSED,
-                        "%s is the key that replica %u has now, not a new one: "
-                        "remove it.",
-                        path, (unsigned)r->id);
+                        "%s is the key that replica %u has now, not a new one: remove it.", path,
+                        (unsigned)r->id);
     if (status == PBFT_STATUS_NOT_FOUND) {
         status = pbft_keypair_generate(&r->keypair);
         if (status == PBFT_STATUS_OK) status = pbft_keypair_save(&r->keypair, path, error);
@@ -163,7 +168,7 @@ static int order_once(struct replace *r, uint8_t *status)
 static int refused(const struct replace *r, uint8_t status)
 {
     char path[PATH_BYTES];
-    (void)snprintf(path, sizeof path, "%s" PBFT_KEY_NEXT, r->node.key);
+    next_path(r, path);
     if (r->made) (void)unlink(path);
     if (status != PBFT_REPLACE_FORBIDDEN)
         return ctl_fail(CTL_SERVICE, "%s.", pbft_replace_text(status));
@@ -219,7 +224,7 @@ static int adopt(struct replace *r)
     enum pbft_status status = pbft_epochs_begin(&begin, &superblock, error);
     if (status != PBFT_STATUS_OK && status != PBFT_STATUS_EXISTS)
         return ctl_fail(CTL_NO, "%s", error);
-    (void)snprintf(next, sizeof next, "%s" PBFT_KEY_NEXT, r->node.key);
+    next_path(r, next);
     status = pbft_keypair_adopt(next, r->node.key, error);
     pbft_superblock_close(superblock);
     return status == PBFT_STATUS_OK ? CTL_OK : ctl_fail(CTL_NO, "%s", error);

@@ -229,33 +229,52 @@ Test(live_durability, deleted_log_is_mute)
     live_stop(&l);
 }
 
+/* Node 3's data as they are by now; it is back, and goes on. */
+static void copy_data(struct live *l)
+{
+    live_terminate(l, 3);
+    live_shell("cp -a '%s/node-3/data' '%s/node-3/old'", l->dir, l->dir);
+    live_restart(l, 3, NULL);
+    expect_back(l, 3);
+}
+
+static void roll_back(const struct live *l)
+{
+    live_shell("cd '%s/node-3' && rm -r data && mv old data", l->dir);
+}
+
+static void put_key(struct live *l, unsigned i)
+{
+    char key[16];
+    snprintf(key, sizeof key, "key-%u", i);
+    cr_assert_eq(live_ctl(l, NULL, 0, "put", key, "v", "--timeout", "60s", NULL), 0);
+}
+
+static void expect_noticed(struct live *l)
+{
+    bool muted = live_said(l, 3, "until `pbftctl replica replace 3` gives it", 90);
+    if (!muted) live_dump_node(l, 3);
+    cr_assert(muted, "it does not notice, or does not say what to do");
+    live_until(l, 3, "mute", 1);
+}
+
 /* PROTOCOL 29, FAULTS 2.44: an older copy of its data, which nothing in it gives away. The others
  * show it the newest vote that they keep: one of the last three, without which there was no quorum,
  * above the last stable checkpoint. */
 Test(live_durability, rolled_back_disk_is_mute_until_replaced)
 {
     struct live l;
-    char node[256], key[16];
     some_load(&l);
-    live_terminate(&l, 3);
-    snprintf(node, sizeof node, "%s/node-3", l.dir);
-    live_shell("cp -a '%s/data' '%s/old'", node, node);
-    live_restart(&l, 3, NULL);
-    expect_back(&l, 3);
+    copy_data(&l);
     live_expect_votes(&l, 2);
     for (unsigned i = 0; i < 4 || live_number(&l, 0, "last_executed") % CHECKPOINT_INTERVAL < 3;
-         i++) {
-        snprintf(key, sizeof key, "key-%u", i);
-        cr_assert_eq(live_ctl(&l, NULL, 0, "put", key, "v", "--timeout", "60s", NULL), 0);
-    }
+         i++)
+        put_key(&l, i);
     live_terminate(&l, 3);
-    live_shell("rm -r '%s/data' && mv '%s/old' '%s/data'", node, node, node);
+    roll_back(&l);
 
     live_restart(&l, 3, NULL);
-    bool muted = live_said(&l, 3, "until `pbftctl replica replace 3` gives it", 90);
-    if (!muted) live_dump_node(&l, 3);
-    cr_assert(muted, "it does not notice, or does not say what to do");
-    live_until(&l, 3, "mute", 1);
+    expect_noticed(&l);
     cr_expect_neq(live_ctl(&l, NULL, 0, "put", "two", "of four", "--timeout", "3s", NULL), 0,
                   "it votes");
     live_restart(&l, 2, NULL);
@@ -274,27 +293,17 @@ Test(live_durability, rolled_back_disk_is_mute_until_replaced)
 Test(live_durability, rolled_back_disk_is_noticed_after_a_blackout)
 {
     struct live l;
-    char node[256], key[16];
     some_load(&l);
-    live_terminate(&l, 3);
-    snprintf(node, sizeof node, "%s/node-3", l.dir);
-    live_shell("cp -a '%s/data' '%s/old'", node, node);
-    live_restart(&l, 3, NULL);
-    expect_back(&l, 3);
+    copy_data(&l);
     live_terminate(&l, 2);
-    for (unsigned i = 0; i < 4; i++) {
-        snprintf(key, sizeof key, "key-%u", i);
-        cr_assert_eq(live_ctl(&l, NULL, 0, "put", key, "v", "--timeout", "60s", NULL), 0);
-    }
+    for (unsigned i = 0; i < 4; i++)
+        put_key(&l, i);
     live_restart(&l, 2, NULL);
     live_kill9_all(&l);
-    live_shell("rm -r '%s/data' && mv '%s/old' '%s/data'", node, node, node);
+    roll_back(&l);
     for (unsigned id = 0; id < 4; id++)
         live_restart(&l, id, NULL);
-    bool muted = live_said(&l, 3, "until `pbftctl replica replace 3` gives it", 90);
-    if (!muted) live_dump_node(&l, 3);
-    cr_assert(muted, "it does not notice");
-    live_until(&l, 3, "mute", 1);
+    expect_noticed(&l);
     cr_expect_eq(live_ctl(&l, NULL, 0, "put", "three", "of four", "--timeout", "60s", NULL), 0);
     live_stop(&l);
 }

@@ -38,6 +38,19 @@ Test(protocol, r29_shown_its_own_unknown_vote_a_replica_falls_silent)
     }
 }
 
+/* The checkpoint 4 is stable, by its own vote and those of 2 and 3. */
+static struct pbft_digest stable_with_its_vote(struct lone *l)
+{
+    struct pbft_digest root;
+    for (pbft_seq seq = 1; seq <= 4; seq++)
+        cr_assert_eq(lone_commit(l, seq, seq, "op"), PBFT_OK);
+    cr_assert(lone_own_root(l, 4, &root));
+    for (pbft_id id = 2; id < 4; id++)
+        lone_from_replica(l, id, net_checkpoint(l->t, id, 4, &root));
+    cr_assert_eq(lone_info(l).core.stable, 4u);
+    return root;
+}
+
 static bool is_told(struct lone *l, pbft_id id, struct pbft_frame *signed_by_it)
 {
     lone_forget(l);
@@ -132,14 +145,8 @@ Test(protocol, r29_the_newest_is_of_the_latest_view)
 Test(protocol, r29_a_stable_checkpoint_is_reported)
 {
     struct lone *l = lone_new_on_disk();
-    struct pbft_digest root;
     lone_client_up(l, 0, 10);
-    for (pbft_seq seq = 1; seq <= 4; seq++)
-        lone_commit(l, seq, seq, "a");
-    cr_assert(lone_own_root(l, 4, &root));
-    for (pbft_id id = 2; id < 4; id++)
-        lone_from_replica(l, id, net_checkpoint(l->t, id, 4, &root));
-    cr_assert_eq(lone_info(l).core.stable, 4u);
+    struct pbft_digest root = stable_with_its_vote(l);
     cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
     cr_expect(is_told(l, 2, net_checkpoint(l->t, 2, 4, &root)));
     cr_expect(is_told(l, 3, net_checkpoint(l->t, 3, 4, &root)));
@@ -240,13 +247,7 @@ Test(protocol, r29_a_stable_certificate_of_its_own_is_not_repeated)
 {
     for (unsigned silent = 0; silent < 2; silent++) {
         struct lone *l = lone_new(false);
-        for (pbft_seq seq = 1; seq <= 4; seq++)
-            cr_assert_eq(lone_commit(l, seq, seq, "op"), PBFT_OK);
-        struct pbft_digest root;
-        cr_assert(lone_own_root(l, 4, &root));
-        for (pbft_id id = 2; id < 4; id++) /* its own is the third */
-            lone_from_replica(l, id, net_checkpoint(l->t, id, 4, &root));
-        cr_assert_eq(lone_info(l).core.stable, 4u);
+        (void)stable_with_its_vote(l);
         if (silent) show_unknown_vote(l);
         lone_forget(l);
         ask_by_status(l, 0, 0);

@@ -119,6 +119,14 @@ static inline struct page_list page_list_of(struct pbft_tree *tree,
     return list;
 }
 
+static inline uint64_t page_list_bytes(const struct page_list *list)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < list->count; i++)
+        bytes += list->pages[i].size;
+    return bytes;
+}
+
 static inline bool page_list_equal(const struct page_list *a, const struct page_list *b)
 {
     if (a->count != b->count) return false;

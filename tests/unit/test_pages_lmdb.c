@@ -124,14 +124,6 @@ static void put_long(struct pbft_tree *tree, uint32_t from, uint32_t to, uint8_t
     put_sized(tree, from, to, fill, 4100);
 }
 
-static uint64_t list_bytes(const struct page_list *list)
-{
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < list->count; i++)
-        bytes += list->pages[i].size;
-    return bytes;
-}
-
 /* Its tail is stored apart: it does not take two of them. Pages are counted all the same, also by
  * whoever opens the file, and nothing of one stays behind. */
 Test(pages_lmdb, long_pages_share_the_page_of_their_tails)
@@ -147,7 +139,7 @@ Test(pages_lmdb, long_pages_share_the_page_of_their_tails)
     pbft_pages_stats(f.pages, &stats);
     cr_assert_gt(list.count, 300u);
     cr_assert_eq(stats.pages, list.count);
-    cr_assert_lt(stats.bytes, list_bytes(&list) / 10 * 15 + 65536);
+    cr_assert_lt(stats.bytes, page_list_bytes(&list) / 10 * 15 + 65536);
     for (uint32_t k = 2; k <= 12; k++) {
         put_long(tree, 60 * (k % 4), 60 * (k % 4) + 90, (uint8_t)k);
         flush_ok(f.pages, tree, k);
@@ -174,7 +166,7 @@ Test(pages_lmdb, pages_about_as_long_as_one_of_lmdbs_take_one)
         struct page_list list = page_list_of(tree, &default_pages);
         pbft_pages_stats(f.pages, &stats);
         REQUIRE(size, list.pages[list.count - 1].size == size);
-        REQUIRE(size, stats.bytes < list_bytes(&list) / 10 * 15);
+        REQUIRE(size, stats.bytes < page_list_bytes(&list) / 10 * 15);
         reopen(&f);
         holds(f.pages, tree, NULL, 1);
         page_list_free(&list);

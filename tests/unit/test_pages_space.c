@@ -21,21 +21,11 @@ static void overwrite(struct pbft_tree *tree, uint32_t id, size_t size, struct r
     tree_put(tree, (struct pbft_span){key, sizeof key}, (struct pbft_span){value, size}, 1);
 }
 
-static enum pbft_status add_size(void *context, const struct pbft_digest *digest,
-                                 struct pbft_span page)
-{
-    (void)digest;
-    *(uint64_t *)context += page.size;
-    return PBFT_STATUS_OK;
-}
-
 static uint64_t live_bytes(struct pbft_tree *tree)
 {
-    uint64_t bytes = 0;
-    struct pbft_snapshot *snapshot = pbft_tree_snapshot(tree);
-    REQUIRE(0, snapshot != NULL);
-    REQUIRE(0, pbft_snapshot_walk(snapshot, NULL, add_size, &bytes) == PBFT_STATUS_OK);
-    pbft_snapshot_release(snapshot);
+    struct page_list list = page_list_of(tree, &default_pages);
+    uint64_t bytes = page_list_bytes(&list);
+    page_list_free(&list);
     return bytes;
 }
 
