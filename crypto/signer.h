@@ -16,7 +16,7 @@ struct pbft_signer {
 };
 
 extern const struct pbft_signer pbft_signer_ed25519;
-/* Keyed BLAKE2b with the *public* key: no security at all, for simulation only. Not constant-zero:
+/* SipHash keyed with the *public* key: no security at all, for simulation only. Not constant-zero:
  * a changed bit anywhere is refused. Compiled into the tests' library, never into pbftd. */
 extern const struct pbft_signer pbft_signer_fast;
 

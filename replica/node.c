@@ -14,6 +14,13 @@ void *node_alloc(size_t bytes)
     return memory;
 }
 
+void *node_buffer(size_t bytes)
+{
+    void *memory = malloc(bytes);
+    if (memory == NULL) pbft_panic(__FILE__, __LINE__, "out of memory");
+    return memory;
+}
+
 void *node_grow(void *array, size_t *capacity, size_t count, size_t item)
 {
     if (count < *capacity) return array;

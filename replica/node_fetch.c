@@ -114,7 +114,7 @@ void node_bucket_refill(const struct pbft_node *node, struct bucket *bucket, int
 enum pbft_status node_page(struct pbft_node *node, const struct pbft_digest *digest,
                            struct pbft_span *page)
 {
-    if (node->page_scratch == NULL) node->page_scratch = node_alloc(PBFT_PAGE_BYTES_MAX);
+    if (node->page_scratch == NULL) node->page_scratch = node_buffer(PBFT_PAGE_BYTES_MAX);
     size_t size = 0;
     enum pbft_status status = PBFT_STATUS_NOT_FOUND;
     for (size_t i = node->snapshot_count; i-- > 0 && status == PBFT_STATUS_NOT_FOUND;)

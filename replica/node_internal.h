@@ -42,7 +42,8 @@
 #define UNSYNCED_MAX          (UINT64_C(64) << 20) /* of records, while there is none */
 
 void *node_grow(void *array, size_t *capacity, size_t count, size_t item); /* room for one more */
-void *node_alloc(size_t bytes); /* zeroed; ends the process when there is no memory */
+void *node_alloc(size_t bytes);  /* zeroed; ends the process when there is no memory */
+void *node_buffer(size_t bytes); /* the same, not zeroed */
 
 /* ---- tasks: what APPLY jobs do, in order ---- */
 

@@ -1,6 +1,7 @@
 /* Whole runs out of one seed each: safety under faults, then liveness with the liars still at it.
  */
 #include "tests/sim/world.h"
+#include "tests/sim/world_internal.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -117,6 +118,34 @@ Test(world, with_real_signatures)
         run((struct sim_world_options){.seed = 3, .n = 4, .real_signatures = true});
     cr_expect(r.ok, "%s", r.failure);
     cr_expect(r.real_signatures);
+}
+
+/* What is remembered of a signature vouches for nothing that differs from it in any bit. */
+Test(world, a_true_signature_that_is_remembered_vouches_for_no_other)
+{
+    struct pbft_keypair pair;
+    uint8_t seed[32] = {7}, message[100] = {1}, signature[PBFT_SIGNATURE_BYTES];
+    pbft_keypair_from_seed(&pair, seed);
+    struct pbft_span span = {message, sizeof message};
+    world_signer_once.sign(&pair.secret, span, signature);
+    for (unsigned i = 0; i < 2; i++)
+        cr_assert(world_signer_once.verify(&pair.public, span, signature));
+    struct {
+        uint8_t *bytes;
+        size_t size;
+    } parts[] = {{pair.public.bytes, sizeof pair.public.bytes},
+                 {message, sizeof message},
+                 {signature, sizeof signature}};
+    for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++)
+        for (size_t bit = 0; bit < 8 * parts[p].size; bit++) {
+            parts[p].bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            cr_expect(!world_signer_once.verify(&pair.public, span, signature));
+            parts[p].bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        }
+    span.size--;
+    cr_expect(!world_signer_once.verify(&pair.public, span, signature));
+    span.size++;
+    cr_expect(world_signer_once.verify(&pair.public, span, signature));
 }
 
 Test(world, says_what_it_is)

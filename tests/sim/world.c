@@ -262,7 +262,7 @@ void sim_world_run(const struct sim_world_options *options, struct sim_world_res
     world_draw(&w->plan, options);
     result->configured = w->plan.configured;
     result->n = w->plan.o.params.n;
-    result->real_signatures = w->plan.o.signer == &pbft_signer_ed25519;
+    result->real_signatures = w->plan.o.signer == &world_signer_once;
     w->sim = sim_new(&w->plan.o);
     sim_observe(w->sim, options->observer, options->observer_context);
     w->sim->forbidden = options->forbid;

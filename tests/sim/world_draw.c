@@ -99,7 +99,7 @@ static void draw_cluster(struct world_plan *plan, struct dice *d,
     plan->o.fifo = true;
     plan->mix = percent(d, 80) ? SIM_SWARM : SIM_MIX;
     plan->operations = n < 7 ? roll_from(d, 60, 100) : roll_from(d, 52, 66);
-    plan->o.signer = real ? &pbft_signer_ed25519 : &pbft_signer_fast;
+    plan->o.signer = real ? &world_signer_once : &pbft_signer_fast;
 }
 
 /* ---- who lies, who dies: together at most f ---- */
@@ -463,7 +463,7 @@ void sim_world_describe(const struct sim_world_options *options, char *text, siz
                         (unsigned long long)(p->view_timeout_ns / SIM_MS),
                         (unsigned long long)plan->o.byzantine, (unsigned long long)plan->mutators,
                         (unsigned long long)plan->o.twins, (unsigned long long)plan->crashing,
-                        plan->o.signer == &pbft_signer_ed25519 ? "ed25519" : "fast");
+                        plan->o.signer == &world_signer_once ? "ed25519" : "fast");
     for (unsigned i = 0; i < SIM_FAULT_COUNT && used > 0 && (size_t)used < size; i++)
         if (world_configured(plan, (enum sim_fault)i))
             used += snprintf(text + used, size - (size_t)used, " %s,",

@@ -39,6 +39,8 @@ struct action {
     pbft_signers group;
 };
 
+extern const struct pbft_signer world_signer_once; /* Ed25519: signer_once.c */
+
 /* A Byzantine replica that is no mutator and no twin: one or two strategies of replica/faults. */
 struct liar_plan {
     unsigned count;
