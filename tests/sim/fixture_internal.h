@@ -168,6 +168,8 @@ struct key_history {
     char key[32];
     struct version *versions;
     size_t count, capacity;
+    uint8_t *entry; /* of the newest, as it is in the oracle's tree; NULL: absent */
+    size_t entry_size;
 };
 
 /* One executed proposal. */
