@@ -274,6 +274,17 @@ void check_effects(struct sim *sim, struct node *node, const struct pbft_effects
     }
 }
 
+/* Of one that ends: nobody hears of what it decides any more. But a flush that is under way may end
+ * before the log is synced, with our own vote in its certificate. */
+void check_dying(struct sim *sim, const struct node *node, const struct pbft_effects *effects)
+{
+    for (size_t i = 0; i < effects->count; i++) {
+        const struct pbft_effect *e = &effects->items[i];
+        if (e->kind == PBFT_EFFECT_PERSIST && e->persist.record == PBFT_RECORD_CHECKPOINT)
+            on_checkpoint_made(sim, node, pbft_frame_span(e->persist.frames[0]));
+    }
+}
+
 /* ---- state ---- */
 
 void check_node(struct sim *sim, struct node *node)

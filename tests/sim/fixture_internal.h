@@ -356,6 +356,7 @@ void check_restart(struct node *node);
 void check_restoring(struct node *node); /* its log is read next */
 void check_restored(struct node *node);  /* it was: h and the view begin there */
 void check_effects(struct sim *sim, struct node *node, const struct pbft_effects *effects);
+void check_dying(struct sim *sim, const struct node *node, const struct pbft_effects *effects);
 void check_node(struct sim *sim, struct node *node); /* after each call into it */
 
 /* fixture_sent.c: what it says */

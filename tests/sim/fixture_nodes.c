@@ -28,10 +28,12 @@ struct node *node_twin(struct sim *sim, pbft_id id)
 static void hook_effects(void *context, struct pbft_node *node, struct pbft_effects *effects)
 {
     struct node *n = context;
+    bool correct = sim_is_correct(n->sim, n->id);
+    if (n->dying && correct) check_dying(n->sim, n, effects);
     if (n->dying) return;
     if (n->user != NULL && n->user->effects != NULL)
         n->user->effects(n->user->context, node, effects);
-    if (sim_is_correct(n->sim, n->id)) check_effects(n->sim, n, effects);
+    if (correct) check_effects(n->sim, n, effects);
     damage_effects(n->sim, n, effects);
 }
 
