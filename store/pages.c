@@ -1,11 +1,13 @@
 /*
  * Pages on a disk: what all implementations share. The walk that flushes, the sweep, the load.
+ * (When all is written anew: pages_survey.c.)
  *
  * That a page which is there has all that it leads to is what lets a flush stop at it. It holds
  * because pages are put children first, and because a sweep, which takes them in the order of their
- * hashes, is noted before it begins and completed before anybody relies on it again.
+ * hashes, is noted before it begins and completed before anybody relies on it again. A store that
+ * is written anew is nobody's before it is whole: its pages come in the order of their hashes.
  */
-#include "store/pages.h"
+#include "store/pages_internal.h"
 
 #include "crypto/hash.h"
 
@@ -35,7 +37,7 @@ struct pbft_pages_tuning pbft_pages_tuning_default(void)
 {
     return (struct pbft_pages_tuning){
         .batch_bytes = 16u << 20,
-        .sweep_batch = 4096,
+        .sweep_batch = 512,
         .sweep_slack = 256,
         .renew_slack = 1u << 20,
     };
@@ -238,86 +240,21 @@ static enum pbft_status sweep_stored(struct pbft_pages *pages, const struct pbft
     return status;
 }
 
-static bool sweep_due(const struct pbft_pages *pages, uint64_t there, uint64_t live)
-{
-    uint64_t garbage = there > live ? there - live : 0;
-    return garbage > there / 8 + pages->tuning.sweep_slack;
-}
-
 /* ---- the flush ---- */
 
 struct flush {
     struct pbft_pages *pages;
     struct pbft_pages_meta *meta; /* as it will be */
-    uint64_t live_pages, live_bytes, live_cost;
-    uint64_t new_pages, new_cost;
+    struct pages_survey survey;
     uint64_t batch; /* bytes put in this transaction */
     uint64_t written, written_bytes;
 };
-
-static enum pbft_status count_live(void *context, const struct pbft_digest *digest,
-                                   struct pbft_span page)
-{
-    (void)digest;
-    struct flush *flush = context;
-    flush->live_pages++;
-    flush->live_bytes += page.size;
-    flush->live_cost += flush->pages->ops->cost(flush->pages, page.size);
-    return PBFT_STATUS_OK;
-}
 
 static enum pbft_status is_there(void *context, const struct pbft_digest *digest)
 {
     struct flush *flush = context;
     struct pbft_span page;
     return flush->pages->ops->get(flush->pages, digest, &page);
-}
-
-static enum pbft_status count_new(void *context, const struct pbft_digest *digest,
-                                  struct pbft_span page)
-{
-    (void)digest;
-    struct flush *flush = context;
-    flush->new_pages++;
-    flush->new_cost += flush->pages->ops->cost(flush->pages, page.size);
-    return PBFT_STATUS_OK;
-}
-
-/* Bytes of the index that are there twice once so many pages have come or gone: each is in a leaf,
- * and hashes spread them over all. */
-static uint64_t twice_there(const struct pbft_pages_space *space, uint64_t pages)
-{
-    return (pages < space->index_leaves ? pages : space->index_leaves) * space->index_leaf_bytes;
-}
-
-/* Would what is on the disk afterwards be much more than it needs to be? Writing everything costs
- * its bytes once more, so what has gathered must be worth it. The sweep after the flush counts: one
- * that makes the file too long is for nothing, as the next flush writes everything. */
-static bool renewal_pays(const struct flush *flush)
-{
-    const struct pbft_pages *pages = flush->pages;
-    struct pbft_pages_space space;
-    pages->ops->space(flush->pages, &space);
-    uint64_t there = space.pages + flush->new_pages;
-    uint64_t after = space.used + flush->new_cost + twice_there(&space, flush->new_pages);
-    if (sweep_due(pages, there, flush->live_pages))
-        after += twice_there(&space, there - flush->live_pages);
-    if (after < space.bytes) after = space.bytes;
-    return after > flush->live_bytes / 10 * 19 + pages->tuning.renew_slack &&
-           after > flush->live_cost / 10 * 11;
-}
-
-static enum pbft_status survey(struct flush *flush, const struct pbft_snapshot *snapshot,
-                               bool compare)
-{
-    struct pbft_pages *pages = flush->pages;
-    enum pbft_status status = pbft_snapshot_walk(snapshot, NULL, count_live, flush);
-    if (status != PBFT_STATUS_OK || !compare) return status;
-    status = pages->ops->begin(pages, false);
-    if (status != PBFT_STATUS_OK) return status;
-    status = pbft_snapshot_walk(snapshot, is_there, count_new, flush);
-    pages->ops->abort(pages);
-    return status;
 }
 
 /* In a transaction before and after, if all went well; none after a commit that failed. */
@@ -342,7 +279,7 @@ static enum pbft_status put_page(void *context, const struct pbft_digest *digest
 
 static uint64_t batch_cost(const struct flush *flush, bool anew)
 {
-    uint64_t all = anew ? flush->live_cost : flush->new_cost;
+    uint64_t all = anew ? flush->survey.live_cost : flush->survey.new_cost;
     uint64_t batch = 2 * flush->pages->tuning.batch_bytes;
     return all < batch ? all : batch;
 }
@@ -356,7 +293,8 @@ static enum pbft_status write_pages(struct flush *flush, const struct pbft_snaps
     enum pbft_status status = pages->ops->reserve(pages, batch_cost(flush, anew));
     if (status == PBFT_STATUS_OK) status = pages->ops->begin(pages, true);
     if (status != PBFT_STATUS_OK) return status;
-    status = pbft_snapshot_walk(snapshot, anew ? NULL : is_there, put_page, flush);
+    status = anew ? pbft_snapshot_walk_sorted(snapshot, put_page, flush)
+                  : pbft_snapshot_walk(snapshot, is_there, put_page, flush);
     if (status == PBFT_STATUS_OK) status = pages->ops->put_meta(pages, flush->meta);
     if (status != PBFT_STATUS_OK) {
         pages->ops->abort(pages);
@@ -397,7 +335,7 @@ static enum pbft_status sweep_after(struct pbft_pages *pages, const struct pbft_
 {
     struct pbft_pages_space space;
     space_note(pages, &space);
-    if (!sweep_due(pages, space.pages, live)) return PBFT_STATUS_OK;
+    if (!pages_sweep_due(pages, space.pages, live)) return PBFT_STATUS_OK;
     struct marks marks = {0};
     enum pbft_status status = pbft_snapshot_walk(snapshot, NULL, mark_page, &marks);
     if (status == PBFT_STATUS_OK) status = sweep(pages, &marks);
@@ -424,9 +362,9 @@ static enum pbft_status flush_with(struct flush *flush, struct pbft_snapshot *sn
                   status == PBFT_STATUS_FULL;
         if (!damaged && status != PBFT_STATUS_OK) return status;
     }
-    status = survey(flush, snapshot, !damaged);
+    status = pages_survey(pages, snapshot, !damaged, &flush->survey);
     if (status != PBFT_STATUS_OK) return status;
-    bool anew = damaged || renewal_pays(flush);
+    bool anew = damaged || pages_renewal_pays(pages, &flush->survey);
     if (anew) status = write_anew(flush, snapshot);
     if (!anew || (!damaged && status == PBFT_STATUS_FULL))
         status = write_in_place(flush, snapshot, old);
@@ -436,8 +374,8 @@ static enum pbft_status flush_with(struct flush *flush, struct pbft_snapshot *sn
     atomic_fetch_add(&pages->flushes, 1);
     atomic_fetch_add(&pages->written, flush->written);
     atomic_fetch_add(&pages->written_bytes, flush->written_bytes);
-    atomic_store(&pages->live, flush->live_pages);
-    status = sweep_after(pages, snapshot, flush->live_pages);
+    atomic_store(&pages->live, flush->survey.live_pages);
+    status = sweep_after(pages, snapshot, flush->survey.live_pages);
     return status == PBFT_STATUS_OK ? pages->ops->relax(pages) : status;
 }
 

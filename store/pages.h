@@ -65,6 +65,7 @@ struct pbft_pages_space {
     uint64_t pages;
     uint64_t bytes; /* on disk */
     uint64_t used;  /* of these not free for use again */
+    uint64_t freed; /* of the others free only for the transaction after the next */
     /* The index has leaves, with the places of pages and the short ones themselves. One in which a
      * page comes or goes is written elsewhere, and its old place is free only later. 0: it has none
      * of that kind. */
@@ -93,8 +94,9 @@ struct pbft_pages_ops {
     enum pbft_status (*get_meta)(struct pbft_pages *pages, struct pbft_pages_meta *out);
     enum pbft_status (*put_meta)(struct pbft_pages *pages, const struct pbft_pages_meta *meta);
     /* An empty store aside, which transactions go to from now on; their commits need not be
-     * durable. adopt: it takes the place of the old one, durably and at once; on failure it is gone
-     * and the old one is there. abandon: the same without trying. */
+     * durable, and pages put in the order of their digests take the least room. adopt: it takes the
+     * place of the old one, durably and at once; on failure it is gone and the old one is there.
+     * abandon: the same without trying. */
     enum pbft_status (*aside)(struct pbft_pages *pages);
     enum pbft_status (*adopt)(struct pbft_pages *pages);
     void (*abandon)(struct pbft_pages *pages);
@@ -102,8 +104,8 @@ struct pbft_pages_ops {
     void (*space)(struct pbft_pages *pages, struct pbft_pages_space *out);
     /* Outside of transactions: give back memory that reading has taken. */
     enum pbft_status (*relax)(struct pbft_pages *pages);
-    /* Bytes on disk that a page of this size takes. */
-    uint64_t (*cost)(const struct pbft_pages *pages, size_t size);
+    /* Bytes on disk that a page of this size takes. anew: one of many that are put aside. */
+    uint64_t (*cost)(const struct pbft_pages *pages, size_t size, bool anew);
     void (*close)(struct pbft_pages *pages);
 };
 
@@ -111,7 +113,7 @@ struct pbft_pages_tuning {
     uint64_t batch_bytes; /* of pages in one transaction of a flush */
     uint32_t sweep_batch; /* pages in one transaction of a sweep */
     uint32_t sweep_slack; /* pages out of reach that are left, beside an eighth of all */
-    uint64_t renew_slack; /* bytes on disk beyond 1.9 times those of the pages: see flush */
+    uint64_t renew_slack; /* bytes on disk beyond 1.95 times those of the pages: see flush */
 };
 
 /* First member of every implementation, which sets ops to its own table by pbft_pages_init(). */
@@ -128,7 +130,7 @@ void pbft_pages_init(struct pbft_pages *pages, const struct pbft_pages_ops *ops)
 
 /* ---- use ----------------------------------------------------------------------------------- */
 
-/* 16 MiB, 4096 pages, 256 pages, 1 MiB. */
+/* 16 MiB, 512 pages, 256 pages, 1 MiB. */
 struct pbft_pages_tuning pbft_pages_tuning_default(void);
 /* Smaller ones make more of transactions and sweeps, for tests and simulations. None is 0 but the
  * slacks. Between flushes. */
@@ -143,7 +145,7 @@ enum pbft_status pbft_pages_checkpoint(struct pbft_pages *pages,
  * Make a checkpoint durable. snapshot: hashed, with checkpoint->root as its root; of a tree that
  * was loaded from here, or is being written here for the first time.
  *
- * Blocks on the disk. What is on disk after it is at most about 1.9 times what the pages have in
+ * Blocks on the disk. What is on disk after it is at most about 1.95 times what the pages have in
  * bytes, or, if that is more, 1.1 times what they take with the store's own granularity.
  *
  * Returns PBFT_STATUS_OK: it is durable, the older one is gone;

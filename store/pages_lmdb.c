@@ -89,8 +89,7 @@ static int file_open(const struct lmdb_pages *store, struct file *file, const ch
     if (error == 0) error = file_dbi(file, flags & MDB_RDONLY);
     MDB_stat stat_of = {0};
     if (error == 0) error = mdb_env_stat(file->env, &stat_of);
-    file->page_bytes = stat_of.ms_psize;
-    file->inline_max = lmdb_inline_max(file->page_bytes);
+    lmdb_file_sizes(file, stat_of.ms_psize);
     if (error != 0) file_close(file);
     return error;
 }
@@ -148,7 +147,7 @@ static enum pbft_status lmdb_begin(struct pbft_pages *pages, bool write)
     int error = mdb_txn_begin(lmdb_current(store)->env, NULL, write ? 0 : (unsigned)MDB_RDONLY,
                               &store->txn);
     if (error != 0) store->txn = NULL;
-    store->tails = lmdb_current(store)->tails;
+    store->pieces = lmdb_current(store)->pieces;
     return lmdb_judge(store, error);
 }
 
@@ -193,7 +192,7 @@ static enum pbft_status lmdb_commit(struct pbft_pages *pages)
     MDB_txn *txn = store->txn;
     store->txn = NULL;
     enum pbft_status status = lmdb_judge(store, mdb_txn_commit(txn));
-    if (status == PBFT_STATUS_OK) lmdb_current(store)->tails = store->tails;
+    if (status == PBFT_STATUS_OK) lmdb_current(store)->pieces = store->pieces;
     /* What was committed is durable whether or not there was room for the tail. */
     if (status == PBFT_STATUS_OK && file_extend(store, lmdb_current(store)) == PBFT_STATUS_IO) {
         store->dead = true;
@@ -212,6 +211,7 @@ static void lmdb_abandon(struct pbft_pages *pages)
     (void)unlinkat(store->dir_fd, FILE_NAME_ASIDE, 0);
 }
 
+/* Last: its key would be in the way of pages that come in the order of theirs. */
 static enum pbft_status owner_write(struct lmdb_pages *store)
 {
     MDB_txn *txn = NULL;
@@ -236,10 +236,8 @@ static enum pbft_status lmdb_aside(struct pbft_pages *pages)
     if (store->read_only) return PBFT_STATUS_REFUSED;
     lmdb_abandon(pages);
     int error = file_open(store, &store->aside, store->path_aside, MDB_NOSYNC);
-    enum pbft_status status =
-        error == 0 ? owner_write(store) : lmdb_status_of(error); /* the old one is well */
-    if (status != PBFT_STATUS_OK) lmdb_abandon(pages);
-    return status;
+    if (error != 0) lmdb_abandon(pages);
+    return lmdb_status_of(error); /* the old one is well */
 }
 
 /* Nothing of the file was synced so far, all of it is now, before its name says that it is whole.
@@ -248,7 +246,8 @@ static enum pbft_status lmdb_adopt(struct pbft_pages *pages)
 {
     struct lmdb_pages *store = lmdb_from_base(pages);
     PBFT_ASSERT(store->aside.env != NULL && store->txn == NULL);
-    enum pbft_status status = lmdb_judge(store, mdb_env_sync(store->aside.env, 1));
+    enum pbft_status status = owner_write(store);
+    if (status == PBFT_STATUS_OK) status = lmdb_judge(store, mdb_env_sync(store->aside.env, 1));
     if (status == PBFT_STATUS_OK)
         status = lmdb_judge(store, mdb_env_set_flags(store->aside.env, MDB_NOSYNC, 0));
     if (status == PBFT_STATUS_OK &&
@@ -268,6 +267,21 @@ static enum pbft_status lmdb_adopt(struct pbft_pages *pages)
 
 /* ---- figures ---- */
 
+/* Pages that a transaction has freed: LMDB keeps their numbers under its own, and how many they are
+ * first. The next transaction does not take them: it leaves the file before it as it was. */
+static uint64_t freed_by(MDB_txn *txn, size_t number)
+{
+    const MDB_dbi free_pages = 0;
+    MDB_cursor *cursor = NULL;
+    MDB_val key = {sizeof number, &number}, value;
+    size_t count = 0;
+    if (mdb_cursor_open(txn, free_pages, &cursor) != 0) return 0;
+    if (mdb_cursor_get(cursor, &key, &value, MDB_SET) == 0 && value.mv_size >= sizeof count)
+        memcpy(&count, value.mv_data, sizeof count);
+    mdb_cursor_close(cursor);
+    return count;
+}
+
 static void lmdb_space(struct pbft_pages *pages, struct pbft_pages_space *out)
 {
     struct lmdb_pages *store = lmdb_from_base(pages);
@@ -279,9 +293,10 @@ static void lmdb_space(struct pbft_pages *pages, struct pbft_pages_space *out)
         return;
     MDB_txn *txn = NULL;
     MDB_val key = lmdb_key_text(LMDB_CHECKPOINT_KEY), value;
-    uint64_t records = 1 + store->file.tails; /* owner */
+    uint64_t records = 1 + store->file.pieces; /* owner */
     if (store->txn == NULL && mdb_txn_begin(store->file.env, NULL, MDB_RDONLY, &txn) == 0) {
         if (mdb_get(txn, store->file.dbi, &key, &value) == 0) records++;
+        out->freed = freed_by(txn, info.me_last_txnid) * stat_of.ms_psize;
         mdb_txn_abort(txn);
     }
     out->pages = stat_of.ms_entries > records ? stat_of.ms_entries - records : 0;
@@ -409,9 +424,9 @@ static enum pbft_status file_verify(struct lmdb_pages *store)
     const struct pbft_pages_verify_config config = {.fd = fd,
                                                     .page_bytes = stat_of.ms_psize,
                                                     .txn = info.me_last_txnid,
-                                                    .count_key_bytes = LMDB_TAIL_KEY_BYTES,
+                                                    .count_key_bytes = LMDB_PIECE_KEY_BYTES,
                                                     .cancel = store->base.cancel};
-    return pbft_pages_verify(&config, &store->file.tails);
+    return pbft_pages_verify(&config, &store->file.pieces);
 }
 
 /* LMDB itself believes what it finds in the first pages. */

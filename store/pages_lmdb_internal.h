@@ -10,7 +10,7 @@
 
 #define LMDB_PATH_BYTES      4096u
 #define LMDB_PAGE_HEADER     16u /* of LMDB's own pages */
-#define LMDB_TAIL_KEY_BYTES  (PBFT_DIGEST_BYTES + 1u)
+#define LMDB_PIECE_KEY_BYTES (PBFT_DIGEST_BYTES + 1u)
 #define LMDB_OWNER_KEY       "owner"
 #define LMDB_OWNER_BYTES     112u
 #define LMDB_CHECKPOINT_KEY  "checkpoint"
@@ -21,9 +21,10 @@
 struct file {
     MDB_env *env; /* NULL: not open */
     MDB_dbi dbi;
-    uint32_t page_bytes; /* LMDB's, of this file */
-    size_t inline_max;   /* longer values have LMDB pages of their own */
-    uint64_t tails;      /* records that are the tails of pages */
+    uint32_t page_bytes;  /* LMDB's, of this file */
+    size_t inline_max;    /* longer values have LMDB pages of their own */
+    size_t quartered_max; /* pages above that, and up to here, are stored as four */
+    uint64_t pieces;      /* records that continue a page */
 };
 
 struct lmdb_pages {
@@ -40,8 +41,8 @@ struct lmdb_pages {
     struct file aside;
     MDB_txn *txn;
     MDB_cursor *cursor; /* of the transaction, once one was needed */
-    uint64_t tails;     /* after the transaction */
-    uint8_t *whole;     /* a page and its tail, for whoever asked last */
+    uint64_t pieces;    /* after the transaction */
+    uint8_t *whole;     /* a page in pieces, for whoever asked last */
     size_t whole_capacity;
     uint8_t record[LMDB_CHECKPOINT_BYTES];
 };
@@ -73,8 +74,7 @@ void lmdb_owner_encode(const struct pbft_superblock_owner *owner, uint8_t out[LM
 /* NULL if the record is that of the owner; or what is wrong with it. */
 const char *lmdb_owner_wrong(const MDB_val *value, const struct pbft_superblock_owner *owner,
                              enum pbft_status *status);
-/* The longest value that LMDB keeps within a page that it shares with others. */
-size_t lmdb_inline_max(uint32_t page_bytes);
+void lmdb_file_sizes(struct file *file, uint32_t page_bytes); /* of LMDB's pages */
 
 /* As in struct pbft_pages_ops. */
 enum pbft_status lmdb_get(struct pbft_pages *pages, const struct pbft_digest *digest,
@@ -86,6 +86,6 @@ enum pbft_status lmdb_next(struct pbft_pages *pages, const struct pbft_digest *a
                            struct pbft_digest *out);
 enum pbft_status lmdb_get_meta(struct pbft_pages *pages, struct pbft_pages_meta *out);
 enum pbft_status lmdb_put_meta(struct pbft_pages *pages, const struct pbft_pages_meta *meta);
-uint64_t lmdb_cost(const struct pbft_pages *pages, size_t size);
+uint64_t lmdb_cost(const struct pbft_pages *pages, size_t size, bool anew);
 
 #endif

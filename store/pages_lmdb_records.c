@@ -1,11 +1,12 @@
 /*
  * The records of the page store in LMDB.
  *
- * Pages have keys of 32 bytes, their hashes. LMDB stores a long value in pages of its own: what is
- * just too long for k of them would take k + 1. So its tail, if it is short, is a record by itself,
- * whose key has one byte more (1), and which shares a page with others. Two records more, which
- * their shorter keys tell from these: "owner" and "checkpoint", little-endian, each with a hash
- * over all of it.
+ * Pages have keys of 32 bytes, their hashes. LMDB stores a long value in pages of its own. One that
+ * is just too long for k of them would take k + 1: its tail, if it is short, is a record by itself.
+ * One that is just too long for two to share one would take twice its bytes: it is stored as four.
+ * The keys of the further pieces have one byte more (1, 2, 3). Two records more, which their
+ * shorter keys tell from these: "owner" and "checkpoint", little-endian, each with a hash over all
+ * of it.
  *
  *     owner        magic "PBFTPAGE", u32 version 1, u32 replica, cluster id[32], fingerprint of the
  *                  public key[32], pbft_hash("pbft-pages-own", all of that)[32]
@@ -20,6 +21,7 @@
 
 #define FORMAT_VERSION 1u
 #define FLAG_SWEEPING  1u
+#define QUARTERS       4u
 
 static const uint8_t magic[8] = {'P', 'B', 'F', 'T', 'P', 'A', 'G', 'E'};
 
@@ -30,42 +32,75 @@ static MDB_val key_digest(const struct pbft_digest *digest)
     return (MDB_val){PBFT_DIGEST_BYTES, (void *)(uintptr_t)digest->bytes};
 }
 
-static MDB_val key_tail(const struct pbft_digest *digest, uint8_t out[LMDB_TAIL_KEY_BYTES])
+static MDB_val key_piece(const struct pbft_digest *digest, unsigned piece,
+                         uint8_t out[LMDB_PIECE_KEY_BYTES])
 {
     memcpy(out, digest->bytes, PBFT_DIGEST_BYTES);
-    out[PBFT_DIGEST_BYTES] = 1;
-    return (MDB_val){LMDB_TAIL_KEY_BYTES, out};
+    out[PBFT_DIGEST_BYTES] = (uint8_t)piece;
+    return (MDB_val){LMDB_PIECE_KEY_BYTES, out};
 }
 
-/* Bytes of a page that are stored apart from the others; 0: none. */
-static size_t tail_size(const struct file *file, size_t size)
+static bool quartered(const struct file *file, size_t size)
 {
+    return size > file->inline_max && size <= file->quartered_max;
+}
+
+/* Bytes of each record that a page is cut into, but for the last, which has what is left. */
+static size_t piece_bytes(const struct file *file, size_t size)
+{
+    if (quartered(file, size)) return (size + QUARTERS - 1) / QUARTERS;
     size_t over = (size + LMDB_PAGE_HEADER) % file->page_bytes;
     bool more_than_one = size + LMDB_PAGE_HEADER > file->page_bytes;
-    return more_than_one && over < file->inline_max ? over : 0;
+    return more_than_one && over < file->inline_max ? size - over : size;
 }
 
-/* A value that fills LMDB's pages to the last byte may have a tail. */
-static bool may_have_tail(const struct file *file, size_t size)
+/* How many records a page may have whose first has so many bytes. */
+static unsigned pieces_max(const struct file *file, size_t first)
 {
-    return size > file->inline_max && (size + LMDB_PAGE_HEADER) % file->page_bytes == 0;
+    if (first <= file->inline_max)
+        return first * QUARTERS > file->inline_max && first * QUARTERS <= file->quartered_max
+                   ? QUARTERS
+                   : 1;
+    return (first + LMDB_PAGE_HEADER) % file->page_bytes == 0 ? 2 : 1;
 }
 
-size_t lmdb_inline_max(uint32_t page_bytes)
+/* The longest value that so many of its length share a page of LMDB's with; 8 bytes are a node's
+ * head, 2 its place. */
+static size_t shared_max(uint32_t page_bytes, uint32_t nodes, size_t key_bytes)
 {
-    /* LMDB keeps two nodes in a page; 8 bytes are a node's head, 2 its place. */
-    return (((page_bytes - LMDB_PAGE_HEADER) / 2) & ~1u) - 2 - 8 - PBFT_DIGEST_BYTES;
+    return (((page_bytes - LMDB_PAGE_HEADER) / nodes) & ~1u) - 2 - 8 - key_bytes;
 }
 
-/* A node of the index has 50 bytes, beside a value that fits in; its pages are two thirds full. */
-uint64_t lmdb_cost(const struct pbft_pages *pages, size_t size)
+void lmdb_file_sizes(struct file *file, uint32_t page_bytes)
+{
+    file->page_bytes = page_bytes;
+    file->inline_max = shared_max(page_bytes, 2, PBFT_DIGEST_BYTES); /* LMDB's own rule */
+    /* Longer ones fill enough of a page of their own. */
+    file->quartered_max = QUARTERS * shared_max(page_bytes, 6, LMDB_PIECE_KEY_BYTES);
+}
+
+/* Bytes that a record takes in a page that it shares: in order as many are in one as fit, in no
+ * order pages are two thirds full. */
+static uint64_t shared_cost(const struct file *file, size_t key_bytes, size_t size, bool anew)
+{
+    size_t node = (8 + key_bytes + size + 1) / 2 * 2 + 2;
+    return anew ? file->page_bytes / ((file->page_bytes - LMDB_PAGE_HEADER) / node) : node * 3 / 2;
+}
+
+uint64_t lmdb_cost(const struct pbft_pages *pages, size_t size, bool anew)
 {
     const struct file *file = &((const struct lmdb_pages *)pages)->file;
-    if (size <= file->inline_max) return (size + 50) * 3 / 2;
-    size_t apart = tail_size(file, size);
-    if (apart > 0) return size - apart + LMDB_PAGE_HEADER + 75 + (apart + 51) * 3 / 2;
-    uint64_t count = (size + LMDB_PAGE_HEADER + file->page_bytes - 1) / file->page_bytes;
-    return count * file->page_bytes + 75;
+    if (size <= file->inline_max) return shared_cost(file, PBFT_DIGEST_BYTES, size, anew);
+    size_t each = piece_bytes(file, size);
+    /* Four that come to a full page of six or seven split it, and often twice: three to a page. */
+    if (quartered(file, size))
+        return anew ? QUARTERS * shared_cost(file, LMDB_PIECE_KEY_BYTES, each, true)
+                    : QUARTERS * file->page_bytes / 3;
+    /* In the leaf there is the number of the first page. */
+    uint64_t count = (each + LMDB_PAGE_HEADER + file->page_bytes - 1) / file->page_bytes;
+    uint64_t cost = count * file->page_bytes + shared_cost(file, PBFT_DIGEST_BYTES, 8, anew);
+    if (each == size) return cost;
+    return cost + shared_cost(file, LMDB_PIECE_KEY_BYTES, size - each, anew);
 }
 
 /* ---- owner and checkpoint ---- */
@@ -138,17 +173,19 @@ static enum pbft_status meta_decode(const MDB_val *value, struct pbft_pages_meta
 
 /* ---- pages ---- */
 
-static enum pbft_status join(struct lmdb_pages *store, struct pbft_span *page, const MDB_val *tail)
+/* `page` with this piece behind it, in the store's memory. */
+static enum pbft_status join(struct lmdb_pages *store, struct pbft_span *page, const MDB_val *piece)
 {
-    size_t size = page->size + tail->mv_size;
+    size_t size = page->size + piece->mv_size;
+    bool begun = page->data == store->whole;
     if (size > store->whole_capacity) {
         uint8_t *grown = realloc(store->whole, size);
         if (grown == NULL) return PBFT_STATUS_MEMORY;
         store->whole = grown;
         store->whole_capacity = size;
     }
-    memcpy(store->whole, page->data, page->size);
-    memcpy(store->whole + page->size, tail->mv_data, tail->mv_size);
+    if (!begun) memcpy(store->whole, page->data, page->size);
+    memcpy(store->whole + page->size, piece->mv_data, piece->mv_size);
     *page = (struct pbft_span){store->whole, size};
     return PBFT_STATUS_OK;
 }
@@ -161,44 +198,64 @@ enum pbft_status lmdb_get(struct pbft_pages *pages, const struct pbft_digest *di
     int error = mdb_get(store->txn, lmdb_current(store)->dbi, &key, &value);
     if (error != 0) return lmdb_judge(store, error);
     *page = (struct pbft_span){value.mv_data, value.mv_size};
-    if (!may_have_tail(lmdb_current(store), value.mv_size)) return PBFT_STATUS_OK;
-    uint8_t bytes[LMDB_TAIL_KEY_BYTES];
-    MDB_val tail;
-    key = key_tail(digest, bytes);
-    error = mdb_get(store->txn, lmdb_current(store)->dbi, &key, &tail);
-    if (error == MDB_NOTFOUND) return PBFT_STATUS_OK; /* or it is lost, and the hash says so */
-    return error == 0 ? join(store, page, &tail) : lmdb_judge(store, error);
+    unsigned most = pieces_max(lmdb_current(store), value.mv_size);
+    for (unsigned piece = 1; piece < most; piece++) {
+        uint8_t bytes[LMDB_PIECE_KEY_BYTES];
+        key = key_piece(digest, piece, bytes);
+        error = mdb_get(store->txn, lmdb_current(store)->dbi, &key, &value);
+        if (error == MDB_NOTFOUND) break; /* or it is lost, and the hash says so */
+        if (error != 0) return lmdb_judge(store, error);
+        enum pbft_status status = join(store, page, &value);
+        if (status != PBFT_STATUS_OK) return status;
+    }
+    return PBFT_STATUS_OK;
+}
+
+/* Aside, where keys come in their order, LMDB fills its pages to the end; a key that does not is
+ * put like any other. fresh: there was none like it. */
+static int record_put(struct lmdb_pages *store, MDB_val key, struct pbft_span bytes, bool *fresh)
+{
+    const MDB_val given = {bytes.size, (void *)(uintptr_t)bytes.data};
+    MDB_dbi dbi = lmdb_current(store)->dbi;
+    MDB_val value = given; /* LMDB puts there what it finds */
+    int error = MDB_KEYEXIST;
+    if (store->aside.env != NULL) error = mdb_put(store->txn, dbi, &key, &value, MDB_APPEND);
+    value = given;
+    if (error == MDB_KEYEXIST) error = mdb_put(store->txn, dbi, &key, &value, MDB_NOOVERWRITE);
+    *fresh = error == 0;
+    value = given;
+    return error == MDB_KEYEXIST ? mdb_put(store->txn, dbi, &key, &value, 0) : error;
 }
 
 enum pbft_status lmdb_put(struct pbft_pages *pages, const struct pbft_digest *digest,
                           struct pbft_span page)
 {
     struct lmdb_pages *store = lmdb_from_base(pages);
-    size_t apart = tail_size(lmdb_current(store), page.size), first = page.size - apart;
-    MDB_val key = key_digest(digest);
-    MDB_val value = {first, (void *)(uintptr_t)page.data};
-    int error = mdb_put(store->txn, lmdb_current(store)->dbi, &key, &value, 0);
-    if (error != 0 || apart == 0) return lmdb_judge(store, error);
-    uint8_t bytes[LMDB_TAIL_KEY_BYTES];
-    key = key_tail(digest, bytes);
-    value = (MDB_val){apart, (void *)(uintptr_t)(page.data + first)};
-    error = mdb_put(store->txn, lmdb_current(store)->dbi, &key, &value, MDB_NOOVERWRITE);
-    if (error == 0) store->tails++;
-    if (error != MDB_KEYEXIST) return lmdb_judge(store, error);
-    value = (MDB_val){apart, (void *)(uintptr_t)(page.data + first)}; /* it shows what is there */
-    return lmdb_judge(store, mdb_put(store->txn, lmdb_current(store)->dbi, &key, &value, 0));
+    size_t each = piece_bytes(lmdb_current(store), page.size);
+    bool fresh;
+    int error = record_put(store, key_digest(digest), (struct pbft_span){page.data, each}, &fresh);
+    size_t at = each;
+    for (unsigned piece = 1; error == 0 && at < page.size; piece++, at += each) {
+        uint8_t key[LMDB_PIECE_KEY_BYTES];
+        size_t size = page.size - at < each ? page.size - at : each;
+        error = record_put(store, key_piece(digest, piece, key),
+                           (struct pbft_span){page.data + at, size}, &fresh);
+        if (fresh) store->pieces++;
+    }
+    return lmdb_judge(store, error);
 }
 
 enum pbft_status lmdb_remove(struct pbft_pages *pages, const struct pbft_digest *digest)
 {
     struct lmdb_pages *store = lmdb_from_base(pages);
     MDB_val key;
-    if (store->tails > 0) { /* as a rule there are none */
-        uint8_t bytes[LMDB_TAIL_KEY_BYTES];
-        key = key_tail(digest, bytes);
+    for (unsigned piece = 1; store->pieces > 0 && piece < QUARTERS; piece++) {
+        uint8_t bytes[LMDB_PIECE_KEY_BYTES];
+        key = key_piece(digest, piece, bytes);
         int error = mdb_del(store->txn, lmdb_current(store)->dbi, &key, NULL);
-        if (error == 0) store->tails--;
-        if (error != 0 && error != MDB_NOTFOUND) return lmdb_judge(store, error);
+        if (error == MDB_NOTFOUND) break;
+        if (error != 0) return lmdb_judge(store, error);
+        store->pieces--;
     }
     key = key_digest(digest);
     return lmdb_judge(store, mdb_del(store->txn, lmdb_current(store)->dbi, &key, NULL));

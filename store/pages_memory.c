@@ -315,8 +315,9 @@ static void memory_space(struct pbft_pages *pages, struct pbft_pages_space *out)
                                      .used = table->bytes};
 }
 
-static uint64_t memory_cost(const struct pbft_pages *pages, size_t size)
+static uint64_t memory_cost(const struct pbft_pages *pages, size_t size, bool anew)
 {
+    (void)anew;
     (void)pages;
     return entry_cost(size);
 }

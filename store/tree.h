@@ -194,6 +194,9 @@ typedef enum pbft_status pbft_walk_page_fn(void *context, const struct pbft_dige
  */
 enum pbft_status pbft_snapshot_walk(const struct pbft_snapshot *snapshot, pbft_walk_have_fn *have,
                                     pbft_walk_page_fn *page, void *context) PBFT_MUST_USE;
+/* The same in the order of their digests, all of them. It takes up to 24 bytes of memory a page. */
+enum pbft_status pbft_snapshot_walk_sorted(const struct pbft_snapshot *snapshot,
+                                           pbft_walk_page_fn *page, void *context) PBFT_MUST_USE;
 
 /* The digest of child `index` of a page whose hash is what it should be. False: a leaf, or there is
  * no such child. */

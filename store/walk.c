@@ -1,4 +1,5 @@
-/* The pages of a hashed snapshot, children before parents (store/tree.h). */
+/* The pages of a hashed snapshot, children before parents or in the order of their digests
+ * (store/tree.h). */
 #include "store/page.h"
 
 #include <stdlib.h>
@@ -50,6 +51,55 @@ enum pbft_status pbft_snapshot_walk(const struct pbft_snapshot *snapshot, pbft_w
     struct walk walk = {.have = have, .page = page, .context = context};
     enum pbft_status status = subtree(&walk, snapshot->root);
     free(walk.scratch);
+    return status;
+}
+
+/* ---- in the order of digests ---- */
+
+struct place {
+    const struct pbft_page *page;
+};
+
+struct places {
+    struct place *items;
+    size_t count, capacity;
+};
+
+static enum pbft_status gather(struct places *all, const struct pbft_page *page)
+{
+    PBFT_ASSERT(atomic_load_explicit(&page->hashed, memory_order_acquire));
+    if (all->count == all->capacity) {
+        size_t capacity = all->capacity == 0 ? 256 : all->capacity * 2;
+        struct place *items = realloc(all->items, capacity * sizeof *items);
+        if (items == NULL) return PBFT_STATUS_MEMORY;
+        all->items = items;
+        all->capacity = capacity;
+    }
+    all->items[all->count++].page = page;
+    for (uint32_t i = 0; page->level != 0 && i < page->count; i++) {
+        enum pbft_status status = gather(all, page->children[i].page);
+        if (status != PBFT_STATUS_OK) return status;
+    }
+    return PBFT_STATUS_OK;
+}
+
+static int place_compare(const void *a, const void *b)
+{
+    const struct place *one = a, *other = b;
+    return pbft_digest_compare(&one->page->hash, &other->page->hash);
+}
+
+enum pbft_status pbft_snapshot_walk_sorted(const struct pbft_snapshot *snapshot,
+                                           pbft_walk_page_fn *page, void *context)
+{
+    struct walk walk = {.page = page, .context = context};
+    struct places all = {0};
+    enum pbft_status status = gather(&all, snapshot->root);
+    if (status == PBFT_STATUS_OK) qsort(all.items, all.count, sizeof *all.items, place_compare);
+    for (size_t i = 0; status == PBFT_STATUS_OK && i < all.count; i++)
+        status = page_visit(&walk, all.items[i].page);
+    free(walk.scratch);
+    free(all.items);
     return status;
 }
 

@@ -3,9 +3,8 @@
  *
  * overwrites [OPERATIONS [KEYS [VALUE INTERVAL]]]: a line for each size of value and interval
  * between flushes, or for the one that is named, and whether it was ever beyond the bound. LMDB
- * gives a record of more than 2 KB pages of its own: one that is just larger than that, and alone
- * in a page, takes twice its bytes, and is the worst case. Just more than a page is the next one:
- * its tail is a record by itself. */
+ * gives a record of more than 2 KB pages of its own: what would just not fit into one, or into half
+ * of one, is stored in pieces, and its sizes are among these. */
 #include "store/pages.h"
 #include "store/tree.h"
 

@@ -76,6 +76,40 @@ Test(pages, walk_visits_children_first_and_passes_by_what_is_there)
     pbft_tree_destroy(tree);
 }
 
+static enum pbft_status visit_sorted(void *context, const struct pbft_digest *digest,
+                                     struct pbft_span page)
+{
+    struct visit *visit = context;
+    struct pbft_digest actual;
+    REQUIRE(0, pbft_page_digest(page, &actual) && digest_same(&actual, digest));
+    const struct page_copy *before = visit->list.pages;
+    REQUIRE(0, before == NULL || pbft_digest_compare(&before->digest, digest) < 0);
+    if (before == NULL) visit->list.pages = calloc(1, sizeof *visit->list.pages);
+    REQUIRE(0, visit->list.pages != NULL);
+    visit->list.pages[0].digest = *digest;
+    visit->list.count++;
+    return visit->stop ? PBFT_STATUS_FULL : PBFT_STATUS_OK;
+}
+
+Test(pages, walk_in_the_order_of_digests_visits_each_once)
+{
+    struct pbft_tree *tree = tree_new(&small_pages);
+    steps(tree, 9, 400, 200);
+    struct page_list all = page_list_of(tree, &small_pages);
+    struct pbft_snapshot *snapshot = pbft_tree_snapshot(tree);
+    struct visit visit = {.pruned = NULL};
+    REQUIRE(0, pbft_snapshot_walk_sorted(snapshot, visit_sorted, &visit) == PBFT_STATUS_OK);
+    cr_assert_eq(visit.list.count, all.count);
+    free(visit.list.pages);
+    visit = (struct visit){.stop = true};
+    REQUIRE(0, pbft_snapshot_walk_sorted(snapshot, visit_sorted, &visit) == PBFT_STATUS_FULL);
+    cr_assert_eq(visit.list.count, 1);
+    free(visit.list.pages);
+    page_list_free(&all);
+    pbft_snapshot_release(snapshot);
+    pbft_tree_destroy(tree);
+}
+
 /* ---- the contract, on both ---- */
 
 static void check_contract(bool lmdb)

@@ -118,38 +118,96 @@ static void put_sized(struct pbft_tree *tree, uint32_t from, uint32_t to, uint8_
     }
 }
 
-/* Each a little more than 4 KiB. */
-static void put_long(struct pbft_tree *tree, uint32_t from, uint32_t to, uint8_t fill)
+/* Sizes of values whose pages LMDB would waste half of its own on, into how many records they are
+ * cut instead, and at most how much they take of their bytes in per cent. */
+static const struct {
+    size_t size;
+    unsigned records, percent;
+} awkward[] = {{2045, 4, 120}, {2100, 4, 120}, {2300, 4, 125}, {4100, 2, 115}};
+#define AWKWARD (sizeof awkward / sizeof *awkward)
+
+/* What is just too long is stored in pieces: anew, and beside what is there. Pages are counted all
+ * the same, also by whoever opens the file, and nothing of one stays behind. */
+Test(pages_lmdb, pages_of_awkward_sizes_share_those_of_lmdb)
 {
-    put_sized(tree, from, to, fill, 4100);
+    for (size_t i = 0; i < AWKWARD; i++) {
+        struct fixture f = fixture_new(true);
+        struct pbft_pages_tuning tuning = {64 << 10, 64, 0, 0};
+        pbft_pages_tune(f.pages, &tuning);
+        struct pbft_tree *tree = tree_new(NULL);
+        struct pbft_pages_stats stats;
+        put_sized(tree, 0, 300, 1, awkward[i].size);
+        flush_ok(f.pages, tree, 1);
+        struct page_list list = page_list_of(tree, &default_pages);
+        pbft_pages_stats(f.pages, &stats);
+        cr_assert_gt(list.count, 300u);
+        cr_assert_eq(stats.pages, list.count);
+        cr_assert_eq(stats.renewed, 1u);
+        REQUIRE(i, stats.bytes < page_list_bytes(&list) / 100 * awkward[i].percent + 32768);
+        tuning.renew_slack = 32 * MIB;
+        pbft_pages_tune(f.pages, &tuning);
+        for (uint32_t k = 2; k <= 12; k++) {
+            put_sized(tree, 60 * (k % 4), 60 * (k % 4) + 90, (uint8_t)k, awkward[i].size);
+            flush_ok(f.pages, tree, k);
+            if (k % 3 == 0) reopen(&f);
+            holds(f.pages, tree, NULL, k);
+            pbft_pages_stats(f.pages, &stats);
+            REQUIRE(k, closed(f.pages) == stats.pages);
+            REQUIRE(k, stats.pages <= list.count * 9 / 8 + 8);
+        }
+        page_list_free(&list);
+        pbft_tree_destroy(tree);
+        fixture_free(&f);
+    }
 }
 
-/* Its tail is stored apart: it does not take two of them. Pages are counted all the same, also by
- * whoever opens the file, and nothing of one stays behind. */
-Test(pages_lmdb, long_pages_share_the_page_of_their_tails)
+/* In order they are appended; out of it, and twice, they are all there and counted once as well. */
+Test(pages_lmdb, pages_put_aside_in_no_order_are_all_there)
 {
     struct fixture f = fixture_new(true);
-    const struct pbft_pages_tuning tuning = {64 << 10, 64, 0, 32 * MIB};
-    pbft_pages_tune(f.pages, &tuning);
     struct pbft_tree *tree = tree_new(NULL);
-    struct pbft_pages_stats stats;
-    put_long(tree, 0, 300, 1);
-    flush_ok(f.pages, tree, 1);
+    struct pbft_pages_space space;
+    struct pbft_span page;
+    put_sized(tree, 0, 60, 1, awkward[0].size);
     struct page_list list = page_list_of(tree, &default_pages);
-    pbft_pages_stats(f.pages, &stats);
-    cr_assert_gt(list.count, 300u);
-    cr_assert_eq(stats.pages, list.count);
-    cr_assert_lt(stats.bytes, page_list_bytes(&list) / 10 * 15 + 65536);
-    for (uint32_t k = 2; k <= 12; k++) {
-        put_long(tree, 60 * (k % 4), 60 * (k % 4) + 90, (uint8_t)k);
-        flush_ok(f.pages, tree, k);
-        if (k % 3 == 0) reopen(&f);
-        holds(f.pages, tree, NULL, k);
-        pbft_pages_stats(f.pages, &stats);
-        REQUIRE(k, closed(f.pages) == stats.pages);
-        REQUIRE(k, stats.pages <= list.count * 9 / 8 + 8);
+    cr_assert_eq(f.pages->ops->aside(f.pages), PBFT_STATUS_OK);
+    cr_assert_eq(f.pages->ops->begin(f.pages, true), PBFT_STATUS_OK);
+    for (size_t i = 0; i < 2 * list.count; i++) {
+        const struct page_copy *copy = &list.pages[i % list.count];
+        const struct pbft_span bytes = {copy->data, copy->size};
+        REQUIRE(i, f.pages->ops->put(f.pages, &copy->digest, bytes) == PBFT_STATUS_OK);
+    }
+    cr_assert_eq(f.pages->ops->commit(f.pages), PBFT_STATUS_OK);
+    cr_assert_eq(f.pages->ops->adopt(f.pages), PBFT_STATUS_OK);
+    for (unsigned opened = 0; opened < 2; opened++) {
+        f.pages->ops->space(f.pages, &space);
+        REQUIRE(opened, space.pages == list.count);
+        cr_assert_eq(f.pages->ops->begin(f.pages, false), PBFT_STATUS_OK);
+        for (size_t i = 0; i < list.count; i++) {
+            const struct page_copy *copy = &list.pages[i];
+            REQUIRE(i, f.pages->ops->get(f.pages, &copy->digest, &page) == PBFT_STATUS_OK);
+            REQUIRE(i, page.size == copy->size && memcmp(page.data, copy->data, page.size) == 0);
+        }
+        f.pages->ops->abort(f.pages);
+        reopen(&f);
     }
     page_list_free(&list);
+    pbft_tree_destroy(tree);
+    fixture_free(&f);
+}
+
+/* As above, at every size about the bounds between one way and the other. */
+Test(pages_lmdb, pages_of_any_size_are_read_back)
+{
+    struct fixture f = fixture_new(true);
+    struct pbft_tree *tree = tree_new(NULL);
+    for (size_t size = 1960; size <= 2600; size++)
+        put_sized(tree, (uint32_t)size, (uint32_t)size + 1, 1, size);
+    for (size_t size = 480; size <= 660; size++)
+        put_sized(tree, (uint32_t)size, (uint32_t)size + 1, 1, size);
+    flush_ok(f.pages, tree, 1);
+    reopen(&f);
+    holds(f.pages, tree, NULL, 1);
     pbft_tree_destroy(tree);
     fixture_free(&f);
 }
@@ -187,65 +245,69 @@ static size_t records_in(const char *path)
     return stat_of.ms_entries;
 }
 
-/* Pages are counted without the tails: one that outlived its page would be seen by nobody, and stay
- * until all is written anew. */
-Test(pages_lmdb, the_tail_of_a_removed_page_goes_with_it)
+/* Pages are counted by their first pieces: one that outlived its page would be seen by nobody, and
+ * stay until all is written anew. */
+Test(pages_lmdb, all_pieces_of_a_removed_page_go_with_it)
 {
-    struct fixture f = fixture_new(true);
-    struct pbft_tree *tree = tree_new(NULL);
-    struct pbft_digest at;
-    char path[300];
-    path_in(&f, "pages.mdb", path);
-    put_long(tree, 0, 40, 1);
-    flush_ok(f.pages, tree, 1);
-    struct page_list list = page_list_of(tree, &default_pages);
-    pbft_pages_close(f.pages);
-    cr_assert_geq(records_in(path), list.count + 40 + 2, "none has a tail");
-    open_store(&f);
-    cr_assert_eq(f.pages->ops->begin(f.pages, true), PBFT_STATUS_OK);
-    while (f.pages->ops->next(f.pages, NULL, &at) == PBFT_STATUS_OK)
-        cr_assert_eq(f.pages->ops->remove(f.pages, &at), PBFT_STATUS_OK);
-    cr_assert_eq(f.pages->ops->commit(f.pages), PBFT_STATUS_OK);
-    pbft_pages_close(f.pages);
-    cr_assert_eq(records_in(path), 2u, "there is more than the owner and the checkpoint");
-    open_store(&f);
-    page_list_free(&list);
-    pbft_tree_destroy(tree);
-    fixture_free(&f);
+    for (size_t i = 0; i < AWKWARD; i++) {
+        struct fixture f = fixture_new(true);
+        struct pbft_tree *tree = tree_new(NULL);
+        struct pbft_digest at;
+        char path[300];
+        path_in(&f, "pages.mdb", path);
+        put_sized(tree, 0, 40, 1, awkward[i].size);
+        flush_ok(f.pages, tree, 1);
+        struct page_list list = page_list_of(tree, &default_pages);
+        pbft_pages_close(f.pages);
+        REQUIRE(i, records_in(path) >= list.count + 40 * (awkward[i].records - 1) + 2);
+        open_store(&f);
+        cr_assert_eq(f.pages->ops->begin(f.pages, true), PBFT_STATUS_OK);
+        while (f.pages->ops->next(f.pages, NULL, &at) == PBFT_STATUS_OK)
+            cr_assert_eq(f.pages->ops->remove(f.pages, &at), PBFT_STATUS_OK);
+        cr_assert_eq(f.pages->ops->commit(f.pages), PBFT_STATUS_OK);
+        pbft_pages_close(f.pages);
+        cr_assert_eq(records_in(path), 2u, "there is more than the owner and the checkpoint");
+        open_store(&f);
+        page_list_free(&list);
+        pbft_tree_destroy(tree);
+        fixture_free(&f);
+    }
 }
 
-Test(pages_lmdb, rot_in_a_tail)
+Test(pages_lmdb, rot_in_the_last_piece)
 {
-    struct fixture f = fixture_new(true);
-    struct pbft_tree *tree = tree_new(NULL), *other = state(8);
-    put_long(tree, 0, 20, 1);
-    flush_ok(f.pages, tree, 1);
-    struct pbft_digest root = tree_root(tree);
-    struct page_list list = page_list_of(tree, &default_pages);
-    char path[300];
-    path_in(&f, "pages.mdb", path);
-    pbft_pages_close(f.pages);
-    size_t size;
-    uint8_t *data = file_read(path, &size);
-    const struct page_copy *leaf = &list.pages[list.count - 1];
-    cr_assert_gt(leaf->size, 4096u);
-    cr_assert_null(find_bytes(data, size, leaf->data, leaf->size), "in one piece");
-    uint8_t *at = find_bytes(data, size, leaf->data + leaf->size - 20, 20);
-    REQUIRE(0, at != NULL);
-    at[19] ^= 0x10;
-    file_write(path, data, size);
-    open_store(&f);
-    cr_assert_eq(pbft_pages_load(f.pages, other, &root), PBFT_STATUS_CORRUPT);
-    pbft_pages_close(f.pages);
-    at[19] ^= 0x10;
-    file_write(path, data, size);
-    open_store(&f);
-    holds(f.pages, tree, NULL, 1);
-    free(data);
-    page_list_free(&list);
-    pbft_tree_destroy(tree);
-    pbft_tree_destroy(other);
-    fixture_free(&f);
+    for (size_t i = 0; i < AWKWARD; i++) {
+        struct fixture f = fixture_new(true);
+        struct pbft_tree *tree = tree_new(NULL), *other = state(8);
+        put_sized(tree, 0, 20, 1, awkward[i].size);
+        flush_ok(f.pages, tree, 1);
+        struct pbft_digest root = tree_root(tree);
+        struct page_list list = page_list_of(tree, &default_pages);
+        char path[300];
+        path_in(&f, "pages.mdb", path);
+        pbft_pages_close(f.pages);
+        size_t size;
+        uint8_t *data = file_read(path, &size);
+        const struct page_copy *leaf = &list.pages[list.count - 1];
+        cr_assert_gt(leaf->size, awkward[i].size);
+        cr_assert_null(find_bytes(data, size, leaf->data, leaf->size), "in one piece");
+        uint8_t *at = find_bytes(data, size, leaf->data + leaf->size - 20, 20);
+        REQUIRE(0, at != NULL);
+        at[19] ^= 0x10;
+        file_write(path, data, size);
+        open_store(&f);
+        cr_assert_eq(pbft_pages_load(f.pages, other, &root), PBFT_STATUS_CORRUPT);
+        pbft_pages_close(f.pages);
+        at[19] ^= 0x10;
+        file_write(path, data, size);
+        open_store(&f);
+        holds(f.pages, tree, NULL, 1);
+        free(data);
+        page_list_free(&list);
+        pbft_tree_destroy(tree);
+        pbft_tree_destroy(other);
+        fixture_free(&f);
+    }
 }
 
 /* ---- the file ---- */
