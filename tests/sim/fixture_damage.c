@@ -53,7 +53,8 @@ static void on_send(struct node *n, const struct pbft_frame *frame)
 {
     struct pbft_claim claim;
     if (frame->bytes[0] == PBFT_CHECKPOINT &&
-        pbft_wire_peek(pbft_frame_span(frame), &claim) == PBFT_OK && claim.seq > n->signed_last)
+        pbft_wire_peek(pbft_frame_span(frame), &claim) == PBFT_OK && claim.sender == n->id &&
+        claim.seq > n->signed_last)
         n->signed_last = claim.seq;
 }
 
@@ -73,12 +74,13 @@ void damage_effects(struct sim *sim, struct node *n, const struct pbft_effects *
     }
 }
 
-/* The roots that it signs. What it signed before it was repaired it says again, byte for byte. */
+/* The roots that it signs, not what it tells a returning replica of that one's own (PROTOCOL 29).
+ * What it signed before it was repaired it says again, byte for byte. */
 void damage_outbound(struct sim *sim, struct node *n, const struct pbft_frame *frame)
 {
     struct pbft_claim claim;
     if (n->damaged == NULL || frame->bytes[0] != PBFT_CHECKPOINT ||
-        pbft_wire_peek(pbft_frame_span(frame), &claim) != PBFT_OK)
+        pbft_wire_peek(pbft_frame_span(frame), &claim) != PBFT_OK || claim.sender != n->id)
         return;
     struct pbft_digest key;
     key_numbers(&key, claim.seq, 0, 0, 0);
