@@ -364,7 +364,7 @@ static enum pbft_status flush_with(struct flush *flush, struct pbft_snapshot *sn
     }
     status = pages_survey(pages, snapshot, !damaged, &flush->survey);
     if (status != PBFT_STATUS_OK) return status;
-    bool anew = damaged || pages_renewal_pays(pages, &flush->survey);
+    bool anew = damaged || pages_renewal_pays(&flush->survey);
     if (anew) status = write_anew(flush, snapshot);
     if (!anew || (!damaged && status == PBFT_STATUS_FULL))
         status = write_in_place(flush, snapshot, old);

@@ -57,10 +57,7 @@ static size_t piece_bytes(const struct file *file, size_t size)
 /* How many records a page may have whose first has so many bytes. */
 static unsigned pieces_max(const struct file *file, size_t first)
 {
-    if (first <= file->inline_max)
-        return first * QUARTERS > file->inline_max && first * QUARTERS <= file->quartered_max
-                   ? QUARTERS
-                   : 1;
+    if (first <= file->inline_max) return quartered(file, first * QUARTERS) ? QUARTERS : 1;
     return (first + LMDB_PAGE_HEADER) % file->page_bytes == 0 ? 2 : 1;
 }
 

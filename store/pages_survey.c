@@ -9,25 +9,20 @@
 
 /* ---- what there is ---- */
 
-struct surveying {
-    struct pbft_pages *pages;
-    struct pages_survey *out;
-};
-
 static enum pbft_status count_live(void *context, const struct pbft_digest *digest,
                                    struct pbft_span page)
 {
     (void)digest;
-    const struct surveying *s = context;
-    s->out->live_pages++;
-    s->out->live_bytes += page.size;
-    s->out->live_cost += s->pages->ops->cost(s->pages, page.size, true);
+    struct pages_survey *s = context;
+    s->live_pages++;
+    s->live_bytes += page.size;
+    s->live_cost += s->pages->ops->cost(s->pages, page.size, true);
     return PBFT_STATUS_OK;
 }
 
 static enum pbft_status is_there(void *context, const struct pbft_digest *digest)
 {
-    const struct surveying *s = context;
+    const struct pages_survey *s = context;
     struct pbft_span page;
     return s->pages->ops->get(s->pages, digest, &page);
 }
@@ -36,22 +31,21 @@ static enum pbft_status count_new(void *context, const struct pbft_digest *diges
                                   struct pbft_span page)
 {
     (void)digest;
-    const struct surveying *s = context;
-    s->out->new_pages++;
-    s->out->new_cost += s->pages->ops->cost(s->pages, page.size, false);
+    struct pages_survey *s = context;
+    s->new_pages++;
+    s->new_cost += s->pages->ops->cost(s->pages, page.size, false);
     return PBFT_STATUS_OK;
 }
 
 enum pbft_status pages_survey(struct pbft_pages *pages, const struct pbft_snapshot *snapshot,
                               bool compare, struct pages_survey *out)
 {
-    *out = (struct pages_survey){0};
-    struct surveying s = {pages, out};
-    enum pbft_status status = pbft_snapshot_walk(snapshot, NULL, count_live, &s);
+    *out = (struct pages_survey){.pages = pages};
+    enum pbft_status status = pbft_snapshot_walk(snapshot, NULL, count_live, out);
     if (status != PBFT_STATUS_OK || !compare) return status;
     status = pages->ops->begin(pages, false);
     if (status != PBFT_STATUS_OK) return status;
-    status = pbft_snapshot_walk(snapshot, is_there, count_new, &s);
+    status = pbft_snapshot_walk(snapshot, is_there, count_new, out);
     pages->ops->abort(pages);
     return status;
 }
@@ -79,8 +73,9 @@ static uint64_t twice_there(const struct pbft_pages_space *space, uint64_t pages
 /* Writing everything costs its bytes once more, so what has gathered must be worth it. The sweep
  * after the flush counts: one that makes the file too long is for nothing, as the next flush writes
  * everything. */
-bool pages_renewal_pays(struct pbft_pages *pages, const struct pages_survey *survey)
+bool pages_renewal_pays(const struct pages_survey *survey)
 {
+    struct pbft_pages *pages = survey->pages;
     /* It is written either way, and takes less aside. Of little that is left of a large state this
      * says nothing: the file may be as long as it was. */
     if (survey->new_pages == survey->live_pages && survey->live_bytes > pages->tuning.renew_slack)

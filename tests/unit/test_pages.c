@@ -28,21 +28,38 @@ static bool visited(const struct visit *visit, const struct pbft_digest *digest)
     return false;
 }
 
-static enum pbft_status visit_page(void *context, const struct pbft_digest *digest,
-                                   struct pbft_span page)
+static enum pbft_status visit_any(struct visit *visit, const struct pbft_digest *digest,
+                                  struct pbft_span page)
 {
-    struct visit *visit = context;
-    struct pbft_digest actual, child;
+    struct pbft_digest actual;
     REQUIRE(0, pbft_page_digest(page, &actual) && digest_same(&actual, digest));
-    REQUIRE(0, !visited(visit, digest));
-    for (uint32_t i = 0; pbft_page_child_digest(page, i, &child); i++)
-        REQUIRE(i, visited(visit, &child) ||
-                       (visit->pruned != NULL && digest_same(visit->pruned, &child)));
     visit->list.pages =
         realloc(visit->list.pages, (visit->list.count + 1) * sizeof *visit->list.pages);
     REQUIRE(0, visit->list.pages != NULL);
     visit->list.pages[visit->list.count++] = (struct page_copy){*digest, NULL, page.size};
     return visit->stop ? PBFT_STATUS_FULL : PBFT_STATUS_OK;
+}
+
+static enum pbft_status visit_page(void *context, const struct pbft_digest *digest,
+                                   struct pbft_span page)
+{
+    struct visit *visit = context;
+    struct pbft_digest child;
+    REQUIRE(0, !visited(visit, digest));
+    for (uint32_t i = 0; pbft_page_child_digest(page, i, &child); i++)
+        REQUIRE(i, visited(visit, &child) ||
+                       (visit->pruned != NULL && digest_same(visit->pruned, &child)));
+    return visit_any(visit, digest, page);
+}
+
+static enum pbft_status visit_sorted(void *context, const struct pbft_digest *digest,
+                                     struct pbft_span page)
+{
+    struct visit *visit = context;
+    const struct page_list *list = &visit->list;
+    REQUIRE(0, list->count == 0 ||
+                   pbft_digest_compare(&list->pages[list->count - 1].digest, digest) < 0);
+    return visit_any(visit, digest, page);
 }
 
 Test(pages, walk_visits_children_first_and_passes_by_what_is_there)
@@ -76,21 +93,6 @@ Test(pages, walk_visits_children_first_and_passes_by_what_is_there)
     pbft_tree_destroy(tree);
 }
 
-static enum pbft_status visit_sorted(void *context, const struct pbft_digest *digest,
-                                     struct pbft_span page)
-{
-    struct visit *visit = context;
-    struct pbft_digest actual;
-    REQUIRE(0, pbft_page_digest(page, &actual) && digest_same(&actual, digest));
-    const struct page_copy *before = visit->list.pages;
-    REQUIRE(0, before == NULL || pbft_digest_compare(&before->digest, digest) < 0);
-    if (before == NULL) visit->list.pages = calloc(1, sizeof *visit->list.pages);
-    REQUIRE(0, visit->list.pages != NULL);
-    visit->list.pages[0].digest = *digest;
-    visit->list.count++;
-    return visit->stop ? PBFT_STATUS_FULL : PBFT_STATUS_OK;
-}
-
 Test(pages, walk_in_the_order_of_digests_visits_each_once)
 {
     struct pbft_tree *tree = tree_new(&small_pages);
@@ -100,11 +102,11 @@ Test(pages, walk_in_the_order_of_digests_visits_each_once)
     struct visit visit = {.pruned = NULL};
     REQUIRE(0, pbft_snapshot_walk_sorted(snapshot, visit_sorted, &visit) == PBFT_STATUS_OK);
     cr_assert_eq(visit.list.count, all.count);
-    free(visit.list.pages);
+    page_list_free(&visit.list);
     visit = (struct visit){.stop = true};
     REQUIRE(0, pbft_snapshot_walk_sorted(snapshot, visit_sorted, &visit) == PBFT_STATUS_FULL);
     cr_assert_eq(visit.list.count, 1);
-    free(visit.list.pages);
+    page_list_free(&visit.list);
     page_list_free(&all);
     pbft_snapshot_release(snapshot);
     pbft_tree_destroy(tree);
