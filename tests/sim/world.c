@@ -95,12 +95,6 @@ static void return_all(struct world *w)
         if (w->sim->nodes[id].isolated) sim_isolate(w->sim, id, false);
 }
 
-static void join_all(struct world *w)
-{
-    pbft_signers all = pbft_everyone(w->sim->n);
-    sim_block(w->sim, all, all, false);
-}
-
 /* A window does not close before its fault has acted: if a moment more is not enough, other faults
  * that keep everybody silent have to go. */
 static void give_time(struct world *w, const struct action *a)
@@ -111,7 +105,10 @@ static void give_time(struct world *w, const struct action *a)
     wait_for(w, fault, 2 * timeout);
     if (!sim_ok(w->sim) || sim_acted(w->sim, fault) > 0) return;
     return_all(w);
-    if (fault == SIM_FAULT_SLOW_DISK || fault == SIM_FAULT_SLOW_LINK) join_all(w);
+    if (fault == SIM_FAULT_SLOW_DISK || fault == SIM_FAULT_SLOW_LINK) {
+        if (w->cut != SIM_FAULT_COUNT) wait_for(w, w->cut, 2 * timeout); /* it ends here, too */
+        world_join_all(w);
+    }
     load_all(w, 1);
     wait_for(w, fault, 8 * timeout);
 }
@@ -123,7 +120,7 @@ static void let_happen(struct world *w, enum sim_fault fault)
     if (!sim_ok(w->sim) || !world_configured(&w->plan, fault) || sim_acted(w->sim, fault) > 0)
         return;
     return_all(w);
-    join_all(w);
+    world_join_all(w);
     load_all(w, 2);
     wait_for(w, fault, 8 * w->plan.o.params.view_timeout_ns);
 }
@@ -259,6 +256,7 @@ void sim_world_run(const struct sim_world_options *options, struct sim_world_res
     memset(result, 0, sizeof *result);
     w->options = options;
     w->result = result;
+    w->cut = SIM_FAULT_COUNT;
     world_draw(&w->plan, options);
     result->configured = w->plan.configured;
     result->n = w->plan.o.params.n;

@@ -173,6 +173,14 @@ static void cut(struct world *w, pbft_signers group, bool both)
     if (w->plan.conspiracy) rest &= ~w->plan.o.twins; /* they speak with either side */
     sim_block(w->sim, group, rest, true);
     if (both) sim_block(w->sim, rest, group, true);
+    w->cut = both ? SIM_FAULT_PARTITION : SIM_FAULT_ONE_WAY;
+}
+
+void world_join_all(struct world *w)
+{
+    pbft_signers all = pbft_everyone(w->sim->n);
+    sim_block(w->sim, all, all, false);
+    w->cut = SIM_FAULT_COUNT;
 }
 
 void world_act(struct world *w, const struct action *a)
@@ -183,7 +191,7 @@ void world_act(struct world *w, const struct action *a)
     case ACTION_LOAD: sim_load(sim, a->who, a->number, w->plan.mix); break;
     case ACTION_PARTITION: cut(w, a->group, true); break;
     case ACTION_ONE_WAY: cut(w, a->group, false); break;
-    case ACTION_REJOIN: sim_block(sim, all, all, false); break;
+    case ACTION_REJOIN: world_join_all(w); break;
     case ACTION_ISOLATE: sim_isolate(sim, a->who, true); break;
     case ACTION_RETURN: sim_isolate(sim, a->who, false); break;
     case ACTION_CLOCK: sim_set_clock_offset(sim, a->who, (int64_t)a->number); break;
@@ -277,9 +285,10 @@ bool world_had_chance(const struct world *w, enum sim_fault fault)
     case SIM_FAULT_SLOW_LINK:
     case SIM_FAULT_PARTITION:
     case SIM_FAULT_ONE_WAY:
-    case SIM_FAULT_CLOCK_JUMP:
     case SIM_FAULT_SLOW_DISK: return w->dark == 0; /* it may have been in the dark */
-    case SIM_FAULT_BROKEN_DISK:                    /* or its log may have gone with its epoch */
+    case SIM_FAULT_CLOCK_JUMP: /* or see no proposal of a twin's second instance */
+        return w->dark == 0 && w->plan.o.twins == 0;
+    case SIM_FAULT_BROKEN_DISK: /* or its log may have gone with its epoch */
         return w->dark == 0 && sim_reached_so_far(w->sim, SIM_REACH_EPOCH) == 0;
     case SIM_FAULT_CLOCK_SKEW:
     case SIM_FAULT_CRASH:

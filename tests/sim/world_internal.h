@@ -89,7 +89,8 @@ struct world {
     struct liar liars[PBFT_REPLICAS_MAX];
     struct mutator *mutator;
     uint64_t mutator_told;
-    pbft_signers dark; /* whom the blackout took */
+    pbft_signers dark;  /* whom the blackout took */
+    enum sim_fault cut; /* which partition there is; none: SIM_FAULT_COUNT */
 };
 
 /* world_draw.c */
@@ -102,6 +103,7 @@ void world_liars_start(struct world *w);
 void world_liars_free(struct world *w);
 void world_tell_lies(struct world *w); /* to the observer, after each step */
 void world_act(struct world *w, const struct action *action);
+void world_join_all(struct world *w); /* ends a partition */
 void world_heal(struct world *w);
 /* Could this fault have acted? For those that never did. */
 bool world_had_chance(const struct world *w, enum sim_fault fault);
