@@ -31,6 +31,7 @@ if [[ $status -eq 124 || $status -eq 137 ]]; then
 fi
 if [[ $status -ne 0 || -z $synthesis ]]; then
     echo "== $name: FAILED ($took, exit status $status). ${synthesis:-No summary: the runner itself failed.}"
+    sed -nE 's/^\[FAIL\] ([^ ]+):.*/== failed: \1/p' "$log" | sort -u | head -n 20
     exit 1
 fi
 # A filter that matches nothing, or a binary without tests, has proved nothing.
