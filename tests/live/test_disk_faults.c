@@ -397,8 +397,8 @@ Test(live_disk_faults, pages_that_become_unreadable)
     expect_flush(&f);
     snprintf(path, sizeof path, "%s/node-%u/data/pages.mdb", f.live.dir, f.victim);
     cr_assert_eq(truncate(path, 8192), 0); /* where it begins is read before the rest */
-    struct live_load load;
-    live_load_start(&load, &f.live, "4", "1", "4", "0");
+    for (unsigned i = 0; i < 60 && !live_logged(&f.live, f.victim, "storage_failed", 1); i++)
+        some_load(&f, "2"); /* the cluster goes on; the next flush meets it */
     int code = live_wait(pid, 90);
     f.live.own[f.victim] = 0;
     f.live.dead |= 1u << f.victim;
@@ -407,9 +407,7 @@ Test(live_disk_faults, pages_that_become_unreadable)
     if (code != 1 || !said) live_dump_node(&f.live, f.victim);
     cr_expect_eq(code, 1, "it ends with %d", code);
     cr_expect(said, "it does not say why it ends");
-    json_t *result = live_load_finish(&load);
-    cr_expect_not_null(result, "the cluster does not go on");
-    json_decref(result);
+    some_load(&f, "1");
     start_under(&f, NULL);
     cr_expect(live_logged(&f.live, f.victim, "pages_aside", 0), "it does not say what it does");
     expect_flush(&f);

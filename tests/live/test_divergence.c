@@ -74,10 +74,13 @@ Test(live_divergence, is_repaired_and_told)
     put_some(&l, 0, 40);
     cr_assert(metric_reaches(&l, "pbft_fault_acts_total", 1, 90));
     cr_assert(damage_of(&l, key, &byte), "what was it?");
-    struct live_load load;
-    live_load_start(&load, &l, "2", "2", "6", "0");
-    bool noticed = metric_reaches(&l, "pbft_divergences_total", 1, 20);
-    json_decref(live_load_finish(&load));
+    bool noticed = false;
+    for (unsigned i = 0; i < 20 && !noticed; i++) { /* at the pace of the machine */
+        struct live_load load;
+        live_load_start(&load, &l, "2", "2", "3", "0");
+        json_decref(live_load_finish(&load));
+        noticed = metric_reaches(&l, "pbft_divergences_total", 1, 1);
+    }
     if (!noticed) live_dump_log(&l);
     cr_assert(noticed, "at the next certified checkpoint");
     cr_expect(metric_reaches(&l, "pbft_diverged ", 0, 90));
