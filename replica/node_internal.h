@@ -451,6 +451,7 @@ void node_persist(struct pbft_node *node, const struct pbft_effect *effect);
 void node_log_stable(struct pbft_node *node, pbft_seq seq);
 void node_log_restored(struct pbft_node *node, enum pbft_record_kind kind,
                        struct pbft_frame *const frames[2]);
+void node_log_resumed(struct pbft_node *node); /* it was full when the process before ended */
 struct pbft_job *node_sync_job(struct pbft_node *node); /* NULL: nothing to do */
 void node_sync_done(struct pbft_node *node);
 void node_log_free(struct pbft_node *node);

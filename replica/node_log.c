@@ -287,22 +287,53 @@ void node_log_stable(struct pbft_node *node, pbft_seq seq)
     }
 }
 
+/* From the checkpoint on disk no record leads on to h any more. */
+static void cut_without_flush(struct pbft_node *node)
+{
+    node->carry_first = 0; /* of one that waits for a flush: it begins anew */
+    node_log_begin_cut(node, 0);
+    node_flush_installed(node, node->stable_seq);
+}
+
+/* The last quarter of the cap is for carry-overs: else a log that filled up while there was no room
+ * for checkpoints could never be cut again. */
+static bool is_filled(const struct pbft_log_stats *stats)
+{
+    return stats->bytes > stats->bytes_max / 4 * 3;
+}
+
+/* It has no state at h, and with a log that is filled takes nothing in that would bring it one: no
+ * flush will let the log be cut. After a restart it would have to fetch that state, too. */
+static bool waits_in_vain(const struct pbft_node *node, const struct pbft_log_stats *stats)
+{
+    if (node->config.pages == NULL || !is_filled(stats)) return false;
+    if (node->carry_first != 0 && node->carry_seq <= node->flushed) return false;
+    struct pbft_core_info info;
+    pbft_core_info(node->core, &info);
+    return info.transferring || info.committed < info.stable;
+}
+
 /* Views may follow each other without a checkpoint between them; what they left behind goes. Not
  * again before the log has doubled: what is carried over may be most of it. */
 static void cut_if_filling(struct pbft_node *node)
 {
-    if (node->carry_first != 0 || node->storage_failed) return;
+    if (node->storage_failed) return;
     struct pbft_log_stats stats;
     pbft_log_stats(node->config.log, &stats);
+    if (waits_in_vain(node, &stats)) cut_without_flush(node);
+    if (node->carry_first != 0) return;
     if (stats.bytes <= stats.bytes_max / 2 || stats.bytes / 2 <= node->cut_bytes) return;
-    if (node->config.pages == NULL || node->flushed >= node->stable_seq) {
+    if (node->config.pages == NULL || node->flushed >= node->stable_seq)
         node_log_begin_cut(node, 0);
-    } else if (node->applied < node->stable_seq) {
-        node_log_begin_cut(node, 0); /* the way from the checkpoint on disk is broken anyway */
-        node_flush_installed(node, node->stable_seq);
-    } else {
+    else if (node->applied < node->stable_seq)
+        cut_without_flush(node);
+    else
         node->flush_wanted = true;
-    }
+}
+
+void node_log_resumed(struct pbft_node *node)
+{
+    if (node_log_stuck(node)) cut_if_filling(node);
 }
 
 void node_log_finish_cut(struct pbft_node *node)
@@ -368,15 +399,12 @@ void node_sync_done(struct pbft_node *node)
     node_log_finish_cut(node);
 }
 
-/* The last quarter of the cap is for carry-overs: else a log that filled up while there was no room
- * for checkpoints could never be cut again. */
 bool node_log_stuck(const struct pbft_node *node)
 {
     if (node->config.pages == NULL) return false;
     struct pbft_log_stats stats;
     pbft_log_stats(node->config.log, &stats);
-    return stats.bytes > stats.bytes_max / 4 * 3 ||
-           (node->log_full && node->unsynced > UNSYNCED_MAX);
+    return is_filled(&stats) || (node->log_full && node->unsynced > UNSYNCED_MAX);
 }
 
 uint64_t node_log_deadline(const struct pbft_node *node)

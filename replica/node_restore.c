@@ -286,6 +286,7 @@ void pbft_node_resume(struct pbft_node *node, struct pbft_time time)
                   (unsigned long long)node->restored_records, (unsigned long long)info.view,
                   (unsigned long long)info.stable, (unsigned long long)node->flushed,
                   (unsigned long long)node->applied);
+    node_log_resumed(node);
     node_settle(node);
 }
 

@@ -435,3 +435,88 @@ Test(protocol, r26_a_log_that_fills_up_waits)
     cr_assert_not(lone_info(l).storage_failed);
     lone_free(l);
 }
+
+static uint64_t log_bytes(const struct lone *l)
+{
+    struct pbft_log_stats stats;
+    pbft_log_stats(l->log, &stats);
+    return stats.bytes;
+}
+
+enum { FULL_BYTES = 256 << 10, STUCK_BYTES = FULL_BYTES / 4 * 3 };
+static char large_op[3001];
+
+static struct lone *with_a_log_to_fill(void)
+{
+    struct lone *l = lone_new_on_disk();
+    lone_stop(l);
+    lone_small_log(l, FULL_BYTES);
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    memset(large_op, 'x', sizeof large_op - 1);
+    return l;
+}
+
+/* Commits and certifies; the last number. */
+static pbft_seq fill_log(struct lone *l, pbft_seq seq, uint64_t bytes)
+{
+    struct pbft_digest root;
+    while (log_bytes(l) < bytes) {
+        seq++;
+        cr_assert_eq(lone_commit(l, seq, seq, large_op), PBFT_OK);
+        if (lone_own_root(l, seq, &root)) lone_certify_root(l, seq, &root);
+        lone_forget(l);
+    }
+    cr_assert(lone_info(l).disk_full);
+    return seq;
+}
+
+static void expect_room(struct lone *l, pbft_seq seq)
+{
+    pbft_pages_disk_fill(l->disk, false);
+    for (unsigned i = 0; i < 18; i++) {
+        lone_forget(l);
+        lone_pass(l, 500);
+    }
+    cr_assert_not(lone_info(l).storage_failed);
+    cr_assert_neq(lone_commit(l, seq, seq, large_op), PBFT_DROP_BUSY,
+                  "its log has %llu bytes for ever", (unsigned long long)log_bytes(l));
+}
+
+/* ... also for who is behind the others by then: it has no checkpoint of theirs to flush, and as
+ * long as it takes nothing in, it gets none. Else: it waits for ever. */
+Test(protocol, r26_a_log_that_fills_up_behind_the_others_is_cut)
+{
+    struct lone *l = with_a_log_to_fill();
+    pbft_pages_disk_fill(l->disk, true);
+    pbft_seq seq = fill_log(l, 0, STUCK_BYTES - 12000), stable = lone_info(l).core.stable;
+    struct pbft_digest root = {{7}};
+    lone_certify_root(l, stable + 8, &root);
+    cr_assert_eq(lone_info(l).core.stable, stable + 8);
+    cr_assert_lt(lone_info(l).core.committed, stable + 8);
+    /* The next one does not come: what follows it is logged, and not executed. */
+    for (pbft_seq next = seq + 2; next <= stable + 16 && log_bytes(l) < STUCK_BYTES; next++)
+        (void)lone_commit(l, next, next, large_op);
+    expect_room(l, seq + 1);
+    lone_free(l);
+}
+
+/* ... and for who finds at its start that its state is lost. */
+Test(protocol, r26_a_full_log_over_a_lost_state_is_cut)
+{
+    struct lone *l = with_a_log_to_fill();
+    for (pbft_seq seq = 1; seq <= 4; seq++)
+        cr_assert_eq(lone_commit(l, seq, seq, "v"), PBFT_OK);
+    lone_certify(l, 4);
+    cr_assert_eq(lone_info(l).flushed, 4u);
+    pbft_pages_disk_fill(l->disk, true);
+    pbft_seq last = fill_log(l, 4, STUCK_BYTES - 12000);
+    enum pbft_verdict verdict = PBFT_OK;
+    for (; verdict == PBFT_OK; last += verdict == PBFT_OK)
+        verdict = lone_commit(l, last + 1, last + 1, large_op);
+    cr_assert_eq(verdict, PBFT_DROP_BUSY);
+    cr_assert(pbft_pages_disk_rot(l->disk, 0));
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    cr_assert_str_not_empty(l->last_refusal);
+    expect_room(l, last + 1);
+    lone_free(l);
+}
