@@ -1,6 +1,7 @@
 /* replica/config_files.c - what stands in cluster.conf, node.conf and client.conf. */
 #include "replica/config_internal.h"
 
+#include "crypto/files.h"
 #include "crypto/hash.h"
 #include "crypto/keys.h"
 
@@ -447,7 +448,7 @@ static enum pbft_status writer_close(struct writer *w, char error[256])
 {
     bool ok = fflush(w->file) == 0 && fsync(fileno(w->file)) == 0;
     if (fclose(w->file) != 0) ok = false;
-    if (ok) return PBFT_STATUS_OK;
+    if (ok && pbft_folder_sync_of(w->path) == PBFT_STATUS_OK) return PBFT_STATUS_OK;
     (void)snprintf(error, 256, "cannot write %.150s", w->path);
     return PBFT_STATUS_IO;
 }

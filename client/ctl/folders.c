@@ -1,22 +1,35 @@
 /* Folders that did not exist, or were empty. */
 #include "client/ctl/folders.h"
 
+#include "crypto/files.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+/* What will be promised in it lasts no longer than its name (FAULTS 2.40). */
+static enum pbft_status name_lasts(const char *path, char error[256])
+{
+    if (pbft_folder_sync_of(path) == PBFT_STATUS_OK) return PBFT_STATUS_OK;
+    (void)snprintf(error, 256,
+                   "cannot make the folder %.150s durable: the one that it is in cannot "
+                   "be synced",
+                   path);
+    return PBFT_STATUS_IO;
+}
+
 enum pbft_status ctl_folder_make(const char *path, char error[256])
 {
-    if (mkdir(path, 0755) == 0) return PBFT_STATUS_OK;
+    if (mkdir(path, 0755) == 0) return name_lasts(path, error);
     (void)snprintf(error, 256, "cannot make the folder %.150s: %s", path, strerror(errno));
     return PBFT_STATUS_IO;
 }
 
 enum pbft_status ctl_folder_claim(const char *path, const char *verb, char error[256])
 {
-    if (mkdir(path, 0755) == 0) return PBFT_STATUS_OK;
+    if (mkdir(path, 0755) == 0) return name_lasts(path, error);
     if (errno != EEXIST) {
         (void)snprintf(error, 256, "cannot make the folder %.150s: %s", path, strerror(errno));
         return PBFT_STATUS_IO;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -573,4 +574,84 @@ Test(live_disk_faults, slow_disk_slows_one_replica)
     lose_another(&f);
     expect_ordered(&f, "60s", true);
     live_stop(&f.live);
+}
+
+/* ---- what is made has to last, FAULTS 2.40 ---- */
+
+struct synced {
+    char path[200][256]; /* in their order */
+    unsigned count;
+};
+
+static void read_synced(const struct faulty *f, struct synced *s)
+{
+    char line[1024], call[32], path[256];
+    FILE *file = fopen(f->calls, "r");
+    cr_assert_not_null(file);
+    for (s->count = 0; fgets(line, sizeof line, file) != NULL;) {
+        cr_assert_eq(sscanf(line, "fault %31s %255s", call, path), 2, "%s", line);
+        cr_assert_lt(s->count, 200u);
+        (void)snprintf(s->path[s->count++], sizeof path, "%s", path);
+    }
+    (void)fclose(file);
+}
+
+static bool later(const struct synced *s, unsigned from, const char *path)
+{
+    for (unsigned i = from; i < s->count; i++)
+        if (strcmp(s->path[i], path) == 0) return true;
+    return false;
+}
+
+static bool is_in(const char *path, const char *folder)
+{
+    size_t size = strlen(folder);
+    return strncmp(path, folder, size) == 0 && (path[size] == '/' || path[size] == '\0');
+}
+
+/* Its name is synced in the folder that it is in, just before anything is made in it, or later. */
+static void expect_named(const struct synced *s, const char *folder, const char *parent)
+{
+    unsigned first = 0;
+    while (first < s->count && !is_in(s->path[first], folder))
+        first++;
+    cr_assert_lt(first, s->count, "nothing in %s is synced", folder);
+    bool before = first > 0 && strcmp(s->path[first - 1], parent) == 0;
+    cr_expect(before || later(s, first, parent), "%s may vanish from %s", folder, parent);
+}
+
+/* Votes in a folder whose name is lost are lost. */
+Test(live_disk_faults, what_init_makes_lasts)
+{
+    struct faulty f = {.victim = 0};
+    static struct synced s;
+    char base[] = "/tmp/pbft-live-XXXXXX", top[64], node[80], data[96], out[4096];
+    char init[] = "init", nodes[] = "--nodes", four[] = "4";
+    cr_assert_not_null(mkdtemp(base));
+    (void)snprintf(f.calls, sizeof f.calls, "%s/calls", base);
+    (void)snprintf(top, sizeof top, "%s/d", base);
+    char *argv[] = {strdup(live_bin("pbftctl")), init, top, nodes, four, NULL};
+    fault_rule(&f, "sync * delay=0");
+    int code = live_run(argv, out, sizeof out);
+    fault_rule(&f, NULL);
+    cr_assert_eq(code, 0, "%s", out);
+    read_synced(&f, &s);
+    expect_named(&s, top, base);
+    for (unsigned id = 0; id < 4; id++) {
+        (void)snprintf(node, sizeof node, "%s/node-%u", top, id);
+        (void)snprintf(data, sizeof data, "%s/data", node);
+        expect_named(&s, node, top);
+        expect_named(&s, data, node);
+    }
+    (void)snprintf(node, sizeof node, "%s/client", top);
+    expect_named(&s, node, top);
+    for (unsigned i = 0; i < s.count; i++) {
+        struct stat info;
+        if (stat(s.path[i], &info) == 0 && S_ISDIR(info.st_mode)) continue;
+        (void)snprintf(data, sizeof data, "%.*s", (int)(strrchr(s.path[i], '/') - s.path[i]),
+                       s.path[i]);
+        cr_expect(later(&s, i + 1, data), "%s may vanish", s.path[i]);
+    }
+    live_shell("rm -r '%s'", base);
+    free(argv[0]);
 }
