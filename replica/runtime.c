@@ -73,14 +73,23 @@ static enum pbft_log_level level_of(const char *event)
 }
 
 /* Shown a vote of ours that the log does not hold: what else was lost, nobody knows, and the next
- * start must not vote before somebody shows it again (PROTOCOL 29). */
+ * start must not vote before somebody shows it again (PROTOCOL 29). So it is tried until it is on
+ * the disk: a full one may have room again (FAULTS 2.42). */
 static void remember_amnesia(struct pbft_runtime *r)
 {
-    if (r->data.mute) return;
+    if (!r->amnesia || runtime_now() < r->amnesia_ns) return;
+    bool first = r->amnesia_ns == 0;
     enum pbft_status status = pbft_superblock_mark_amnesia(r->config.superblock);
-    if (status != PBFT_STATUS_OK)
-        pbft_logger_write(r->config.logger, PBFT_LOG_ERROR, "superblock", "why=\"%s\"",
+    r->amnesia = status != PBFT_STATUS_OK;
+    r->amnesia_ns = runtime_now() + AMNESIA_RETRY_NS;
+    if (r->amnesia && first)
+        pbft_logger_write(r->config.logger, PBFT_LOG_ERROR, "superblock",
+                          "why=\"%s\" hint=\"it is mute, but its next start would not know: "
+                          "let it run until `superblock_written`\"",
                           pbft_status_text(status));
+    if (!r->amnesia && !first)
+        pbft_logger_write(r->config.logger, PBFT_LOG_WARN, "superblock_written",
+                          "hint=\"every later start is mute, too\"");
 }
 
 void runtime_drain(struct pbft_runtime *r)
@@ -95,11 +104,12 @@ void runtime_drain(struct pbft_runtime *r)
         case PBFT_OUTPUT_JOB: jobs_dispatch(r, &out); break;
         case PBFT_OUTPUT_LOG:
             pbft_logger_write(r->config.logger, level_of(out.event), out.event, "%s", out.text);
-            if (strcmp(out.event, "muted") == 0) remember_amnesia(r);
+            if (strcmp(out.event, "muted") == 0) r->amnesia = !r->data.mute;
             break;
         case PBFT_OUTPUT_EPOCH: r->proof = out.frame; break;
         }
     }
+    remember_amnesia(r);
 }
 
 /* ---- in ---- */

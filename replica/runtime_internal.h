@@ -24,6 +24,7 @@
 #define STOP_LIMIT_SECONDS 2 /* from the first TERM to the end of the process */
 #define STOP_AGAIN_NS      (250u * MILLISECOND_NS) /* a TERM this soon after the first is its echo */
 #define FLUSH_LIMIT_NS     (200u * MILLISECOND_NS) /* of that, for what is queued for the wire */
+#define AMNESIA_RETRY_NS   (1000u * MILLISECOND_NS)
 
 struct pbft_runtime;
 
@@ -123,6 +124,8 @@ struct pbft_runtime {
     bool dirty; /* something happened since the last publish() */
     bool failed, stopping;
     bool cancelled;           /* told to stop before it had loaded its state */
+    bool amnesia;             /* noticed, and not yet on the disk */
+    uint64_t amnesia_ns;      /* when that is tried again */
     struct pbft_frame *proof; /* the epoch is over; NULL: it is not */
 };
 

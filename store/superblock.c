@@ -210,8 +210,10 @@ enum pbft_status pbft_superblock_mark_start(struct pbft_superblock *superblock, 
 
 enum pbft_status pbft_superblock_mark_amnesia(struct pbft_superblock *superblock)
 {
-    if (!superblock->marked) return PBFT_STATUS_REFUSED;
-    return store(superblock, superblock->starts, superblock->forgot + 1);
+    uint64_t starts = superblock->starts + (superblock->marked ? 0 : 1);
+    enum pbft_status status = store(superblock, starts, superblock->forgot + 1);
+    if (status == PBFT_STATUS_OK) superblock->marked = true;
+    return status;
 }
 
 uint64_t pbft_superblock_starts(const struct pbft_superblock *superblock)

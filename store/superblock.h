@@ -62,8 +62,9 @@ enum pbft_status pbft_superblock_open(struct pbft_superblock **out, const char *
 enum pbft_status pbft_superblock_mark_start(struct pbft_superblock *superblock,
                                             bool forgets) PBFT_MUST_USE;
 
-/* A start that was marked as one that remembers has turned out to be amnesia (PROTOCOL 29): durably
- * one that forgets. PBFT_STATUS_REFUSED if it was not marked; _PERMISSION, _FULL, _IO. */
+/* This start, marked as one that remembers or not marked for want of room, has turned out to be
+ * amnesia (PROTOCOL 29): durably one that forgets. PBFT_STATUS_PERMISSION, _FULL, _IO: it is not,
+ * and this is to be tried again. */
 enum pbft_status pbft_superblock_mark_amnesia(struct pbft_superblock *superblock) PBFT_MUST_USE;
 
 /* Starts marked so far, this one included once it is marked. */

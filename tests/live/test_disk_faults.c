@@ -655,3 +655,44 @@ Test(live_disk_faults, what_init_makes_lasts)
     live_shell("rm -r '%s'", base);
     free(argv[0]);
 }
+
+/* ---- amnesia without room to note it, FAULTS 2.42 and 2.44 ---- */
+
+/* PROTOCOL 29: an older copy of its data, and a full disk. That it is mute is written down when
+ * there is room; till then it says so. Else: its next start votes until somebody shows it that vote
+ * again. */
+Test(live_disk_faults, amnesia_is_noted_when_there_is_room)
+{
+    struct faulty f;
+    char rule[256];
+    begin(&f, NULL);
+    live_shell("cp -a '%s/node-%u/data' '%s/node-%u/old'", f.live.dir, f.victim, f.live.dir,
+               f.victim);
+    start_under(&f, NULL);
+    live_sleep_ms(500);
+    unsigned other = lose_another(&f);
+    for (unsigned i = 0;
+         i < 4 || live_number(&f.live, f.victim, "last_executed") % CHECKPOINT_INTERVAL < 3; i++)
+        expect_ordered(&f, "60s", true); /* with its votes */
+    live_terminate(&f.live, f.victim);
+    live_shell("cd '%s/node-%u' && rm -r data && mv old data", f.live.dir, f.victim);
+    fault(&f, true);
+    (void)snprintf(rule, sizeof rule, "write superblock.tmp ENOSPC when=%s", f.when);
+    fault_rule(&f, rule);
+    live_restart(&f.live, f.victim, NULL);
+    fault_rule(&f, NULL);
+    bool muted = live_logged(&f.live, f.victim, "muted", 90);
+    if (!muted) live_dump_node(&f.live, f.victim);
+    cr_assert(muted, "it does not notice");
+    cr_expect(live_said(&f.live, f.victim, "let it run until `superblock_written`", 10));
+    fault(&f, false);
+    cr_expect(live_logged(&f.live, f.victim, "superblock_written", 30), "it is not tried again");
+    live_terminate(&f.live, f.victim);
+    live_restart(&f.live, f.victim, NULL);
+    cr_expect(live_said(&f.live, f.victim, "was shown a vote that its log did not hold", 90),
+              "the next start knows nothing of it");
+    live_until(&f.live, f.victim, "mute", 1);
+    live_restart(&f.live, other, NULL);
+    expect_ordered(&f, "60s", true);
+    live_stop(&f.live);
+}
