@@ -130,9 +130,7 @@ static enum pbft_verdict serve_page(struct pbft_node *node, const struct pbft_pe
     struct pbft_msg msg = {.type = PBFT_PAGE};
     if (node_page(node, digest, &msg.page) != PBFT_STATUS_OK)
         return PBFT_DROP_UNWANTED; /* the peer asks somebody else */
-    struct bucket *bucket = &node->peers[from->index].served;
-    if (bucket->bytes < (int64_t)msg.page.size) return PBFT_DROP_QUOTA;
-    bucket->bytes -= (int64_t)msg.page.size;
+    node->peers[from->index].served.bytes -= (int64_t)msg.page.size;
     struct pbft_frame *frame = node_encode(node, &msg);
     if (frame == NULL) return PBFT_DROP_BUSY;
     node->pages_served++;
@@ -147,9 +145,9 @@ enum pbft_verdict node_on_fetch(struct pbft_node *node, const struct pbft_peer *
 {
     struct bucket *bucket = &node->peers[from->index].served;
     node_bucket_refill(node, bucket, PAGE_BUCKET_BYTES, PAGE_BYTES_PER_SECOND);
-    if (fetch->kind == PBFT_FETCH_PAGE) return serve_page(node, from, &fetch->digest);
     /* Megabytes for a FETCH of a hundred bytes: before they are copied, let alone queued. */
     if (bucket->bytes <= 0) return PBFT_DROP_QUOTA;
+    if (fetch->kind == PBFT_FETCH_PAGE) return serve_page(node, from, &fetch->digest);
     struct pbft_frame *frame = pbft_core_serve(node->core, fetch);
     if (frame == NULL) return PBFT_DROP_UNWANTED;
     bucket->bytes -= frame->size;

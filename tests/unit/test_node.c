@@ -437,6 +437,48 @@ Test(node, a_backup_is_bounded)
     sim_free(sim);
 }
 
+static enum pbft_verdict fetch_page(struct sim *sim, pbft_id from, const struct pbft_digest *digest)
+{
+    struct pbft_msg fetch = {.type = PBFT_FETCH};
+    fetch.fetch.kind = PBFT_FETCH_PAGE;
+    fetch.fetch.digest = *digest;
+    return sim_inject(sim, from, 1, sim_message(sim, from, &fetch));
+}
+
+/* A peer that asks for pages without end costs no copy, and no look, beyond its share. */
+Test(node, pages_are_served_within_a_bound)
+{
+    struct sim_options o = sim_defaults(4, 2, 33);
+    o.byzantine = pbft_signers_of(3);
+    struct sim *sim = sim_new(&o);
+    static uint8_t op[61000];
+    static uint8_t value[60000];
+    uint8_t name = 1;
+    size_t size = pbft_kv_encode_put(op, sizeof op, (struct pbft_span){&name, 1},
+                                     (struct pbft_span){value, sizeof value});
+    cr_assert_eq(sim_inject_client(sim, 1, 0,
+                                   sim_request(sim, 1, 0, 1, (struct pbft_span){op, size})),
+                 PBFT_OK);
+    sim_load(sim, 0, 40, SIM_WRITES);
+    cr_assert(sim_run_until(sim, sim_loads_done, NULL, SOON), "%s", sim_failure(sim));
+    cr_assert(sim_run_for(sim, 200 * SIM_MS), "%s", sim_failure(sim));
+    struct pbft_node *node = sim_node(sim, 1);
+    cr_assert_gt(node->snapshot_count, 0u);
+    struct pbft_digest large = {{0}}, nowhere = {{1}};
+    const struct pbft_snapshot *state = node->snapshots[0].snapshot;
+    cr_assert_eq(pbft_snapshot_walk(state, NULL, find_large, &large), PBFT_STATUS_REFUSED);
+    cr_assert_eq(fetch_page(sim, 3, &nowhere), PBFT_DROP_UNWANTED);
+    unsigned served = 0;
+    while (served < 100 && fetch_page(sim, 3, &large) == PBFT_OK)
+        served++;
+    cr_assert_eq(served, (PAGE_BUCKET_BYTES + sizeof value - 1) / sizeof value, "%u", served);
+    cr_assert_eq(fetch_page(sim, 3, &nowhere), PBFT_DROP_QUOTA, "it is looked for");
+    cr_assert_eq(fetch_page(sim, 2, &large), PBFT_OK, "each has a share of its own");
+    cr_assert(sim_run_for(sim, 500 * SIM_MS), "%s", sim_failure(sim));
+    cr_assert_eq(fetch_page(sim, 3, &large), PBFT_OK, "served again later");
+    sim_free(sim);
+}
+
 /* PROTOCOL 26: the log is cut behind its carry-over, so that it stays flat for ever. */
 Test(node, the_log_stays_bounded)
 {
