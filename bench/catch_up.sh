@@ -210,6 +210,8 @@ state=${m[pbft_state_bytes]}
     echo "|---|---|---|---|---|---|---|---|"
     printf '%s\n' "${restarts[@]}"
     echo
+    echo "With a log that is short; what a long one adds is in docs/operating.md."
+    echo
     echo "Bound: pages.mdb is $(div "$file_bytes" 1000000 %.0f) MB, read uncached in $(div "$read_ms" 1000) s ($(div $((file_bytes / 1000)) "$read_ms" %.0f) MB/s); it is hashed at $(div "$hash" 1000000 %.0f) MB/s on one core, in $(div "$file_bytes" "$hash") s at most."
 } | tee "$dir/table.md"
 {

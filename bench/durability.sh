@@ -67,11 +67,13 @@ summary() { # summary MODE FORMAT
 {
     echo "Machine: $(machine); load $(load_now). 4 replicas and the clients on it; $CLIENTS clients, bundles of $BUNDLE, values of 100 bytes, $REPEAT runs of $SECONDS_EACH s each, alternating; medians (lowest to highest)."
     echo
-    echo "| durability | ops/s | p50 ms | p99 ms | batches/s | ops a batch | log commits/s a replica | fsyncs a batch | bytes to disk an operation, a replica |"
+    echo "| durability | ops/s | p50 ms | p99 ms | batches/s | ops a batch | log commits/s a replica | log fsyncs a batch | bytes to disk an operation, a replica |"
     echo "|---|---|---|---|---|---|---|---|---|"
     for mode in memory async sync; do
         summary "$mode" '| %s | %.0f (%.0f to %.0f) | %.2f | %.2f | %.0f | %.1f | %.0f | %.2f | %.0f |\n'
     done
+    echo
+    echo "Of the log's fsyncs, those of new segments are not counted, nor those of pages.mdb when a checkpoint is flushed. Bytes are what the whole device was given."
 } | tee "$results/durability.md"
 {
     comma='{'

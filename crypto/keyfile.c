@@ -21,6 +21,7 @@
 
 #define KEY_FILE_MAX 2048u
 #define ERROR_BYTES  256u
+#define NOT_DURABLE  "cannot be made durable: its folder cannot be synced"
 
 static const char header[] =
     "# pbft key file: secret. Mode 0600, one for each node, never copied, never edited.\n"
@@ -59,7 +60,7 @@ enum pbft_status pbft_keypair_save(const struct pbft_keypair *keypair, const cha
     /* O_EXCL follows no link either. */
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     int number = fd < 0 ? errno : 0;
-    bool kept = false;
+    bool kept = false, lasts = true;
     if (fd >= 0) {
         /* The mode must not depend on the umask. */
         kept = fchmod(fd, 0600) == 0 &&
@@ -69,15 +70,13 @@ enum pbft_status pbft_keypair_save(const struct pbft_keypair *keypair, const cha
             number = errno;
             kept = false;
         }
-        if (kept && pbft_folder_sync_of(path) != PBFT_STATUS_OK) {
-            number = errno;
-            kept = false;
-        }
+        if (kept) kept = lasts = pbft_folder_sync_of(path) == PBFT_STATUS_OK;
         if (!kept) (void)unlink(path);
     }
     sodium_memzero(secret_hex, sizeof(secret_hex));
     sodium_memzero(text, sizeof(text));
     if (kept) return PBFT_STATUS_OK;
+    if (!lasts) return fail(PBFT_STATUS_IO, error, path, NOT_DURABLE);
     if (number == EEXIST)
         return fail(PBFT_STATUS_EXISTS, error, path, "exists already and is never overwritten");
     return fail_errno(number, error, path, "cannot be written");
@@ -85,9 +84,10 @@ enum pbft_status pbft_keypair_save(const struct pbft_keypair *keypair, const cha
 
 enum pbft_status pbft_keypair_adopt(const char *from, const char *path, char error[256])
 {
-    if (rename(from, path) == 0 && pbft_folder_sync_of(path) == PBFT_STATUS_OK)
-        return PBFT_STATUS_OK;
-    return fail_errno(errno, error, path, "cannot be replaced by its successor");
+    if (rename(from, path) != 0)
+        return fail_errno(errno, error, path, "cannot be replaced by its successor");
+    if (pbft_folder_sync_of(path) == PBFT_STATUS_OK) return PBFT_STATUS_OK;
+    return fail(PBFT_STATUS_IO, error, path, NOT_DURABLE);
 }
 
 /* The rest of the next line that is no comment, if it begins with `word`; NULL otherwise. Ends the

@@ -249,7 +249,11 @@ static enum pbft_status not_begun(const struct pbft_epochs_begin *begin, char er
     enum pbft_status status = pbft_epoch_file_look(path, begin->next, &named);
     /* One that is damaged names none: who was told to begin anew does. */
     if (status == PBFT_STATUS_NOT_FOUND || status == PBFT_STATUS_CORRUPT) return PBFT_STATUS_OK;
-    if (status == PBFT_STATUS_OK && named >= begin->next->epoch) status = PBFT_STATUS_EXISTS;
+    if (status == PBFT_STATUS_OK && named >= begin->next->epoch) {
+        (void)snprintf(error, 256, "epoch %u in %.150s has begun already: start pbftd again.",
+                       (unsigned)begin->next->epoch, begin->dir);
+        return PBFT_STATUS_EXISTS;
+    }
     if (status != PBFT_STATUS_OK)
         (void)snprintf(error, 256, "cannot begin epoch %u in %.150s: its file `epochs`: %s.",
                        (unsigned)begin->next->epoch, begin->dir, pbft_status_text(status));

@@ -12,7 +12,6 @@ static const char *own_trouble(const struct pbft_ready_question *q, char mute[PB
     const struct pbft_node_info *info = q->node;
     if (q->stopping) return "stopping";
     if (info->storage_failed) return "the vote log has failed";
-    if (info->disk_full) return "the disk is full";
     if (info->core.mute) {
         (void)snprintf(mute, PBFT_UNREADY_BYTES,
                        "mute: it does not vote; `pbftctl replica replace %u` gives it a new key, "
@@ -20,6 +19,7 @@ static const char *own_trouble(const struct pbft_ready_question *q, char mute[PB
                        (unsigned)q->id);
         return mute;
     }
+    if (info->disk_full) return "the disk is full";
     if (info->diverged != 0)
         return "diverged: own state was not the certified one, which is being fetched";
     if (info->core.transferring) return "state transfer under way";

@@ -97,11 +97,11 @@ Test(ready, own_trouble_comes_first)
     a.node.diverged = 128;
     pbft_unready(&a.question, a.why);
     cr_expect_not_null(strstr(a.why, "diverged: "));
+    a.node.disk_full = true;
+    expect(&a, "the disk is full");
     a.node.core.mute = true;
     expect(&a, "mute: it does not vote; `pbftctl replica replace 2` gives it a new key, unless its "
                "log names another way");
-    a.node.disk_full = true;
-    expect(&a, "the disk is full");
     a.node.storage_failed = true;
     expect(&a, "the vote log has failed");
     a.question.stopping = true;
