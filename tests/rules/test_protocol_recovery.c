@@ -424,6 +424,8 @@ Test(protocol, r26_a_log_that_fills_up_waits)
         lone_pass(l, 3000);
         cr_assert_not(lone_info(l).storage_failed);
         cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+        cr_assert_geq(lone_info(l).applied, lone_info(l).core.stable,
+                      "its log leads no longer to a state that it has signed, perhaps as the last");
     }
     cr_assert_eq(lone_commit(l, seq + 1, seq + 1, op), PBFT_DROP_BUSY);
     pbft_pages_disk_fill(l->disk, false);
