@@ -173,11 +173,18 @@ void ctl_nodes_pump(struct ctl_nodes *nodes, const struct pollfd *fds, int to)
 
 /* ---- the end ---- */
 
+/* It ended, and is still a zombie: nobody else has its process id. */
+static bool has_ended(pid_t pid)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid;
+}
+
 int ctl_nodes_reap(struct ctl_nodes *nodes, int to)
 {
     for (uint32_t i = 0; i < nodes->n; i++) {
         struct ctl_node *node = &nodes->at[i];
-        if (node->pid == 0 || waitpid(node->pid, &node->status, WNOHANG) != node->pid) continue;
+        if (node->pid == 0 || !has_ended(node->pid)) continue;
         drain(node, i, to);
         if (node->line_size > 0) {
             char out[PREFIX_BYTES + CTL_NODE_LINE_BYTES + 1];
@@ -185,7 +192,8 @@ int ctl_nodes_reap(struct ctl_nodes *nodes, int to)
         }
         if (node->log >= 0) (void)close(node->log);
         node->log = -1;
-        pid_file_remove(node->pid_file, node->pid);
+        pid_file_remove(node->pid_file, node->pid); /* before its id may be a stranger's */
+        (void)waitpid(node->pid, &node->status, 0);
         node->pid = 0;
         node->ended = true;
         return (int)i;

@@ -16,11 +16,16 @@ static pid_t pid_of(const struct live *l, unsigned node)
     return pid;
 }
 
-/* Until `up` has reaped one of its own: its data are free then. */
+/* Until `up` has reaped one of its own: its data are free then. No pid file names a process id that
+ * may be a stranger's. */
 static void wait_gone(const struct live *l, unsigned node, pid_t pid)
 {
-    for (unsigned i = 0; l->own[node] == 0 && i < 6000 && kill(pid, 0) == 0; i++)
+    char path[256];
+    if (l->own[node] != 0) return;
+    for (unsigned i = 0; i < 6000 && kill(pid, 0) == 0; i++)
         live_sleep_ms(10);
+    (void)snprintf(path, sizeof path, "%s/node-%u/pbftd.pid", l->dir, node);
+    cr_expect_eq(access(path, F_OK), -1, "%s has outlived its process", path);
 }
 
 void live_kill9(struct live *l, unsigned node)
