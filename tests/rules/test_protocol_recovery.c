@@ -399,45 +399,6 @@ Test(protocol, r30_a_rotten_page_is_mended)
     lone_free(ahead);
 }
 
-/* FAULTS 2.42: while checkpoints find no room the log fills up; it waits with room for a
- * carry-over, and goes on when there is some. */
-Test(protocol, r26_a_log_that_fills_up_waits)
-{
-    struct lone *l = lone_new_on_disk();
-    lone_stop(l);
-    lone_small_log(l, 256u << 10);
-    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
-    pbft_pages_disk_fill(l->disk, true);
-    static char op[3001];
-    memset(op, 'x', 3000);
-    pbft_seq seq = 0;
-    while (seq < 1000 && lone_commit(l, seq + 1, seq + 1, op) == PBFT_OK) {
-        seq++;
-        struct pbft_digest root;
-        for (pbft_id id = 0; id < 4 && lone_own_root(l, seq, &root); id++)
-            if (id != 1) (void)lone_from_replica(l, id, net_checkpoint(l->t, id, seq, &root));
-        lone_forget(l);
-    }
-    cr_assert_lt(seq, 1000u);
-    cr_assert(lone_info(l).disk_full);
-    for (unsigned i = 0; i < 3; i++) {
-        lone_pass(l, 3000);
-        cr_assert_not(lone_info(l).storage_failed);
-        cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
-        cr_assert_geq(lone_info(l).applied, lone_info(l).core.stable,
-                      "its log leads no longer to a state that it has signed, perhaps as the last");
-    }
-    cr_assert_eq(lone_commit(l, seq + 1, seq + 1, op), PBFT_DROP_BUSY);
-    pbft_pages_disk_fill(l->disk, false);
-    lone_pass(l, 3000);
-    cr_assert_not(lone_info(l).disk_full);
-    enum pbft_verdict verdict = lone_commit(l, seq + 1, seq + 1, op);
-    cr_assert_eq(verdict, PBFT_OK, "%s, seq %llu stable %llu", pbft_verdict_text(verdict),
-                 (unsigned long long)seq + 1, (unsigned long long)lone_info(l).core.stable);
-    cr_assert_not(lone_info(l).storage_failed);
-    lone_free(l);
-}
-
 static uint64_t log_bytes(const struct lone *l)
 {
     struct pbft_log_stats stats;
@@ -456,6 +417,40 @@ static struct lone *with_a_log_to_fill(void)
     cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
     memset(large_op, 'x', sizeof large_op - 1);
     return l;
+}
+
+/* FAULTS 2.42: while checkpoints find no room the log fills up; it waits with room for a
+ * carry-over, and goes on when there is some. */
+Test(protocol, r26_a_log_that_fills_up_waits)
+{
+    struct lone *l = with_a_log_to_fill();
+    pbft_pages_disk_fill(l->disk, true);
+    pbft_seq seq = 0;
+    while (seq < 1000 && lone_commit(l, seq + 1, seq + 1, large_op) == PBFT_OK) {
+        seq++;
+        struct pbft_digest root;
+        for (pbft_id id = 0; id < 4 && lone_own_root(l, seq, &root); id++)
+            if (id != 1) (void)lone_from_replica(l, id, net_checkpoint(l->t, id, seq, &root));
+        lone_forget(l);
+    }
+    cr_assert_lt(seq, 1000u);
+    cr_assert(lone_info(l).disk_full);
+    for (unsigned i = 0; i < 3; i++) {
+        lone_pass(l, 3000);
+        cr_assert_not(lone_info(l).storage_failed);
+        cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+        cr_assert_geq(lone_info(l).applied, lone_info(l).core.stable,
+                      "its log leads no longer to a state that it has signed, perhaps as the last");
+    }
+    cr_assert_eq(lone_commit(l, seq + 1, seq + 1, large_op), PBFT_DROP_BUSY);
+    pbft_pages_disk_fill(l->disk, false);
+    lone_pass(l, 3000);
+    cr_assert_not(lone_info(l).disk_full);
+    enum pbft_verdict verdict = lone_commit(l, seq + 1, seq + 1, large_op);
+    cr_assert_eq(verdict, PBFT_OK, "%s, seq %llu stable %llu", pbft_verdict_text(verdict),
+                 (unsigned long long)seq + 1, (unsigned long long)lone_info(l).core.stable);
+    cr_assert_not(lone_info(l).storage_failed);
+    lone_free(l);
 }
 
 /* Commits and certifies; the last number. */
