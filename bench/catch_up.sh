@@ -87,14 +87,18 @@ come_back() {
 }
 
 under_load() { # under_load NAME JSONKEY OPTIONS...
-    local name=$1 key=$2 changes ok=yes before during after low
+    local name=$1 key=$2 changes ok=yes before during after low ticks took i
     shift 2
     changes=$(view_changes)
     "$bin/pbft-bench" --cluster "$c" --clients 8 --conns 4 --bundle 16 --warmup 2 \
         --seconds 3600 --timeline "$dir/timeline" "$@" >"$dir/load.out" 2>&1 &
     load=$!
-    sleep $((2 + BEFORE))
+    sleep 2
+    ticks=("$(cpu_ticks)")
+    sleep "$BEFORE"
+    ticks+=("$(cpu_ticks)")
     come_back || ok=no
+    ticks+=("$(cpu_ticks)")
     sleep $((BEFORE + 1))
     kill "$load"
     wait "$load" 2>/dev/null
@@ -104,8 +108,10 @@ under_load() { # under_load NAME JSONKEY OPTIONS...
     low=$(worst "$came_ms" "$here_ms")
     after=$(mean $((here_ms + 1000)) $((here_ms + 1000 + BEFORE * 1000)))
     changes=$(($(view_changes) - changes))
-    rows+=("| $name | $before | $during | $low | $after | $(div $((during * 100)) "$before" %.0f) % | $changes | $(div "$ready_ms" 1000 %.1f) s | $transfers | $fetched of $pages | $(div "$fetched_bytes" 1000000 %.0f) MB |")
-    json+=("\"$key\":{\"caught_up\":\"$ok\",\"before_ops_per_s\":$before,\"during_ops_per_s\":$during,\"worst_second_ops\":$low,\"after_ops_per_s\":$after,\"view_changes\":$changes,\"ms\":$ready_ms,\"transfer_ms\":$transfer_ms,\"targets\":$transfers,\"pages_fetched\":$fetched,\"pages\":$pages,\"bytes_fetched\":$fetched_bytes,\"loadavg\":\"$(load_now)\"}")
+    ticks+=("$(cpu_ticks)")
+    for i in 0 1 2; do took[i]=$(stolen "${ticks[i]}" "${ticks[i + 1]}"); done
+    rows+=("| $name | $before | $during | $low | $after | $(div $((during * 100)) "$before" %.0f) % | $(div $((during * 100)) "$after" %.0f) % | $changes | $(div "$ready_ms" 1000 %.1f) s | $transfers | $fetched of $pages | $(div "$fetched_bytes" 1000000 %.0f) MB | ${took[0]}, ${took[1]}, ${took[2]} % |")
+    json+=("\"$key\":{\"caught_up\":\"$ok\",\"before_ops_per_s\":$before,\"during_ops_per_s\":$during,\"worst_second_ops\":$low,\"after_ops_per_s\":$after,\"view_changes\":$changes,\"ms\":$ready_ms,\"transfer_ms\":$transfer_ms,\"targets\":$transfers,\"pages_fetched\":$fetched,\"pages\":$pages,\"bytes_fetched\":$fetched_bytes,\"stolen_percent\":[${took[0]},${took[1]},${took[2]}],\"loadavg\":\"$(load_now)\"}")
     note "$name: ${rows[-1]}"
 }
 
@@ -198,8 +204,8 @@ state=${m[pbft_state_bytes]}
     echo "Machine: $(machine); load $(load_now). Durability sync, 4 replicas and the clients on it."
     echo "$KEYS keys, values of 100 bytes, key and value $((KEYS * 114 / 1000000)) MB."
     echo
-    echo "| behind by all keys | before, ops/s | during | worst second | after (4 replicas) | during : before | view changes | until served again | targets | pages fetched | bytes |"
-    echo "|---|---|---|---|---|---|---|---|---|---|---|"
+    echo "| behind by all keys | before (3 replicas), ops/s | during | worst second | after (4 replicas) | during : before | during : after | view changes | until served again | targets | pages fetched | bytes | CPU taken by the host before, during, after |"
+    echo "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     printf '%s\n' "${rows[@]}"
     echo
     echo "| 1 % changed | keys | pages fetched | of | | bytes | until served again |"

@@ -117,6 +117,11 @@ machine() {
     echo "${model:-unknown processor}, $(nproc) cores, Linux $(uname -r), $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), $(df --output=fstype "$dir" | tail -1) on $(df --output=source "$dir" | tail -1)"
 }
 load_now() { cut -d ' ' -f 1-3 /proc/loadavg; }
+# CPU time since the boot, in ticks: all of it, and what the host gave to others meanwhile.
+cpu_ticks() { awk '$1 == "cpu" { for (i = 2; i <= 9; i++) sum += $i; print sum, $9 }' /proc/stat; }
+stolen() { # stolen "$earlier" "$later": per cent
+    awk -v a="$1" -v b="$2" 'BEGIN { split(a, x); split(b, y); printf "%.0f", (y[1] > x[1] ? 100 * (y[2] - x[2]) / (y[1] - x[1]) : 0) }'
+}
 memory_kb() { awk -v f="$2:" '$1 == f { print $2 }' "/proc/$1/status" 2>/dev/null; } # PID VmRSS|VmHWM
 io_bytes() { awk -v f="$2:" '$1 == f { print $2 }' "/proc/$1/io" 2>/dev/null; }      # PID write_bytes
 

@@ -73,9 +73,10 @@ struct pbft_replica_config {
     enum pbft_durability durability;
     enum pbft_config_level log_level;
     enum pbft_config_format log_format;
-    uint32_t threads;          /* 0 = auto: 1 with up to two CPUs, else 3 */
-    uint64_t frames_max_bytes; /* budget of the frame pool */
-    uint64_t flush_bytes;      /* of log, between two checkpoints on disk */
+    uint32_t threads;                   /* 0 = auto: 1 with up to two CPUs, else 3 */
+    uint64_t frames_max_bytes;          /* budget of the frame pool */
+    uint64_t flush_bytes;               /* of log, between two checkpoints on disk */
+    uint64_t transfer_bytes_per_second; /* of pages, while it catches up (node.h) */
 };
 /* Same statuses as pbft_cluster_config_load(). */
 PBFT_MUST_USE enum pbft_status pbft_replica_config_load(struct pbft_replica_config *out,

@@ -345,6 +345,7 @@ static const struct config_field node_fields[] = {
     NODE("node", admin_listen, CONFIG_HTTP, .min = 0),
     NODE("node", durability, CONFIG_CHOICE, .choices = durabilities),
     NODE("node", flush_bytes, CONFIG_BYTES, .min = 65536, .max = UINT64_C(1) << 40),
+    NODE("node", transfer_bytes_per_second, CONFIG_BYTES, .min = 65536, .max = UINT64_C(1) << 40),
     NODE("node", threads, CONFIG_U32, .min = 1, .max = 64, .word = "auto"),
     NODE("node", frames_max_bytes, CONFIG_BYTES, .min = 67108864, .max = UINT64_C(1) << 40),
     {.section = "log",
@@ -371,6 +372,7 @@ struct pbft_replica_config pbft_replica_config_default(void)
         .log_format = PBFT_CONFIG_FORMAT_AUTO,
         .frames_max_bytes = 268435456,
         .flush_bytes = 67108864,
+        .transfer_bytes_per_second = 8388608,
     };
 }
 
@@ -540,8 +542,9 @@ enum pbft_status pbft_replica_config_save(const struct pbft_replica_config *c, c
     (void)fprintf(w.file, "listen_peers = %s\nlisten_clients = %s\nadmin_listen = %s\n",
                   c->listen_peers, c->listen_clients,
                   c->admin_listen[0] == '\0' ? "none" : c->admin_listen);
-    (void)fprintf(w.file, "durability = %s\nflush_bytes = %llu\n",
-                  pbft_durability_text(c->durability), (unsigned long long)c->flush_bytes);
+    (void)fprintf(w.file, "durability = %s\nflush_bytes = %llu\ntransfer_bytes_per_second = %llu\n",
+                  pbft_durability_text(c->durability), (unsigned long long)c->flush_bytes,
+                  (unsigned long long)c->transfer_bytes_per_second);
     if (c->threads == 0)
         (void)fprintf(w.file, "threads = auto\n");
     else

@@ -46,10 +46,12 @@ struct pbft_node_config {
     struct pbft_pages *pages; /* checkpoints on disk; NULL: a restart finds no state */
     /* Of a cluster that was restored: where its genesis is read, once, if not in `pages`. */
     struct pbft_pages *genesis;
-    struct pbft_apply *state;   /* of the epoch before, from pbft_node_take_state(): the node's now,
-                                 * even if pbft_node_new() fails; NULL: none in memory */
-    pbft_seq state_flushed;     /* the newest checkpoint of it in `pages` */
-    uint64_t flush_bytes;       /* flush a checkpoint once the log has grown by so much */
+    struct pbft_apply *state; /* of the epoch before, from pbft_node_take_state(): the node's now,
+                               * even if pbft_node_new() fails; NULL: none in memory */
+    pbft_seq state_flushed;   /* the newest checkpoint of it in `pages` */
+    uint64_t flush_bytes;     /* flush a checkpoint once the log has grown by so much */
+    /* Pages fetched from all peers together, while that leads to the state; 0: no bound. */
+    uint64_t transfer_bytes_per_second;
     bool mute;                  /* PROTOCOL 29 */
     const _Atomic bool *cancel; /* set by any thread: pbft_node_load() ends soon; NULL: never */
     uint64_t body_max_bytes;    /* proposals that the core keeps (pbft/core.h); 0: no bound */

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BUCKET_STEP_NS UINT64_C(1000000)
+
 static bool same(const struct pbft_fetch *a, const struct pbft_fetch *b)
 {
     return a->kind == b->kind && a->view == b->view && a->seq == b->seq &&
@@ -105,10 +107,17 @@ void node_bucket_refill(const struct pbft_node *node, struct bucket *bucket, int
 {
     uint64_t passed_us = (node->now_ns - bucket->filled_ns) / 1000u;
     if (bucket->filled_ns == 0 || passed_us > 1000000u) passed_us = 1000000u;
-    if (passed_us == 0) return;
+    if (passed_us < BUCKET_STEP_NS / 1000u) return; /* a drop at a time would be rounded away */
     bucket->bytes += (int64_t)passed_us * per_second / 1000000;
     if (bucket->bytes > most) bucket->bytes = most;
     bucket->filled_ns = node->now_ns;
+}
+
+uint64_t node_bucket_due(const struct bucket *bucket, int64_t level, int64_t per_second)
+{
+    if (bucket->bytes >= level) return NEVER;
+    uint64_t wait_ns = (uint64_t)((level - bucket->bytes) * 1000000 / per_second + 1) * 1000u;
+    return bucket->filled_ns + (wait_ns < BUCKET_STEP_NS ? BUCKET_STEP_NS : wait_ns);
 }
 
 enum pbft_status node_page(struct pbft_node *node, const struct pbft_digest *digest,

@@ -18,7 +18,8 @@
 #define FETCH_RETRY_NS        UINT64_C(100000000) /* ask the next peer after this long */
 #define PAGE_RETRY_NS         UINT64_C(100000000) /* doubles when pages come later than that */
 #define PAGE_RETRY_MAX_NS     UINT64_C(1600000000)
-#define TRANSFER_RETRY_NS     UINT64_C(1000000000) /* pause after one that failed */
+#define TRANSFER_RETRY_NS     UINT64_C(1000000000)  /* pause after one that failed */
+#define TRANSFER_CALM_NS      UINT64_C(60000000000) /* after one that came to its end */
 #define PAGES_OWED_MAX        (2u * PAGES_PER_PEER)
 #define PAGES_PER_PEER        32u        /* asked of one peer and not answered */
 #define PAGES_OUTSTANDING     128u       /* of all peers together */
@@ -234,6 +235,12 @@ struct fetch_item {
     uint64_t due_ns;
 };
 
+/* Bytes that may still be served, or asked for; the last answer may overdraw it. */
+struct bucket {
+    int64_t bytes;
+    uint64_t filled_ns;
+};
+
 struct page_ask {
     struct pbft_digest digest;
     pbft_id peer;
@@ -255,15 +262,13 @@ struct transfer {
     size_t wanted_count, wanted_capacity;
     uint64_t again_ns; /* it failed: from the start at this time; 0: it did not */
     uint64_t have, known, entries_have, entries;
-    uint32_t series;                        /* of installations that belong together */
-    pbft_seq installed;                     /* by the last transfer that came to its end; 0: none */
+    struct bucket budget; /* of bytes to fetch */
+    uint64_t pace;        /* what fills it, bytes a second; 0: no bound */
+    uint64_t missing;     /* entries, of the target before this one; 0: there was none */
+    uint64_t ended_ns;    /* the last transfer that came to its end, */
+    pbft_seq installed;   /* and what it installed; 0: none */
+    uint32_t series;      /* of installations that belong together */
     uint64_t begun, fetched, fetched_bytes; /* of all transfers */
-};
-
-/* Bytes that may still be served; a whole proposal may overdraw it. */
-struct bucket {
-    int64_t bytes;
-    uint64_t filled_ns;
 };
 
 struct peer_state {
@@ -539,6 +544,8 @@ void node_send_fetch(struct pbft_node *node, pbft_id to, const struct pbft_fetch
 
 void node_bucket_refill(const struct pbft_node *node, struct bucket *bucket, int64_t most,
                         int64_t per_second);
+/* When it will hold so much; NEVER: it does. */
+uint64_t node_bucket_due(const struct bucket *bucket, int64_t level, int64_t per_second);
 /* A page of a kept snapshot, until the next call. */
 enum pbft_status node_page(struct pbft_node *node, const struct pbft_digest *digest,
                            struct pbft_span *page);

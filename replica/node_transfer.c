@@ -6,6 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of what the pace brings in a second: asked for at once after a pause, and otherwise. */
+#define BURST_PARTS         16
+#define ASK_PARTS           128
+#define PAGE_BYTES_EXPECTED 4096u /* before the first has come */
+
 static void asks_clear(struct pbft_node *node)
 {
     node->transfer.ask_count = 0;
@@ -36,6 +41,23 @@ static void strike_debtors(struct pbft_node *node)
         if (pbft_signers_has(debtors, id)) strike(node, id);
 }
 
+/* A replica that catches up must not take from the others what they order with. But what changes
+ * faster than this one fetches would never be here: a target of which no less is missing than of
+ * the one before doubles the pace, for this transfer and those that follow at once. */
+static void set_pace(struct pbft_node *node)
+{
+    struct transfer *t = &node->transfer;
+    uint64_t usual = node->config.transfer_bytes_per_second;
+    if (!t->active) {
+        t->missing = 0;
+        if (t->pace < usual || node->now_ns - t->ended_ns >= TRANSFER_CALM_NS) t->pace = usual;
+        return;
+    }
+    uint64_t missing = t->entries == 0 ? NEVER : t->entries - t->entries_have;
+    if (t->missing != 0 && missing >= t->missing && t->pace <= INT64_MAX / 4000000) t->pace *= 2;
+    t->missing = missing;
+}
+
 void node_transfer_begin(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root,
                          pbft_signers hint)
 {
@@ -46,6 +68,7 @@ void node_transfer_begin(struct pbft_node *node, pbft_seq seq, const struct pbft
     node_drop_executions(node);
     if (t->active) strike_debtors(node);
     asks_clear(node);
+    set_pace(node);
     t->begun++;
     t->active = true;
     t->again_ns = 0;
@@ -88,11 +111,40 @@ static bool choose_peer(struct pbft_node *node, pbft_id *out)
     return found;
 }
 
+/* Bytes that are expected of what was asked for. */
+static int64_t awaited(const struct transfer *t)
+{
+    uint64_t page = t->fetched == 0 ? PAGE_BYTES_EXPECTED : t->fetched_bytes / t->fetched;
+    return (int64_t)(t->ask_count * page);
+}
+
+/* What may be asked for now. Too little counts as nothing: pages are asked for many at once. */
+static int64_t allowed(struct pbft_node *node)
+{
+    struct transfer *t = &node->transfer;
+    if (t->pace == 0) return INT64_MAX;
+    int64_t pace = (int64_t)t->pace;
+    node_bucket_refill(node, &t->budget, pace / BURST_PARTS, pace);
+    int64_t bytes = t->budget.bytes - awaited(t);
+    return bytes < pace / ASK_PARTS ? 0 : bytes;
+}
+
+static uint64_t allowed_deadline(const struct transfer *t)
+{
+    int64_t pace = (int64_t)t->pace;
+    int64_t level = awaited(t) + pace / ASK_PARTS;
+    /* With so much on its way, the next page that comes or times out is what is waited for. */
+    if (pace == 0 || t->wanted_count == 0 || level > pace / BURST_PARTS) return NEVER;
+    return node_bucket_due(&t->budget, level, pace);
+}
+
 static void ask_pages(struct pbft_node *node)
 {
     struct transfer *t = &node->transfer;
+    int64_t before = awaited(t), most = allowed(node);
     pbft_id id;
-    while (t->wanted_count > 0 && t->ask_count < PAGES_OUTSTANDING && choose_peer(node, &id)) {
+    while (t->wanted_count > 0 && t->ask_count < PAGES_OUTSTANDING && awaited(t) - before < most &&
+           choose_peer(node, &id)) {
         struct page_ask *ask = &t->asks[t->ask_count++];
         *ask = (struct page_ask){t->wanted[--t->wanted_count], id, node->now_ns + t->retry_ns};
         node->peers[id].asks++;
@@ -147,8 +199,8 @@ void node_transfer_tick(struct pbft_node *node)
 uint64_t node_transfer_deadline(const struct pbft_node *node)
 {
     const struct transfer *t = &node->transfer;
-    uint64_t due = NEVER;
     if (!t->active) return t->again_ns != 0 ? t->again_ns : NEVER;
+    uint64_t due = allowed_deadline(t);
     for (size_t i = 0; i < t->ask_count; i++)
         if (t->asks[i].due_ns < due) due = t->asks[i].due_ns;
     return due;
@@ -210,6 +262,7 @@ void node_page_done(struct pbft_node *node, struct task *task)
     if (task->verdict == PBFT_OK) {
         t->fetched++;
         t->fetched_bytes += task->page.size;
+        t->budget.bytes -= (int64_t)task->page.size;
     }
     if (!t->active || task->generation != node->generation) return;
     size_t at = 0;
@@ -256,6 +309,7 @@ static void state_installed(struct pbft_node *node, struct task *task)
     t->wanted_count = 0;
     asks_clear(node);
     t->installed = task->seq;
+    t->ended_ns = node->now_ns;
     /* Back to an earlier state: no read sees less than it might have (PROTOCOL 28). */
     if (node->applied > node->read_floor) node->read_floor = node->applied;
     node->applied = task->seq;

@@ -344,6 +344,7 @@ static bool new_node(struct pbft_runtime *r)
         .state = c->epoch->state,
         .state_flushed = c->epoch->flushed,
         .flush_bytes = c->replica->flush_bytes,
+        .transfer_bytes_per_second = c->replica->transfer_bytes_per_second,
         .mute = r->data.mute, /* PROTOCOL 29 */
         .cancel = &r->signals.cancel,
         .body_max_bytes = c->replica->frames_max_bytes / BODY_DIVISOR,

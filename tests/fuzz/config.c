@@ -113,6 +113,7 @@ static void node_file(void)
     REQUIRE(one.id == two.id && one.threads == two.threads && one.durability == two.durability);
     REQUIRE(one.frames_max_bytes == two.frames_max_bytes && one.log_level == two.log_level);
     REQUIRE(one.flush_bytes == two.flush_bytes && one.flush_bytes >= 65536);
+    REQUIRE(one.transfer_bytes_per_second == two.transfer_bytes_per_second);
     REQUIRE(strcmp(one.key, two.key) == 0 && strcmp(one.data, two.data) == 0);
     REQUIRE(strcmp(one.listen_peers, two.listen_peers) == 0);
 }

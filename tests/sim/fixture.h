@@ -57,6 +57,7 @@ struct sim_options {
     uint64_t body_max_bytes;             /* of each replica's core; 0: no bound */
     uint64_t log_bytes_max;              /* cap of each vote log, at most 8 MiB; 0: 2 MiB */
     uint64_t flush_bytes;                /* of log between checkpoints on disk; 0: none there */
+    uint64_t transfer_bytes_per_second;  /* of each laggard; 0: no bound */
     bool expect_no_view_change;          /* FAULTS 3.22: a VIEW effect is a failure */
     bool agreement_only;                 /* of COMMITs nothing is asked: the alarm of FAULTS 3.1 may
                                             ring before those that are earlier (3.2, 3.8) */

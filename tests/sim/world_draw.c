@@ -417,6 +417,14 @@ static void draw_replacements(struct world_plan *plan, uint64_t seed)
     }
 }
 
+/* And for a laggard's pace, with which some states take seconds. */
+static void draw_pace(struct world_plan *plan, uint64_t seed)
+{
+    static const uint64_t bytes_per_second[] = {0, 0, 16384, 65536};
+    struct dice d = {seed * UINT64_C(0x8CB92BA72F3D8DD7) + 3};
+    plan->o.transfer_bytes_per_second = bytes_per_second[roll(&d, 4)];
+}
+
 static void sort_actions(struct world_plan *plan)
 {
     for (size_t i = 1; i < plan->action_count; i++)
@@ -446,6 +454,7 @@ void world_draw(struct world_plan *plan, const struct sim_world_options *options
     }
     draw_disks(plan, options->seed);
     draw_replacements(plan, options->seed);
+    draw_pace(plan, options->seed);
     sort_actions(plan);
 }
 

@@ -238,6 +238,8 @@ Test(config, node_and_client_files, .init = setup, .fini = teardown)
     node.durability = PBFT_DURABILITY_ASYNC;
     cr_assert_eq(node.flush_bytes, 64u << 20);
     node.flush_bytes = 65536;
+    cr_assert_eq(node.transfer_bytes_per_second, 8u << 20);
+    node.transfer_bytes_per_second = 3u << 20;
     node.log_level = PBFT_CONFIG_LEVEL_DEBUG;
     (void)strcpy(node.cluster, "../cluster.conf");
     (void)strcpy(node.key, "/etc/key");
@@ -257,6 +259,7 @@ Test(config, node_and_client_files, .init = setup, .fini = teardown)
     cr_assert_eq(got.threads, 2u);
     cr_assert_eq(got.durability, PBFT_DURABILITY_ASYNC);
     cr_assert_eq(got.flush_bytes, 65536u);
+    cr_assert_eq(got.transfer_bytes_per_second, 3u << 20);
     cr_assert_eq(got.log_level, PBFT_CONFIG_LEVEL_DEBUG);
 
     static const char odd[] = "[client]\ncluster = c\nkey = k\ntimeout = 0s\n";
