@@ -72,7 +72,10 @@ come_back() {
         fi
         [ "$SECONDS" -lt "$limit" ] || break
     done
-    [ "$ended" != 0 ] || note "replica $laggard did not come back in time"
+    if [ "$ended" = 0 ]; then
+        http_get "$laggard" /readyz
+        note "replica $laggard did not come back in time: ${http_body:-no answer}"
+    fi
     now_ms
     came_ms=$t0 here_ms=${ended/#0/$ms}
     [ "$ended" = 0 ] && here_ms=$ms
