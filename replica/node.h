@@ -50,7 +50,8 @@ struct pbft_node_config {
                                * even if pbft_node_new() fails; NULL: none in memory */
     pbft_seq state_flushed;   /* the newest checkpoint of it in `pages` */
     uint64_t flush_bytes;     /* flush a checkpoint once the log has grown by so much */
-    /* Pages fetched from all peers together, while that leads to the state; 0: no bound. */
+    /* Pages fetched from all peers together, more where that does not lead to the
+     * state; 64 KiB .. 1 TiB; 0: no bound. */
     uint64_t transfer_bytes_per_second;
     bool mute;                  /* PROTOCOL 29 */
     const _Atomic bool *cancel; /* set by any thread: pbft_node_load() ends soon; NULL: never */

@@ -5,6 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What backups are served, all together: as much as one peer. */
+#define BUCKET_BYTES     (2 << 20)
+#define BYTES_PER_SECOND (16 << 20)
+#define ANSWER_BYTES     262144u /* no further page once there are so many */
+
 #define ADMINISTRATOR 0u
 
 static enum pbft_verdict answer_checkpoint(struct pbft_node *node, const struct pbft_peer *to,
@@ -30,7 +35,7 @@ static enum pbft_verdict answer_checkpoint(struct pbft_node *node, const struct 
 static size_t gather(struct pbft_node *node, struct pbft_span digests, uint8_t *body)
 {
     size_t size = 0;
-    for (size_t at = 0; at < digests.size && size < BACKUP_ANSWER_BYTES; at += PBFT_DIGEST_BYTES) {
+    for (size_t at = 0; at < digests.size && size < ANSWER_BYTES; at += PBFT_DIGEST_BYTES) {
         struct pbft_digest digest;
         struct pbft_span page;
         memcpy(digest.bytes, digests.data + at, PBFT_DIGEST_BYTES);
@@ -51,11 +56,11 @@ static enum pbft_verdict answer_pages(struct pbft_node *node, const struct pbft_
     if (digests.size == 0 || digests.size % PBFT_DIGEST_BYTES != 0 ||
         digests.size > (size_t)PBFT_ADMIN_PAGES_MAX * PBFT_DIGEST_BYTES)
         return PBFT_DROP_MALFORMED;
-    node_bucket_refill(node, &node->backup, BACKUP_BUCKET_BYTES, BACKUP_PER_SECOND);
+    node_bucket_refill(node, &node->backup, BUCKET_BYTES, BYTES_PER_SECOND);
     uint8_t *body = NULL;
     size_t size = 0;
     if (node->backup.bytes > 0) {
-        body = malloc(BACKUP_ANSWER_BYTES + PBFT_PAGE_BYTES_MAX + 4 * PBFT_ADMIN_PAGES_MAX);
+        body = malloc(ANSWER_BYTES + PBFT_PAGE_BYTES_MAX + 4 * PBFT_ADMIN_PAGES_MAX);
         if (body == NULL) return PBFT_DROP_BUSY;
         size = gather(node, digests, body);
     }

@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Time that fills a bucket at once. */
 #define BUCKET_STEP_NS UINT64_C(1000000)
+#define BUCKET_MOST_NS UINT64_C(1000000000)
 
 static bool same(const struct pbft_fetch *a, const struct pbft_fetch *b)
 {
@@ -106,7 +108,9 @@ void node_bucket_refill(const struct pbft_node *node, struct bucket *bucket, int
                         int64_t per_second)
 {
     uint64_t passed_us = (node->now_ns - bucket->filled_ns) / 1000u;
-    if (bucket->filled_ns == 0 || passed_us > 1000000u) passed_us = 1000000u;
+    if (bucket->filled_ns == 0 || passed_us > BUCKET_MOST_NS / 1000u)
+        passed_us = BUCKET_MOST_NS / 1000u;
+    if (bucket->bytes > most) bucket->bytes = most;
     if (passed_us < BUCKET_STEP_NS / 1000u) return; /* a drop at a time would be rounded away */
     bucket->bytes += (int64_t)passed_us * per_second / 1000000;
     if (bucket->bytes > most) bucket->bytes = most;
@@ -117,6 +121,7 @@ uint64_t node_bucket_due(const struct bucket *bucket, int64_t level, int64_t per
 {
     if (bucket->bytes >= level) return NEVER;
     uint64_t wait_ns = (uint64_t)((level - bucket->bytes) * 1000000 / per_second + 1) * 1000u;
+    if (wait_ns > BUCKET_MOST_NS) wait_ns = BUCKET_MOST_NS;
     return bucket->filled_ns + (wait_ns < BUCKET_STEP_NS ? BUCKET_STEP_NS : wait_ns);
 }
 

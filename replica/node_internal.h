@@ -18,8 +18,7 @@
 #define FETCH_RETRY_NS        UINT64_C(100000000) /* ask the next peer after this long */
 #define PAGE_RETRY_NS         UINT64_C(100000000) /* doubles when pages come later than that */
 #define PAGE_RETRY_MAX_NS     UINT64_C(1600000000)
-#define TRANSFER_RETRY_NS     UINT64_C(1000000000)  /* pause after one that failed */
-#define TRANSFER_CALM_NS      UINT64_C(60000000000) /* after one that came to its end */
+#define TRANSFER_RETRY_NS     UINT64_C(1000000000) /* pause after one that failed */
 #define PAGES_OWED_MAX        (2u * PAGES_PER_PEER)
 #define PAGES_PER_PEER        32u        /* asked of one peer and not answered */
 #define PAGES_OUTSTANDING     128u       /* of all peers together */
@@ -27,10 +26,7 @@
 #define PEER_STRIKES_MAX      5u         /* silent or lying so often: asked last, for one page */
 #define PAGE_BUCKET_BYTES     (2 << 20)  /* what a peer may be served in a burst */
 #define PAGE_BYTES_PER_SECOND (16 << 20) /* and from then on; agreement must not starve */
-#define BACKUP_BUCKET_BYTES   (2 << 20)  /* the same for backups, all together */
-#define BACKUP_PER_SECOND     (16 << 20)
-#define BACKUP_ANSWER_BYTES   262144u /* no further page once there are so many */
-#define CONNECTIONS_MAX       64u     /* of one client key */
+#define CONNECTIONS_MAX       64u        /* of one client key */
 #define ROUTES_MAX            64u /* sessions of one client key whose connection is remembered */
 #define EXECUTES_PER_JOB      64u
 #define TASKS_PER_JOB         1024u
@@ -235,10 +231,17 @@ struct fetch_item {
     uint64_t due_ns;
 };
 
-/* Bytes that may still be served, or asked for; the last answer may overdraw it. */
-struct bucket {
+struct bucket { /* of bytes that may be served, or asked for; the last answer may overdraw it */
     int64_t bytes;
     uint64_t filled_ns;
+};
+
+struct node_pace { /* of pages that are asked for */
+    uint64_t rate; /* bytes a second; 0: no bound */
+    struct bucket budget;
+    uint64_t hastened_ns;   /* the rate doubled */
+    uint64_t least, before; /* entries missing at the end of a target; NEVER: there was none */
+    uint64_t since_ns, since_pages, since_bytes; /* when `before` was taken */
 };
 
 struct page_ask {
@@ -262,12 +265,9 @@ struct transfer {
     size_t wanted_count, wanted_capacity;
     uint64_t again_ns; /* it failed: from the start at this time; 0: it did not */
     uint64_t have, known, entries_have, entries;
-    struct bucket budget; /* of bytes to fetch */
-    uint64_t pace;        /* what fills it, bytes a second; 0: no bound */
-    uint64_t missing;     /* entries, of the target before this one; 0: there was none */
-    uint64_t ended_ns;    /* the last transfer that came to its end, */
-    pbft_seq installed;   /* and what it installed; 0: none */
-    uint32_t series;      /* of installations that belong together */
+    struct node_pace pace;
+    uint32_t series;                        /* of installations that belong together */
+    pbft_seq installed;                     /* by the last transfer that came to its end; 0: none */
     uint64_t begun, fetched, fetched_bytes; /* of all transfers */
 };
 
@@ -544,7 +544,7 @@ void node_send_fetch(struct pbft_node *node, pbft_id to, const struct pbft_fetch
 
 void node_bucket_refill(const struct pbft_node *node, struct bucket *bucket, int64_t most,
                         int64_t per_second);
-/* When it will hold so much; NEVER: it does. */
+/* When it will hold so much, or is to be filled on the way there; NEVER: it does. */
 uint64_t node_bucket_due(const struct bucket *bucket, int64_t level, int64_t per_second);
 /* A page of a kept snapshot, until the next call. */
 enum pbft_status node_page(struct pbft_node *node, const struct pbft_digest *digest,

@@ -6,10 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of what the pace brings in a second: asked for at once after a pause, and otherwise. */
+/* Of what the rate brings in a second: asked for at once after a pause, and otherwise. */
 #define BURST_PARTS         16
 #define ASK_PARTS           128
-#define PAGE_BYTES_EXPECTED 4096u /* before the first has come */
+#define PAGE_BYTES_EXPECTED 4096u                /* before the first has come */
+#define GAIN_NS             UINT64_C(4000000000) /* targets of so long are looked at together */
+#define GAIN_PAGES          8u /* of so many pages one entry is not enough: a leaf brings its own */
+#define HASTE_NS            UINT64_C(60000000000) /* until the rate is halved again */
+#define RATE_MAX            (UINT64_C(1) << 41)
 
 static void asks_clear(struct pbft_node *node)
 {
@@ -41,21 +45,49 @@ static void strike_debtors(struct pbft_node *node)
         if (pbft_signers_has(debtors, id)) strike(node, id);
 }
 
-/* A replica that catches up must not take from the others what they order with. But what changes
- * faster than this one fetches would never be here: a target of which no less is missing than of
- * the one before doubles the pace, for this transfer and those that follow at once. */
+/* From here on it is watched what the pages that come are good for. */
+static void watch_gain(struct transfer *t, uint64_t now_ns)
+{
+    t->pace.before = t->pace.least;
+    t->pace.since_ns = now_ns;
+    t->pace.since_pages = t->fetched;
+    t->pace.since_bytes = t->fetched_bytes;
+}
+
+/* It has brought in what it allows, but most of it only what had changed meanwhile. */
+static bool gains_nothing(const struct transfer *t, uint64_t now_ns)
+{
+    const struct node_pace *p = &t->pace;
+    uint64_t bytes = t->fetched_bytes - p->since_bytes, pages = t->fetched - p->since_pages;
+    if (p->before == NEVER || bytes < p->rate / 2000u * ((now_ns - p->since_ns) / 1000000u))
+        return false;
+    return (p->before - p->least) * GAIN_PAGES < pages;
+}
+
+/* How fast pages are asked for, until the next target. A replica that catches up must not take from
+ * the others what they order with; but a state that changes faster than this one fetches would
+ * never be here. So the pace doubles where it leads nowhere, and comes down by itself. */
 static void set_pace(struct pbft_node *node)
 {
     struct transfer *t = &node->transfer;
-    uint64_t usual = node->config.transfer_bytes_per_second;
+    struct node_pace *p = &t->pace;
+    uint64_t usual = node->config.transfer_bytes_per_second, now = node->now_ns;
+    for (; p->rate > usual && now - p->hastened_ns >= HASTE_NS; p->hastened_ns += HASTE_NS)
+        p->rate /= 2;
+    if (p->rate < usual) p->rate = usual;
     if (!t->active) {
-        t->missing = 0;
-        if (t->pace < usual || node->now_ns - t->ended_ns >= TRANSFER_CALM_NS) t->pace = usual;
+        p->least = NEVER;
+        watch_gain(t, now);
         return;
     }
     uint64_t missing = t->entries == 0 ? NEVER : t->entries - t->entries_have;
-    if (t->missing != 0 && missing >= t->missing && t->pace <= INT64_MAX / 4000000) t->pace *= 2;
-    t->missing = missing;
+    if (missing < p->least) p->least = missing;
+    if (now - p->since_ns < GAIN_NS) return;
+    if (gains_nothing(t, now) && p->rate <= RATE_MAX / 2) {
+        p->rate *= 2;
+        p->hastened_ns = now;
+    }
+    watch_gain(t, now);
 }
 
 void node_transfer_begin(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root,
@@ -122,20 +154,20 @@ static int64_t awaited(const struct transfer *t)
 static int64_t allowed(struct pbft_node *node)
 {
     struct transfer *t = &node->transfer;
-    if (t->pace == 0) return INT64_MAX;
-    int64_t pace = (int64_t)t->pace;
-    node_bucket_refill(node, &t->budget, pace / BURST_PARTS, pace);
-    int64_t bytes = t->budget.bytes - awaited(t);
-    return bytes < pace / ASK_PARTS ? 0 : bytes;
+    int64_t rate = (int64_t)t->pace.rate;
+    if (rate == 0) return INT64_MAX;
+    /* Else what comes in while an answer is on its way would be lost, and a long way would count.
+     */
+    node_bucket_refill(node, &t->pace.budget, rate / BURST_PARTS + awaited(t), rate);
+    int64_t bytes = t->pace.budget.bytes - awaited(t);
+    return bytes < rate / ASK_PARTS ? 0 : bytes;
 }
 
 static uint64_t allowed_deadline(const struct transfer *t)
 {
-    int64_t pace = (int64_t)t->pace;
-    int64_t level = awaited(t) + pace / ASK_PARTS;
-    /* With so much on its way, the next page that comes or times out is what is waited for. */
-    if (pace == 0 || t->wanted_count == 0 || level > pace / BURST_PARTS) return NEVER;
-    return node_bucket_due(&t->budget, level, pace);
+    int64_t rate = (int64_t)t->pace.rate;
+    if (rate == 0 || t->wanted_count == 0) return NEVER;
+    return node_bucket_due(&t->pace.budget, awaited(t) + rate / ASK_PARTS, rate);
 }
 
 static void ask_pages(struct pbft_node *node)
@@ -262,7 +294,7 @@ void node_page_done(struct pbft_node *node, struct task *task)
     if (task->verdict == PBFT_OK) {
         t->fetched++;
         t->fetched_bytes += task->page.size;
-        t->budget.bytes -= (int64_t)task->page.size;
+        t->pace.budget.bytes -= (int64_t)task->page.size;
     }
     if (!t->active || task->generation != node->generation) return;
     size_t at = 0;
@@ -309,7 +341,6 @@ static void state_installed(struct pbft_node *node, struct task *task)
     t->wanted_count = 0;
     asks_clear(node);
     t->installed = task->seq;
-    t->ended_ns = node->now_ns;
     /* Back to an earlier state: no read sees less than it might have (PROTOCOL 28). */
     if (node->applied > node->read_floor) node->read_floor = node->applied;
     node->applied = task->seq;
