@@ -151,16 +151,19 @@ static uint64_t operations_left(const struct world *w)
     return left;
 }
 
-/* FAULTS 3.21: an operation waits for its own time-out at most; every liar may be primary once more
- * before the back-off has grown to what the network needs, and each such view costs a time-out for
- * the request and one for the NEW-VIEW, both at their cap; a client asks again after 8 time-outs at
- * the latest; a state transfer that failed begins again after a second. */
+/* FAULTS 3.21: an operation waits for its own time-out at most, and for its client's second
+ * question where the q-th answer is a liar's or that of a laggard at its own pace, which is the
+ * third time-out after it was submitted; every liar may be primary once more before the back-off
+ * has grown to what the network needs, and each such view costs a time-out for the request and one
+ * for the NEW-VIEW, both at their cap; a client asks again after 8 time-outs at the latest; a state
+ * transfer that failed begins again after a second. */
 static uint64_t settling_bound(const struct world *w)
 {
     const struct pbft_params *p = &w->plan.o.params;
     uint64_t views = 2u * pbft_quorum_faults(p->n) + 4u;
+    uint64_t waits = w->plan.o.byzantine != 0 ? 3u : 1u;
     return views * 2u * p->view_timeout_max_ns + 16u * p->view_timeout_ns + 4u * SIM_SECOND +
-           operations_left(w) * p->view_timeout_ns;
+           operations_left(w) * waits * p->view_timeout_ns;
 }
 
 /* Those that count: alive, correct, with a disk and a memory for good. A replica that timed out
