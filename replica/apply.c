@@ -169,6 +169,35 @@ static uint64_t low_of(const struct pbft_apply *a, const struct apply_session *s
     return s->open ? pbft_session_low(s->max_t, apply_params(a)->session_window) : 0;
 }
 
+/* ---- operations that are still to come ---------------------------------------------------- */
+
+/* The operations of a proposal in their order, some ahead of the one that runs. */
+struct coming {
+    const struct pbft_proposal *proposal;
+    uint32_t request;
+    size_t cursor;
+};
+
+static void prefetch_next(struct pbft_apply *a, struct coming *c)
+{
+    struct pbft_span op;
+    for (; c->request < c->proposal->request_count; c->request++, c->cursor = 0) {
+        if (!pbft_wire_next_item(c->proposal->requests[c->request].ops, &c->cursor, &op)) continue;
+        a->service->prefetch(a->service->context, &a->txn, op);
+        return;
+    }
+    pbft_tree_prefetch(a->tree, (struct pbft_span){NULL, 0});
+}
+
+static struct coming prefetch_from(struct pbft_apply *a, const struct pbft_proposal *proposal,
+                                   uint32_t request)
+{
+    struct coming c = {a->service->prefetch != NULL ? proposal : NULL, request, 0};
+    for (uint32_t i = 0; c.proposal != NULL && i < PBFT_TREE_AHEAD; i++)
+        prefetch_next(a, &c);
+    return c;
+}
+
 /* ---- executing a bundle ------------------------------------------------------------------- */
 
 /* What an operation may write with `left` bytes of body and `later` operations behind it: all but
@@ -191,7 +220,7 @@ static bool bounds_kept(const struct pbft_apply *a, const struct pbft_request *r
 /* Operations in order, results as items. The first result that does not fit ends the bundle: its
  * outcome is INVALID, its body holds the results before that one, and the operations behind it are
  * not executed (PROTOCOL 9). */
-static void run(struct pbft_apply *a, const struct pbft_request *request,
+static void run(struct pbft_apply *a, const struct pbft_request *request, struct coming *coming,
                 struct apply_answer *answer)
 {
     uint8_t *body = apply_body(a);
@@ -218,6 +247,7 @@ static void run(struct pbft_apply *a, const struct pbft_request *request,
         struct pbft_result result = {.bytes = body + size + ITEM_BYTES,
                                      .capacity = result_capacity(left, later)};
         call.op_index = done;
+        if (coming->proposal != NULL) prefetch_next(a, coming);
         if (pbft_replace_is(op))
             pbft_apply_replace(a, &call, op, &result);
         else
@@ -235,14 +265,14 @@ static void run(struct pbft_apply *a, const struct pbft_request *request,
 }
 
 static void execute_request(struct pbft_apply *a, const struct pbft_request *request,
-                            struct pbft_applied *out)
+                            struct coming *coming, struct pbft_applied *out)
 {
     PBFT_ASSERT(request->client_index < a->cluster->client_count); /* the door looked it up */
     struct apply_session s = pbft_apply_session_find(a, request->client_index, request->session);
     struct apply_answer answer;
     if (judge(a, &s, request->t, &request->digest, &answer) == JUDGED_EXECUTE) {
         if (!s.open) pbft_apply_session_open(a, &s);
-        run(a, request, &answer);
+        run(a, request, coming, &answer);
         pbft_apply_session_advance(a, &s, request->t);
         pbft_apply_record_store(a, &s, request->t, &answer);
     }
@@ -270,8 +300,11 @@ void pbft_apply_execute(struct pbft_apply *apply, pbft_seq seq,
         PBFT_ASSERT(count <= apply_params(a)->batch_max_requests); /* the decoder's bound */
         if (proposal->time_ns > a->effective_ns) a->effective_ns = proposal->time_ns;
         pbft_apply_retire(a);
-        for (uint32_t i = 0; i < count; i++)
-            execute_request(a, &proposal->requests[i], &a->applied[i]);
+        struct coming coming = prefetch_from(a, proposal, 0);
+        for (uint32_t i = 0; i < count; i++) {
+            if (coming.request < i) coming = prefetch_from(a, proposal, i); /* some did not run */
+            execute_request(a, &proposal->requests[i], &coming, &a->applied[i]);
+        }
     }
     pbft_apply_meta_store(a);
     *done = (struct pbft_apply_done){

@@ -35,6 +35,8 @@ struct pbft_txn;
 /* The cluster's parameters; a service judges its clients' bounds by them (PROTOCOL 9). */
 const struct pbft_params *pbft_txn_params(const struct pbft_txn *txn);
 bool pbft_txn_get(struct pbft_txn *txn, struct pbft_span key, struct pbft_span *value);
+/* For a service's `prefetch` only. */
+void pbft_txn_prefetch(struct pbft_txn *txn, struct pbft_span key);
 bool pbft_txn_put(struct pbft_txn *txn, struct pbft_span key, struct pbft_span value);
 /* The same with the value in two parts: a service's header, then its client's bytes. */
 bool pbft_txn_put2(struct pbft_txn *txn, struct pbft_span key, struct pbft_span head,
@@ -82,6 +84,10 @@ struct pbft_service {
     /* One operation. Must write a result (an empty one is allowed). */
     void (*execute)(void *context, struct pbft_txn *txn, const struct pbft_call *call,
                     struct pbft_span op, struct pbft_result *result);
+    /* Which key an operation will look up first: pbft_txn_prefetch() it, or nothing. Called some
+     * operations ahead, only to have the key's entry in the caches by then; the state that it sees
+     * is none in particular. May be NULL. */
+    void (*prefetch)(void *context, struct pbft_txn *txn, struct pbft_span op);
     /* One read. `mark` starts at 0. May be NULL: no fast reads. */
     void (*query)(void *context, struct pbft_view_txn *view, struct pbft_span op,
                   struct pbft_result *result, uint64_t *mark);

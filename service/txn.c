@@ -66,6 +66,13 @@ static bool tree_get(const struct pbft_tree *tree, const struct pbft_params *p,
     return pbft_tree_get(tree, key_make(bytes, key), value != NULL ? value : &none, mark);
 }
 
+void pbft_txn_prefetch(struct pbft_txn *txn, struct pbft_span key)
+{
+    uint8_t bytes[KEY_BYTES];
+    struct pbft_span none = {NULL, 0};
+    pbft_tree_prefetch(txn->tree, key.size <= key_max(txn->params) ? key_make(bytes, key) : none);
+}
+
 bool pbft_txn_get(struct pbft_txn *txn, struct pbft_span key, struct pbft_span *value)
 {
     return tree_get(txn->tree, txn->params, key, value, NULL);

@@ -183,5 +183,7 @@ struct pbft_page *pbft_page_decode(struct pbft_space *space, struct pbft_span by
         page->children[i] = (struct pbft_child){NULL, load32(child + 52)};
     }
     pbft_page_totals(bytes, &page->entries, &page->payload);
-    return page;
+    if (pbft_heads_rebuild(space, page)) return page;
+    pbft_page_unref(space, page);
+    return NULL;
 }

@@ -22,7 +22,8 @@ static void account(struct pbft_space *space, size_t plus, size_t minus)
 
 static size_t page_memory(const struct pbft_page *page)
 {
-    return sizeof *page + page->capacity + page->children_capacity * sizeof *page->children;
+    return sizeof *page + page->capacity + page->children_capacity * sizeof *page->children +
+           page->heads_capacity * sizeof *page->heads;
 }
 
 struct pbft_page *pbft_page_alloc(struct pbft_space *space, uint8_t level, uint32_t capacity,
@@ -114,7 +115,14 @@ void pbft_page_unref(struct pbft_space *space, struct pbft_page *page)
     account(space, 0, page_memory(page));
     free(page->data);
     free(page->children);
+    free(page->heads);
     free(page);
+}
+
+/* What changes a page cannot be half done. */
+static void need(bool memory)
+{
+    if (!memory) no_memory();
 }
 
 static struct pbft_page *page_copy(struct pbft_space *space, const struct pbft_page *page)
@@ -130,6 +138,7 @@ static struct pbft_page *page_copy(struct pbft_space *space, const struct pbft_p
     copy->length = page->length;
     copy->entries = page->entries;
     copy->payload = page->payload;
+    need(pbft_heads_copy(space, copy, page));
     return copy;
 }
 
@@ -149,25 +158,6 @@ struct pbft_page *pbft_page_writable(struct pbft_space *space, struct pbft_page 
 }
 
 /* ---- leaves ---- */
-
-uint32_t pbft_leaf_find(const struct pbft_page *leaf, struct pbft_span key, bool *found)
-{
-    uint32_t low = 0, high = leaf->count;
-    *found = false;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        int order = span_compare(leaf_key(leaf, middle), key);
-        if (order == 0) {
-            *found = true;
-            return middle;
-        }
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
 
 static uint8_t *leaf_base(struct pbft_page *leaf)
 {
@@ -228,6 +218,7 @@ void pbft_leaf_insert(struct pbft_space *space, struct pbft_page *leaf, uint32_t
     copy_bytes(to + start + 2, key.data, key.size);
     copy_bytes(to + start + 2 + key.size, value.data, value.size);
     leaf_resize(leaf, leaf->count + 1, body + size);
+    need(pbft_heads_inserted(space, leaf, index));
 }
 
 void pbft_leaf_replace(struct pbft_space *space, struct pbft_page *leaf, uint32_t index,
@@ -263,6 +254,7 @@ void pbft_leaf_remove(struct pbft_space *space, struct pbft_page *leaf, uint32_t
     memmove(to, from, start);
     memmove(to + start, from + end, body - end);
     leaf_resize(leaf, leaf->count - 1, body - (end - start));
+    pbft_heads_removed(leaf, index);
     data_trim(space, leaf);
 }
 
@@ -283,6 +275,7 @@ struct pbft_page *pbft_leaf_split(struct pbft_space *space, struct pbft_page *le
     memmove(leaf_slot(leaf, cut), leaf_base(leaf), start);
     leaf_resize(leaf, cut, start);
     data_trim(space, leaf);
+    need(pbft_heads_rebuild(space, leaf) && pbft_heads_rebuild(space, right));
     return right;
 }
 
@@ -299,23 +292,11 @@ void pbft_leaf_append(struct pbft_space *space, struct pbft_page *leaf,
     for (uint32_t i = 0; i < right->count; i++)
         store32(leaf_slot(leaf, leaf->count + i), leaf_end(right->data, i) + body);
     leaf_resize(leaf, count, body + more);
+    need(pbft_heads_rebuild(space, leaf));
     pbft_leaf_raise_mark(leaf, leaf_mark(right));
 }
 
 /* ---- inner pages ---- */
-
-uint32_t pbft_inner_find(const struct pbft_page *inner, struct pbft_span key)
-{
-    uint32_t low = 1, high = inner->count; /* child 0 has no lower bound of its own */
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (span_compare(inner_key(inner, middle), key) <= 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low - 1;
-}
 
 void pbft_inner_insert(struct pbft_space *space, struct pbft_page *inner, uint32_t index,
                        struct pbft_page *child, struct pbft_span key)
@@ -333,6 +314,7 @@ void pbft_inner_insert(struct pbft_space *space, struct pbft_page *inner, uint32
     inner->children[index] = (struct pbft_child){child, start + size};
     inner->count++;
     inner->length += size;
+    need(pbft_heads_inserted(space, inner, index));
 }
 
 void pbft_inner_remove(struct pbft_space *space, struct pbft_page *inner, uint32_t index)
@@ -348,6 +330,7 @@ void pbft_inner_remove(struct pbft_space *space, struct pbft_page *inner, uint32
     }
     inner->count--;
     inner->length -= end - start;
+    pbft_heads_removed(inner, index);
     pbft_page_unref(space, child);
 }
 
@@ -382,6 +365,7 @@ struct pbft_page *pbft_inner_split(struct pbft_space *space, struct pbft_page *i
     inner->length = left_length;
     inner->entries -= right->entries;
     inner->payload -= right->payload;
+    need(pbft_heads_rebuild(space, inner) && pbft_heads_rebuild(space, right));
     return right;
 }
 
@@ -403,4 +387,5 @@ void pbft_inner_append(struct pbft_space *space, struct pbft_page *inner, struct
     inner->length += size + right->length;
     inner->entries += right->entries;
     inner->payload += right->payload;
+    need(pbft_heads_rebuild(space, inner));
 }

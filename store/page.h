@@ -48,11 +48,14 @@ struct pbft_page {
     uint32_t count;      /* entries or children */
     uint32_t length;     /* leaf: canonical bytes; inner: separator bytes; both in data */
     uint32_t capacity;   /* of data */
-    uint32_t children_capacity;
-    uint64_t entries; /* of the subtree */
-    uint64_t payload; /* bytes of keys and values of the subtree */
+    uint32_t shared;     /* its keys have so many first bytes in common */
+    uint64_t entries;    /* of the subtree */
+    uint64_t payload;    /* bytes of keys and values of the subtree */
     uint8_t *data;
+    uint32_t *heads; /* of its keys (heads.c); an inner page's begin at 1 */
     struct pbft_child *children;
+    uint32_t children_capacity; /* from here on cold: ahead.c */
+    uint32_t heads_capacity;
     uint64_t proved_pages; /* proved: pages of the subtree, this one included */
     uint32_t proved; /* installations of this number have hashed all of the subtree; 0: none */
     struct pbft_digest hash;
@@ -63,6 +66,7 @@ struct pbft_page {
 struct pbft_tree {
     struct pbft_space *space;
     struct pbft_page *root;
+    struct pbft_ahead *ahead;
 };
 
 struct pbft_snapshot {
@@ -183,10 +187,23 @@ static inline uint32_t page_size(const struct pbft_page *page)
                             : INNER_HEADER_BYTES + page->count * INNER_CHILD_BYTES + page->length;
 }
 
+/* ---- searching a page (heads.c) ---- */
+
 /* First entry with a key that is not less; *found says whether it is equal. */
 uint32_t pbft_leaf_find(const struct pbft_page *leaf, struct pbft_span key, bool *found);
 /* The child whose range holds the key. */
 uint32_t pbft_inner_find(const struct pbft_page *inner, struct pbft_span key);
+
+/* Where the heads alone say that the key is, if it is in the leaf. */
+uint32_t pbft_heads_guess(const struct pbft_page *leaf, struct pbft_span key);
+
+/* Make the heads of all keys anew; of a copy; put that right which the key at `index` changed by
+ * coming, or by going (count is the new one). False: no memory. */
+bool pbft_heads_rebuild(struct pbft_space *space, struct pbft_page *page);
+bool pbft_heads_copy(struct pbft_space *space, struct pbft_page *copy,
+                     const struct pbft_page *page);
+bool pbft_heads_inserted(struct pbft_space *space, struct pbft_page *page, uint32_t index);
+void pbft_heads_removed(struct pbft_page *page, uint32_t index);
 
 /* All of these want a writable page. entries and payload are kept for leaves, and by the caller
  * for inner pages. */
@@ -207,6 +224,20 @@ void pbft_inner_remove(struct pbft_space *space, struct pbft_page *inner, uint32
 struct pbft_page *pbft_inner_split(struct pbft_space *space, struct pbft_page *inner, uint32_t cut);
 void pbft_inner_append(struct pbft_space *space, struct pbft_page *inner, struct pbft_span key,
                        const struct pbft_page *right);
+
+/* ---- ways to keys of the head (ahead.c); for its owner ---- */
+
+/* Each stage of a prefetch is so many prefetches behind the one before. */
+#define PBFT_AHEAD_STAGE 4u
+
+struct pbft_ahead *pbft_ahead_create(void); /* NULL: no memory; free() ends it */
+/* Where the key is, if that is where it was seen last. indices live until the next call. */
+bool pbft_ahead_guess(struct pbft_ahead *ahead, struct pbft_page *root, struct pbft_span key,
+                      struct pbft_page **leaf, const uint32_t **indices, uint32_t *entry);
+void pbft_ahead_note(struct pbft_ahead *ahead, struct pbft_span key, uint32_t depth,
+                     const uint32_t *indices, uint32_t entry);
+/* An empty key: nothing comes, but what came before goes on. */
+void pbft_ahead_come(struct pbft_ahead *ahead, struct pbft_page *root, struct pbft_span key);
 
 /* ---- canonical bytes (codec.c) ---- */
 

@@ -85,7 +85,30 @@ uint64_t pbft_page_scan_prefix(const struct pbft_page *root, struct pbft_span pr
 bool pbft_tree_get(const struct pbft_tree *tree, struct pbft_span key, struct pbft_span *value,
                    uint64_t *mark)
 {
-    return pbft_page_get(tree->root, key, value, mark);
+    struct pbft_page *leaf = tree->root;
+    const uint32_t *known;
+    uint32_t entry;
+    bool found = true;
+    if (!pbft_ahead_guess(tree->ahead, tree->root, key, &leaf, &known, &entry)) {
+        uint32_t indices[PBFT_TREE_DEPTH_MAX], depth = 0;
+        for (; leaf->level != 0; depth++) {
+            indices[depth] = pbft_inner_find(leaf, key);
+            leaf = leaf->children[indices[depth]].page;
+        }
+        entry = pbft_leaf_find(leaf, key, &found);
+        if (found) pbft_ahead_note(tree->ahead, key, depth, indices, entry);
+    }
+    if (mark != NULL) *mark = leaf_mark(leaf);
+    if (found && value != NULL) {
+        struct pbft_span held;
+        leaf_entry(leaf->data, leaf->count, entry, &held, value);
+    }
+    return found;
+}
+
+void pbft_tree_prefetch(struct pbft_tree *tree, struct pbft_span key)
+{
+    pbft_ahead_come(tree->ahead, tree->root, key);
 }
 
 uint64_t pbft_tree_scan(const struct pbft_tree *tree, struct pbft_span from, struct pbft_span to,

@@ -35,10 +35,13 @@ enum pbft_status pbft_tree_create(struct pbft_tree **out, const struct pbft_tree
         return PBFT_STATUS_ARGUMENT;
     struct pbft_tree *tree = calloc(1, sizeof *tree);
     if (tree == NULL) return PBFT_STATUS_MEMORY;
+    tree->ahead = pbft_ahead_create();
     tree->space = pbft_space_create(&chosen);
-    if (tree->space != NULL) tree->root = pbft_page_alloc(tree->space, 0, LEAF_HEADER_BYTES, 0);
+    if (tree->space != NULL && tree->ahead != NULL)
+        tree->root = pbft_page_alloc(tree->space, 0, LEAF_HEADER_BYTES, 0);
     if (tree->root == NULL) {
         if (tree->space != NULL) pbft_space_release(tree->space);
+        free(tree->ahead);
         free(tree);
         return PBFT_STATUS_MEMORY;
     }
@@ -51,6 +54,7 @@ void pbft_tree_destroy(struct pbft_tree *tree)
     if (tree == NULL) return;
     pbft_page_unref(tree->space, tree->root);
     pbft_space_release(tree->space);
+    free(tree->ahead);
     free(tree);
 }
 
@@ -239,8 +243,9 @@ static void settle(struct pbft_tree *tree, struct step *path, uint32_t depth, bo
 
 /* ---- operations ---- */
 
-/* Make the path to the key's leaf writable. Returns the depth of the leaf. */
-static uint32_t descend(struct pbft_tree *tree, struct pbft_span key,
+/* Make the path to the key's leaf writable. known: the indices on it, or NULL. Returns the depth of
+ * the leaf. */
+static uint32_t descend(struct pbft_tree *tree, struct pbft_span key, const uint32_t *known,
                         struct step path[PBFT_TREE_DEPTH_MAX])
 {
     struct pbft_page **slot = &tree->root;
@@ -249,7 +254,7 @@ static uint32_t descend(struct pbft_tree *tree, struct pbft_span key,
         struct pbft_page *page = pbft_page_writable(tree->space, slot);
         path[depth].page = page;
         if (page->level == 0) return depth;
-        path[depth].index = pbft_inner_find(page, key);
+        path[depth].index = known != NULL ? known[depth] : pbft_inner_find(page, key);
         slot = &page->children[path[depth].index].page;
     }
 }
@@ -270,13 +275,14 @@ enum pbft_status pbft_tree_put(struct pbft_tree *tree, struct pbft_span key, str
     if (key.size > PBFT_TREE_KEY_MAX || value.size > PBFT_TREE_VALUE_MAX)
         return PBFT_STATUS_ARGUMENT;
     struct step path[PBFT_TREE_DEPTH_MAX];
-    uint32_t depth = descend(tree, key, path);
-    struct pbft_page *leaf = path[depth].page;
+    struct pbft_page *leaf;
+    const uint32_t *known = NULL;
+    uint32_t index, hint = NO_HINT;
+    bool found = pbft_ahead_guess(tree->ahead, tree->root, key, &leaf, &known, &index);
+    uint32_t depth = descend(tree, key, known, path);
+    leaf = path[depth].page;
     uint64_t old_entries = leaf->entries, old_payload = leaf->payload;
-
-    bool found;
-    uint32_t hint = NO_HINT;
-    uint32_t index = pbft_leaf_find(leaf, key, &found);
+    if (!found) index = pbft_leaf_find(leaf, key, &found);
     if (found) {
         pbft_leaf_replace(tree->space, leaf, index, value);
     } else {
@@ -294,7 +300,7 @@ bool pbft_tree_delete(struct pbft_tree *tree, struct pbft_span key, uint64_t mar
 {
     if (!pbft_page_get(tree->root, key, NULL, NULL)) return false;
     struct step path[PBFT_TREE_DEPTH_MAX];
-    uint32_t depth = descend(tree, key, path);
+    uint32_t depth = descend(tree, key, NULL, path);
     struct pbft_page *leaf = path[depth].page;
     uint64_t old_entries = leaf->entries, old_payload = leaf->payload;
 

@@ -90,6 +90,15 @@ void pbft_tree_destroy(struct pbft_tree *tree);
 bool pbft_tree_get(const struct pbft_tree *tree, struct pbft_span key, struct pbft_span *value,
                    uint64_t *mark);
 
+/* How many prefetches ahead of its turn a key is worth it. */
+#define PBFT_TREE_AHEAD 12u
+
+/**
+ * A hint that a key will be looked up, PBFT_TREE_AHEAD of these calls from now: its entry is
+ * fetched into the caches meanwhile. An empty key: none, but those before go on.
+ */
+void pbft_tree_prefetch(struct pbft_tree *tree, struct pbft_span key);
+
 /**
  * Insert or replace. `mark` is the sequence number of the operation; marks should not decrease
  * (the leaf keeps the greater one). key and value must not point into the head itself.

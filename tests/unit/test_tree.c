@@ -257,9 +257,14 @@ static void model_run(uint64_t seed, struct pbft_tree_config config)
     size_t empty_bytes = pbft_tree_bytes(m.tree);
     uint32_t total = operations(260000);
     uint32_t delete_share = 20;
+    size_t id = 0;
     for (uint32_t i = 0; i < total; i++) {
         if (i % 10000 == 0) delete_share = 10 + 20 * rng_below(&m.rng, 4); /* grow and shrink */
-        size_t id = rng_below(&m.rng, UNIVERSE);
+        /* Now and then the key of the last operation, or one of few: their ways are remembered. */
+        uint32_t choice = rng_below(&m.rng, 10);
+        if (choice >= 3) id = rng_below(&m.rng, UNIVERSE);
+        if (choice == 3) id %= 16;
+        if (choice == 4) pbft_tree_prefetch(m.tree, m.keys[rng_below(&m.rng, UNIVERSE)]);
         uint32_t kind = rng_below(&m.rng, 1000);
         if (kind < 650) {
             if (rng_below(&m.rng, 100) < delete_share)
@@ -283,7 +288,7 @@ static void model_run(uint64_t seed, struct pbft_tree_config config)
         model_scan(&m, m.kept[i].snapshot, m.kept[i].entries, 0, UNIVERSE, UINT64_MAX);
         model_drop(&m, i);
     }
-    for (size_t id = 0; id < UNIVERSE; id++)
+    for (id = 0; id < UNIVERSE; id++)
         model_delete(&m, (id * 7) % UNIVERSE);
     model_check(&m);
     REQUIRE(seed, pbft_tree_count(m.tree) == 0);
