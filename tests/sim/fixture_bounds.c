@@ -155,15 +155,17 @@ void check_back_off(struct sim *sim, struct node *node, const struct pbft_core_i
 
 /* ---- FAULTS 3.24 ---- */
 
-/* What a replica may say: three messages to each other one for a number, a window's worth at each
- * change of view, STATUS with what it brings back, an answer to whatever it is asked. Doubled, for
- * what is lost and said again. */
+/* What a replica may say: three messages to each other one for a number, be it executed or passed
+ * by while the replica fetched a state and voted on, a window's worth at each change of view,
+ * STATUS with what it brings back, an answer to whatever it is asked. Doubled, for what is lost and
+ * said again. */
 static uint64_t messages_max(const struct sim *sim, const struct node *node)
 {
     const struct pbft_params *p = &sim->o.params;
     uint64_t others = sim->n - 1;
     uint64_t turns = 1 + sim->now_ns / (p->view_timeout_ns / 8);
-    uint64_t agreed = 3 * others * (node->executions + p->window) + 2 * others * node->checkpoints;
+    uint64_t numbers = node->executions > node->numbers ? node->executions : node->numbers;
+    uint64_t agreed = 3 * others * (numbers + p->window) + 2 * others * node->checkpoints;
     uint64_t views = (p->window + 8u) * others * node->view_steps;
     return 2 * (agreed + views + node->heard) + turns * others * 8;
 }

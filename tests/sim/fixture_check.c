@@ -97,6 +97,7 @@ static void on_stable(struct sim *sim, struct node *node, const struct pbft_effe
     if (e->stable.seq <= node->stable)
         sim_fail(sim, "FAULTS 3.11: replica %u: stable %llu after %llu", node->id,
                  (unsigned long long)e->stable.seq, (unsigned long long)node->stable);
+    node->numbers += e->stable.seq - node->stable;
     node->stable = e->stable.seq;
     node->checkpoints++;
     struct pbft_digest key;

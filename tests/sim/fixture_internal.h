@@ -108,7 +108,7 @@ struct node {
     struct promise *promises; /* window of them, by seq */
     uint64_t fetches_open;    /* FETCH without FETCH_STOP */
     struct map fetching;
-    uint64_t sent, executions, view_steps, checkpoints; /* FAULTS 3.24 */
+    uint64_t sent, executions, numbers, view_steps, checkpoints; /* FAULTS 3.24 */
     /* reach */
     struct map answered, asked;
     uint64_t timeout_ns, retransmissions;
