@@ -140,7 +140,10 @@ enum pbft_status pbft_data_check_genesis(const char *dir, const struct pbft_supe
 
 static enum pbft_status open_memory(struct pbft_data *data, const struct pbft_data_config *config)
 {
-    return pbft_log_memory_create(&data->log, memory_bytes(config), log_reported, NULL);
+    enum pbft_status status =
+        pbft_log_memory_create(&data->log, memory_bytes(config), log_reported, NULL);
+    if (status == PBFT_STATUS_OK) pbft_log_memory_forget(data->log);
+    return status;
 }
 
 __attribute__((format(printf, 2, 3))) static void mute(struct pbft_data *data, const char *format,

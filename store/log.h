@@ -146,6 +146,10 @@ void pbft_log_close(struct pbft_log *log);
 enum pbft_status pbft_log_memory_create(struct pbft_log **out, uint64_t bytes_max,
                                         pbft_log_durable_fn *durable, void *context) PBFT_MUST_USE;
 
+/* For a process whose log nobody reads back, since it ends with the process: from now on records
+ * count as they did, but are not kept, and the log cannot be iterated. It is empty. */
+void pbft_log_memory_forget(struct pbft_log *log);
+
 /* Power loss, for simulations: records that are not durable are gone, a commit under way too. Lsns
  * of lost records may be used again. */
 void pbft_log_memory_crash(struct pbft_log *log);

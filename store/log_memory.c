@@ -28,6 +28,7 @@ struct memory_log {
     pbft_lsn target; /* of the commit under way; 0: none */
     pbft_lsn asked;  /* the newest lsn that a sync covers */
     uint64_t commits;
+    bool forgets; /* payloads count, and are not kept */
     bool polling;
     bool broken; /* the next commit fails */
     bool dead;
@@ -95,14 +96,14 @@ static enum pbft_status memory_append(struct pbft_log *base, uint32_t kind, pbft
     uint64_t cost = sizeof(struct record) + sizeof(struct record *) + size;
     if (cost > log->bytes_max - log->bytes) return PBFT_STATUS_FULL;
     if (!ring_reserve(log)) return PBFT_STATUS_MEMORY;
-    struct record *record = malloc(sizeof *record + size);
+    struct record *record = malloc(sizeof *record + (log->forgets ? 0 : size));
     if (record == NULL) return PBFT_STATUS_MEMORY;
 
     record->lsn = lsn;
     record->kind = kind;
     record->size = (uint32_t)size;
     size_t at = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !log->forgets; i++) {
         if (parts[i].size == 0) continue;
         memcpy(record->payload + at, parts[i].data, parts[i].size);
         at += parts[i].size;
@@ -147,6 +148,7 @@ static bool memory_poll(struct pbft_log *base)
 static bool memory_iterate(const struct pbft_log *base, pbft_log_visit_fn *visit, void *context)
 {
     const struct memory_log *log = (const struct memory_log *)base;
+    PBFT_ASSERT(!log->forgets || log->count == 0);
     for (size_t i = 0; i < log->count; i++) {
         const struct record *record = record_at(log, i);
         struct pbft_log_record view = {.lsn = record->lsn,
@@ -222,6 +224,13 @@ enum pbft_status pbft_log_memory_create(struct pbft_log **out, uint64_t bytes_ma
     log->bytes_max = bytes_max;
     *out = &log->base;
     return PBFT_STATUS_OK;
+}
+
+void pbft_log_memory_forget(struct pbft_log *base)
+{
+    PBFT_ASSERT(base->ops == &memory_ops);
+    PBFT_ASSERT(from_base(base)->count == 0);
+    from_base(base)->forgets = true;
 }
 
 void pbft_log_memory_crash(struct pbft_log *base)

@@ -193,6 +193,32 @@ Test(store_log, power_loss_takes_what_is_not_durable)
     pbft_log_close(log);
 }
 
+/* Room, commits and cuts go by what was appended, kept or not. */
+Test(store_log, log_that_forgets_counts_as_one_that_keeps)
+{
+    static uint8_t large[65536];
+    struct pbft_span part = {large, sizeof large};
+    struct reports r = {0};
+    struct pbft_log *logs[2];
+    for (unsigned i = 0; i < 2; i++) {
+        logs[i] = log_new(5 * sizeof large, &r);
+        if (i == 1) pbft_log_memory_forget(logs[i]);
+        for (pbft_lsn lsn = 1; lsn <= 4; lsn++)
+            cr_assert_eq(pbft_log_append(logs[i], 1, lsn, &part, 1), PBFT_STATUS_OK);
+        cr_assert_eq(pbft_log_append(logs[i], 1, 5, &part, 1), PBFT_STATUS_FULL);
+        cr_assert_eq(pbft_log_sync(logs[i]), PBFT_STATUS_OK);
+        cr_assert(pbft_log_poll(logs[i]));
+        cr_assert_eq(r.durable, 4);
+    }
+    cr_assert_eq(stats_of(logs[0]).bytes, stats_of(logs[1]).bytes);
+    for (unsigned i = 0; i < 2; i++)
+        cr_assert_eq(pbft_log_cut(logs[i], 3, 4), PBFT_STATUS_OK);
+    cr_assert_eq(stats_of(logs[0]).bytes, stats_of(logs[1]).bytes);
+    cr_assert_eq(stats_of(logs[1]).records, 2);
+    for (unsigned i = 0; i < 2; i++)
+        pbft_log_close(logs[i]);
+}
+
 /* FAULTS 2.41: a failed sync is never tried again. */
 Test(store_log, failed_commit_is_final)
 {
