@@ -94,7 +94,7 @@ define test_binary
 $(call member_list,$(OUT)/tests/$(1),$($(1)_TEST_SRC) $(RUNNER_SRC) $(SIM_LIB) $(FAULTS_LIB))
 $(OUT)/tests/$(1): $(call members,$(OUT)/tests/$(1)) $(call object,$($(1)_TEST_SRC) $(RUNNER_SRC)) $(SIM_LIB) $(FAULTS_LIB) $(LIB)
 	@mkdir -p $$(@D)
-	$$(call say,LD $$@)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$(TEST_FIRST_LIBS) $(call object,$($(1)_TEST_SRC) $(RUNNER_SRC)) \
+	$$(call say,LD $$@)$$(CC) $$(ALL_LDFLAGS) $$(LOCAL_LDFLAGS) -o $$@ $$(TEST_FIRST_LIBS) $(call object,$($(1)_TEST_SRC) $(RUNNER_SRC)) \
 	    $(SIM_LIB) $(FAULTS_LIB) $$(LIB) $$(LIBS) $$(TEST_LIBS)
 endef
 $(foreach s,$(SUITES),$(if $($(s)_TEST_SRC),$(eval $(call test_binary,$(s)))))

@@ -129,12 +129,11 @@ worker() {
 # Without a patch everything must pass, or every mutant would count as caught.
 clean=$work/clean
 mkdir -p "$clean"
-copy_tree "$clean" obj lib tests
+copy_tree "$clean" obj lib
 # Symbols for debuggers are most of what a linker has to write.
 find "$clean/build/obj" "$clean/build/lib" -name '*.[oa]' -type f -exec strip --strip-debug {} + 2>/dev/null
 find "$clean/build/obj" -name '*.o' -exec touch {} +
 touch "$clean"/build/lib/*.a
-touch "$clean"/build/tests/* # each younger than what it is made of
 mapfile -t needed < <(for patch in "${patches[@]}"; do suites_of "$patch"; done | tr ' ' '\n' | sort -u)
 mapfile -t suites < <(printf '%s\n' "${needed[@]%%:*}" | sort -u)
 if ! build_suites "$clean" "${suites[@]}"; then
