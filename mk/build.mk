@@ -5,6 +5,7 @@ object = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 LIB        := $(OUT)/lib/libpbft.a
 FAULTS_LIB := $(if $(FAULTS_SRC),$(OUT)/lib/libpbft-faults.a)
 SIM_LIB    := $(if $(SIM_SRC),$(OUT)/lib/libpbft-sim.a)
+CHAIN_LIB  := $(OUT)/lib/libpbft-chain.a
 SONAME     := libpbft.so.$(SOMAJOR)
 # A shared object of sanitized code is of use to nobody.
 SHARED     := $(if $(filter release clang,$(VARIANT)),$(if $(LIB_SRC),$(OUT)/lib/libpbft.so))
@@ -55,6 +56,7 @@ endef
 $(eval $(call archive,$(LIB),$(LIB_SRC)))
 $(if $(FAULTS_LIB),$(eval $(call archive,$(FAULTS_LIB),$(FAULTS_SRC))))
 $(if $(SIM_LIB),$(eval $(call archive,$(SIM_LIB),$(SIM_SRC))))
+$(eval $(call archive,$(CHAIN_LIB),$(CHAIN_SRC)))
 
 $(OUT)/lib/libpbft.so: $(call object,$(LIB_SRC)) $(call members,$(LIB))
 	@mkdir -p $(@D)
@@ -82,7 +84,8 @@ $(OUT)/bin/$(1): $(call members,$(OUT)/bin/$(1)) $(call object,$($(1)_SRC)) $(2)
 	$$(call say,LD $$@)$$(CC) $$(ALL_LDFLAGS) -o $$@ $(call object,$($(1)_SRC)) $(2) $$(LIB) $$(LIBS)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p),\
-  $(if $(filter pbft-sim,$(p)),$(SIM_LIB)) $(if $(filter pbftd,$(p)),,$(FAULTS_LIB)))))
+  $(if $(filter pbft-sim,$(p)),$(SIM_LIB)) $(if $(filter pbft-chain,$(p)),$(CHAIN_LIB)) \
+  $(if $(filter pbftd,$(p)),,$(FAULTS_LIB)))))
 
 $(OUT)/examples/%: $(OUT)/obj/examples/%.o $(LIB)
 	@mkdir -p $(@D)
@@ -91,11 +94,11 @@ $(OUT)/examples/%: $(OUT)/obj/examples/%.o $(LIB)
 # ---- test binaries
 
 define test_binary
-$(call member_list,$(OUT)/tests/$(1),$($(1)_TEST_SRC) $(RUNNER_SRC) $(SIM_LIB) $(FAULTS_LIB))
-$(OUT)/tests/$(1): $(call members,$(OUT)/tests/$(1)) $(call object,$($(1)_TEST_SRC) $(RUNNER_SRC)) $(SIM_LIB) $(FAULTS_LIB) $(LIB)
+$(call member_list,$(OUT)/tests/$(1),$($(1)_TEST_SRC) $(RUNNER_SRC) $(CHAIN_LIB) $(SIM_LIB) $(FAULTS_LIB))
+$(OUT)/tests/$(1): $(call members,$(OUT)/tests/$(1)) $(call object,$($(1)_TEST_SRC) $(RUNNER_SRC)) $(CHAIN_LIB) $(SIM_LIB) $(FAULTS_LIB) $(LIB)
 	@mkdir -p $$(@D)
 	$$(call say,LD $$@)$$(CC) $$(ALL_LDFLAGS) $$(LOCAL_LDFLAGS) -o $$@ $$(TEST_FIRST_LIBS) $(call object,$($(1)_TEST_SRC) $(RUNNER_SRC)) \
-	    $(SIM_LIB) $(FAULTS_LIB) $$(LIB) $$(LIBS) $$(TEST_LIBS)
+	    $(CHAIN_LIB) $(SIM_LIB) $(FAULTS_LIB) $$(LIB) $$(LIBS) $$(TEST_LIBS)
 endef
 $(foreach s,$(SUITES),$(if $($(s)_TEST_SRC),$(eval $(call test_binary,$(s)))))
 

@@ -70,7 +70,7 @@ LOCAL_LDFLAGS := $(if $(shell command -v ld.gold),-fuse-ld=gold)
 endif
 
 ALL_LDFLAGS = $(LINK) $(SANITIZE) $(SANITIZE_LD) -Wl,--as-needed $(LDFLAGS)
-LIBS        = -lnng -lsodium -linih -ljansson -llmdb -lpthread
+LIBS        = -lnng -lsodium -linih -ljansson -llmdb -lpthread -lm
 TEST_LIBS   = -lcriterion
 # Criterion speaks through nanomsg, and libnng exports the same names (nn_*): nanomsg must stand before
 # it in the order of look-up, or Criterion's runner uses, and shares the fate of, our nng.

@@ -13,10 +13,13 @@ pbftctl_SRC      := $(sort $(wildcard client/pbftctl*.c client/ctl/*.c))
 pbft-bench_SRC   := $(if $(wildcard bench/pbft_bench.c),$(sort $(wildcard bench/*.c)))
 pbft-gateway_SRC := $(sort $(wildcard client/pbft_gateway*.c))
 pbft-sim_SRC     := $(wildcard tests/sim/pbft_sim.c)
+# The toy proof-of-work chain: a library for its program and for unit tests.
+pbft-chain_SRC   := $(wildcard bench/chain/pbft_chain.c)
+CHAIN_SRC        := $(filter-out bench/chain/pbft_chain.c,$(sort $(wildcard bench/chain/*.c))) bench/histogram.c
 
 # True when one of the files $(1) defines main().
 has_main = $(if $(strip $(1)),$(shell grep -lE '^int main\b' $(1)))
-PROGRAMS := $(foreach p,pbftd pbftd-faulty pbftctl pbft-bench pbft-gateway pbft-sim,\
+PROGRAMS := $(foreach p,pbftd pbftd-faulty pbftctl pbft-bench pbft-gateway pbft-sim pbft-chain,\
               $(if $(call has_main,$($(p)_SRC)),$(p)))
 EXAMPLES_SRC := $(sort $(wildcard examples/*.c))
 
@@ -36,8 +39,8 @@ BENCH_PAGES_SRC := $(sort $(wildcard bench/pages/*.c))
 SUITES          := unit rules golden sim live
 TEST_SRC        := $(foreach s,$(SUITES),$($(s)_TEST_SRC))
 
-SHIPPED_SRC := $(sort $(LIB_SRC) $(FAULTS_SRC) $(foreach p,$(PROGRAMS),$($(p)_SRC)) $(EXAMPLES_SRC))
-HEADERS     := $(sort $(foreach d,$(LIBRARY_DIRS) client/ctl replica/faults bench examples \
+SHIPPED_SRC := $(sort $(LIB_SRC) $(FAULTS_SRC) $(CHAIN_SRC) $(foreach p,$(PROGRAMS),$($(p)_SRC)) $(EXAMPLES_SRC))
+HEADERS     := $(sort $(foreach d,$(LIBRARY_DIRS) client/ctl replica/faults bench bench/chain examples \
                  $(addprefix tests/,$(SUITES) tsan crash),$(wildcard $(d)/*.h)))
 EVERY_SRC   := $(sort $(SHIPPED_SRC) $(SIM_SRC) $(TEST_SRC) $(RUNNER_SRC) $(TSAN_SRC) $(CRASH_SRC) $(INJECT_SRC) $(BENCH_PAGES_SRC))
 PUBLIC_HEADERS := $(sort $(foreach d,$(LIBRARY_DIRS),$(wildcard $(d)/*.h)))
