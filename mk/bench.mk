@@ -1,8 +1,14 @@
 # Measurements of this machine: tables on standard output, JSON in bench/results/.
 
-.PHONY: bench-catch-up bench-durability bench-pages
+.PHONY: deps-bench bench-catch-up bench-chain bench-durability bench-pages
+deps-bench: ## install what the plots of benchmarks need beside that (gnuplot)
+	@scripts/deps.sh build bench
 bench-catch-up: programs ## a replica 1,000,000 keys behind catches up, and restarts (about 5 minutes; KEYS=N)
 	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/catch_up.sh
+bench-chain: ## PBFT and a proof-of-work chain side by side: one table, one plot (about 5 minutes)
+	@scripts/deps.sh build bench
+	@$(MAKE) programs
+	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/chain.sh
 bench-durability: programs ## what durability costs: memory, async and sync side by side (about 2 minutes)
 	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/durability.sh
 
