@@ -228,3 +228,15 @@ Test(chain_node, the_pool_is_bounded)
     }
     cr_expect_eq(nodes[0].pool.bytes, 0);
 }
+
+Test(chain_node, a_verified_slot_verifies_nothing_else)
+{
+    /* The pool has one version of a request, verified; a block brings another one, forged. */
+    struct bytes op = put(&nodes[0].tree.id, 1, 1, "x", "1");
+    struct bytes forged = put(&nodes[0].tree.id, 1, 1, "x", "2");
+    cr_assert_eq(chain_node_submit(&nodes[0], span_of(&op)), CHAIN_OK);
+    forged.at[forged.size - 1] ^= 1;
+    struct bytes block = block_on(&nodes[0].tree.id, now, EASY_BITS, 9, &forged, 1);
+    cr_expect_eq(from_peer(CHAIN_BLOCK, block.at, block.size), CHAIN_DROP_SIGNATURE);
+    cr_expect(has(&nodes[0].tree, "x", NULL));
+}
