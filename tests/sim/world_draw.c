@@ -417,10 +417,11 @@ static void draw_replacements(struct world_plan *plan, uint64_t seed)
     }
 }
 
-/* And for a laggard's pace, with which some states take seconds. */
+/* And for a laggard's pace, with which some states take seconds. The slowest is the least that
+ * node.conf allows: at less, a laggard may still fetch its first state when the world ends. */
 static void draw_pace(struct world_plan *plan, uint64_t seed)
 {
-    static const uint64_t bytes_per_second[] = {0, 0, 16384, 65536};
+    static const uint64_t bytes_per_second[] = {0, 0, 131072, 65536};
     struct dice d = {seed * UINT64_C(0x8CB92BA72F3D8DD7) + 3};
     plan->o.transfer_bytes_per_second = bytes_per_second[roll(&d, 4)];
 }

@@ -218,8 +218,12 @@ void world_act(struct world *w, const struct action *a)
         break;
     case ACTION_SLOW_LINKS: sim_slow_links(sim, a->group, all, a->number); break;
     case ACTION_SLOW_DISK:
-        for (pbft_id id = 0; id < sim->n; id++)
-            if (pbft_signers_has(a->group, id)) sim_slow_disk(sim, id, a->number);
+        for (pbft_id id = 0; id < sim->n; id++) {
+            if (!pbft_signers_has(a->group, id)) continue;
+            if (a->number == 0 && sim_info(sim, id).core.transferring)
+                w->fetching |= pbft_signers_of(id);
+            sim_slow_disk(sim, id, a->number);
+        }
         break;
     case ACTION_TWINS: sim_twins_meet(sim, a->group, a->number); break;
     }
@@ -284,8 +288,8 @@ bool world_had_chance(const struct world *w, enum sim_fault fault)
         return sim_hostile_acts(w->sim, (enum sim_hostile)15) >= UINT64_C(4) * OFTEN;
     case SIM_FAULT_SLOW_LINK:
     case SIM_FAULT_PARTITION:
-    case SIM_FAULT_ONE_WAY:
-    case SIM_FAULT_SLOW_DISK: return w->dark == 0; /* it may have been in the dark */
+    case SIM_FAULT_ONE_WAY: return w->dark == 0; /* it may have been in the dark */
+    case SIM_FAULT_SLOW_DISK: return w->dark == 0 && w->fetching == 0;
     case SIM_FAULT_CLOCK_JUMP: /* or see no proposal of a twin's second instance */
         return w->dark == 0 && w->plan.o.twins == 0;
     case SIM_FAULT_BROKEN_DISK: /* or its log may have gone with its epoch */

@@ -89,8 +89,9 @@ struct world {
     struct liar liars[PBFT_REPLICAS_MAX];
     struct mutator *mutator;
     uint64_t mutator_told;
-    pbft_signers dark;  /* whom the blackout took */
-    enum sim_fault cut; /* which partition there is; none: SIM_FAULT_COUNT */
+    pbft_signers dark;     /* whom the blackout took */
+    pbft_signers fetching; /* who fetched a state, and wrote nothing, when its slow disk was over */
+    enum sim_fault cut;    /* which partition there is; none: SIM_FAULT_COUNT */
 };
 
 /* world_draw.c */
