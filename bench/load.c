@@ -39,11 +39,11 @@ struct slot {
     struct client *client;
     struct slot *next; /* parked */
     uint64_t sent_ns;
-    uint32_t key;   /* of a read */
-    uint32_t count; /* operations: 1 for a read */
+    uint32_t count; /* operations */
     bool read;
     bool counted;
     struct pbft_span *ops;
+    uint32_t *keys; /* of reads */
     uint8_t *bytes; /* encoded operations */
 };
 
@@ -125,23 +125,25 @@ static void make_write(struct slot *s)
 static void make_read(struct slot *s)
 {
     struct client *c = s->client;
-    char key[KEY_BYTES + 1];
-    s->key = draw_key(c);
-    size_t key_size = key_text(s->key, key);
+    size_t stride = KEY_BYTES + OP_SLACK;
     s->read = true;
-    s->count = 1;
-    size_t size = pbft_kv_encode_get(s->bytes, KEY_BYTES + OP_SLACK,
-                                     (struct pbft_span){(const uint8_t *)key, key_size});
-    PBFT_ASSERT(size > 0);
-    s->ops[0] = (struct pbft_span){s->bytes, size};
+    s->count = c->load->options->bundle;
+    for (uint32_t i = 0; i < s->count; i++) {
+        char key[KEY_BYTES + 1];
+        uint8_t *op = s->bytes + stride * i;
+        s->keys[i] = draw_key(c);
+        size_t key_size = key_text(s->keys[i], key);
+        size_t size =
+            pbft_kv_encode_get(op, stride, (struct pbft_span){(const uint8_t *)key, key_size});
+        PBFT_ASSERT(size > 0);
+        s->ops[i] = (struct pbft_span){op, size};
+    }
 }
 
-/* So that reads are `reads` percent of the operations although a write has `bundle` of them. */
 static bool draw_read(struct client *c)
 {
-    const struct load_options *o = c->load->options;
-    uint64_t reads = (uint64_t)o->reads * o->bundle, writes = 100u - o->reads;
-    return reads > 0 && next_random(c) % (reads + writes) < reads;
+    uint32_t reads = c->load->options->reads;
+    return reads > 0 && next_random(c) % 100u < reads;
 }
 
 /* ---- the loop ---- */
@@ -155,20 +157,28 @@ static void slot_ended(struct slot *s)
     pthread_mutex_unlock(&load->lock);
 }
 
-static void judge_read(const struct slot *s, const struct pbft_answer *answer)
+static bool read_right(struct pbft_span bytes, uint32_t key)
 {
     struct pbft_kv_result result;
-    char head[16];
-    int size = snprintf(head, sizeof head, "%010u:", s->key);
-    bool right = pbft_kv_decode_result((struct pbft_span){answer->bytes, answer->size}, &result) &&
-                 result.op == PBFT_KV_GET;
-    if (right && result.status == PBFT_KV_OK) {
-        size_t judged = result.value.size < (size_t)size ? result.value.size : (size_t)size;
-        right = memcmp(result.value.data, head, judged) == 0;
-    } else if (right) {
-        right = result.status == PBFT_KV_NOT_FOUND;
-    }
-    if (!right) atomic_fetch_add(&s->client->load->wrong, 1);
+    if (!pbft_kv_decode_result(bytes, &result) || result.op != PBFT_KV_GET) return false;
+    if (result.status != PBFT_KV_OK) return result.status == PBFT_KV_NOT_FOUND;
+    char head[11];
+    for (size_t i = 10; i > 0; i--, key /= 10)
+        head[i - 1] = (char)('0' + key % 10);
+    head[10] = ':';
+    size_t judged = result.value.size < sizeof head ? result.value.size : sizeof head;
+    return judged == 0 || memcmp(result.value.data, head, judged) == 0;
+}
+
+static void judge_reads(const struct slot *s, const struct pbft_answer *answer)
+{
+    size_t cursor = 0;
+    uint32_t right = 0;
+    struct pbft_span result;
+    while (right < s->count && pbft_answer_next(answer, &cursor, &result) &&
+           read_right(result, s->keys[right]))
+        right++;
+    if (right < s->count) atomic_fetch_add(&s->client->load->wrong, 1);
 }
 
 static void slot_send(struct slot *s);
@@ -181,7 +191,7 @@ static void slot_done(void *context, const struct pbft_answer *answer)
     if (answer->status != PBFT_STATUS_OK) {
         atomic_fetch_add(&load->errors, 1);
     } else {
-        if (s->read) judge_read(s, answer);
+        if (s->read) judge_reads(s, answer);
         if (s->counted && atomic_load(&load->phase) == COUNTED) {
             atomic_fetch_add(&load->ops, s->count);
             histogram_record(&s->client->latency, now_ns() - s->sent_ns, s->count);
@@ -249,10 +259,10 @@ static void slot_send(struct slot *s)
     s->counted = phase == COUNTED;
     s->sent_ns = now_ns();
     uint64_t timeout = c->load->options->timeout_ns;
-    enum pbft_status status =
-        s->read
-            ? pbft_client_submit_read_in(c->handle, c->session, s->ops[0], timeout, slot_done, s)
-            : pbft_client_submit_in(c->handle, c->session, s->ops, s->count, timeout, slot_done, s);
+    enum pbft_status status = s->read ? pbft_client_submit_reads_in(c->handle, c->session, s->ops,
+                                                                    s->count, timeout, slot_done, s)
+                                      : pbft_client_submit_in(c->handle, c->session, s->ops,
+                                                              s->count, timeout, slot_done, s);
     if (status == PBFT_STATUS_OK) return;
     atomic_fetch_add(&c->load->errors, 1); /* a slot that cannot submit is lost: say so, loudly */
     slot_ended(s);
@@ -264,6 +274,7 @@ static void client_free(struct client *c)
 {
     for (uint32_t i = 0; c->slots != NULL && i < c->slot_count; i++) {
         free(c->slots[i].ops);
+        free(c->slots[i].keys);
         free(c->slots[i].bytes);
     }
     free(c->slots);
@@ -317,8 +328,9 @@ static enum pbft_status client_make(struct client *c, struct load *load, uint32_
         struct slot *s = &c->slots[i];
         s->client = c;
         s->ops = calloc(o->bundle, sizeof *s->ops);
+        s->keys = calloc(o->bundle, sizeof *s->keys);
         s->bytes = malloc((KEY_BYTES + o->value_bytes + OP_SLACK) * (size_t)(o->bundle + 1u));
-        if (s->ops == NULL || s->bytes == NULL) return PBFT_STATUS_MEMORY;
+        if (s->ops == NULL || s->keys == NULL || s->bytes == NULL) return PBFT_STATUS_MEMORY;
     }
     return PBFT_STATUS_OK;
 }

@@ -208,15 +208,16 @@ static size_t items_size(const struct pbft_params *p, const struct pbft_span *op
     return size > p->batch_max_bytes ? 0 : size;
 }
 
-enum pbft_status pbft_client_submit_in(struct pbft_client *c, uint32_t session,
-                                       const struct pbft_span *ops, uint32_t count,
-                                       uint64_t timeout_ns, pbft_client_done done, void *context)
+static enum pbft_status submit(struct pbft_client *c, enum job_kind kind, bool single,
+                               uint32_t session, const struct pbft_span *ops, uint32_t count,
+                               uint64_t timeout_ns, pbft_client_done done, void *context)
 {
     if (session != PBFT_CLIENT_ANY && session >= c->options.sessions) return PBFT_STATUS_ARGUMENT;
     size_t size = items_size(&c->config.cluster.params, ops, count);
     if (size == 0) return PBFT_STATUS_ARGUMENT;
-    struct job *job = job_new(c, JOB_CALL, size, timeout_ns, done, context);
+    struct job *job = job_new(c, kind, size, timeout_ns, done, context);
     if (job == NULL) return PBFT_STATUS_MEMORY;
+    job->single = single;
     job->op_count = count;
     job->session = session;
     uint8_t *at = job->bytes;
@@ -226,6 +227,13 @@ enum pbft_status pbft_client_submit_in(struct pbft_client *c, uint32_t session,
         at += 4 + ops[i].size;
     }
     return enqueue(c, job, &c->queued, queue_max(c));
+}
+
+enum pbft_status pbft_client_submit_in(struct pbft_client *c, uint32_t session,
+                                       const struct pbft_span *ops, uint32_t count,
+                                       uint64_t timeout_ns, pbft_client_done done, void *context)
+{
+    return submit(c, JOB_CALL, false, session, ops, count, timeout_ns, done, context);
 }
 
 enum pbft_status pbft_client_submit(struct pbft_client *c, const struct pbft_span *ops,
@@ -239,19 +247,28 @@ enum pbft_status pbft_client_submit_read_in(struct pbft_client *c, uint32_t sess
                                             struct pbft_span op, uint64_t timeout_ns,
                                             pbft_client_done done, void *context)
 {
-    if (session != PBFT_CLIENT_ANY && session >= c->options.sessions) return PBFT_STATUS_ARGUMENT;
-    if (op.size > c->config.cluster.params.batch_max_bytes) return PBFT_STATUS_ARGUMENT;
-    struct job *job = job_new(c, JOB_READ, op.size, timeout_ns, done, context);
-    if (job == NULL) return PBFT_STATUS_MEMORY;
-    job->session = session;
-    if (op.size > 0) memcpy(job->bytes, op.data, op.size);
-    return enqueue(c, job, &c->queued, queue_max(c));
+    return submit(c, JOB_READ, true, session, &op, 1, timeout_ns, done, context);
 }
 
 enum pbft_status pbft_client_submit_read(struct pbft_client *c, struct pbft_span op,
                                          uint64_t timeout_ns, pbft_client_done done, void *context)
 {
     return pbft_client_submit_read_in(c, PBFT_CLIENT_ANY, op, timeout_ns, done, context);
+}
+
+enum pbft_status pbft_client_submit_reads_in(struct pbft_client *c, uint32_t session,
+                                             const struct pbft_span *ops, uint32_t count,
+                                             uint64_t timeout_ns, pbft_client_done done,
+                                             void *context)
+{
+    return submit(c, JOB_READ, false, session, ops, count, timeout_ns, done, context);
+}
+
+enum pbft_status pbft_client_submit_reads(struct pbft_client *c, const struct pbft_span *ops,
+                                          uint32_t count, uint64_t timeout_ns,
+                                          pbft_client_done done, void *context)
+{
+    return pbft_client_submit_reads_in(c, PBFT_CLIENT_ANY, ops, count, timeout_ns, done, context);
 }
 
 enum pbft_status pbft_client_submit_admin(struct pbft_client *c, pbft_id replica,
@@ -274,7 +291,6 @@ struct waiter {
     pthread_mutex_t lock;
     pthread_cond_t ready;
     bool done;
-    bool single; /* one operation: its result instead of a list of one */
     struct pbft_answer *answer;
 };
 
@@ -282,15 +298,10 @@ static void waiter_done(void *context, const struct pbft_answer *answer)
 {
     struct waiter *w = context;
     struct pbft_answer copy = *answer;
-    struct pbft_span bytes = {answer->bytes, answer->size};
-    size_t cursor = 0;
-    if (w->single && !pbft_wire_next_item(bytes, &cursor, &bytes))
-        bytes = (struct pbft_span){NULL, 0};
-    copy.size = bytes.size;
-    copy.bytes = bytes.size > 0 ? malloc(bytes.size) : NULL;
+    copy.bytes = answer->size > 0 ? malloc(answer->size) : NULL;
     if (copy.bytes != NULL)
-        memcpy(copy.bytes, bytes.data, bytes.size);
-    else if (bytes.size > 0)
+        memcpy(copy.bytes, answer->bytes, answer->size);
+    else if (answer->size > 0)
         copy = (struct pbft_answer){.status = PBFT_STATUS_MEMORY};
     (void)pthread_mutex_lock(&w->lock);
     *w->answer = copy;
@@ -328,8 +339,8 @@ enum pbft_status pbft_client_call(struct pbft_client *c, struct pbft_span op, ui
 {
     struct waiter w;
     waiter_init(&w, answer);
-    w.single = true;
-    enum pbft_status status = pbft_client_submit(c, &op, 1, timeout_ns, waiter_done, &w);
+    enum pbft_status status =
+        submit(c, JOB_CALL, true, PBFT_CLIENT_ANY, &op, 1, timeout_ns, waiter_done, &w);
     return waiter_wait(&w, status);
 }
 
@@ -349,6 +360,16 @@ enum pbft_status pbft_client_read(struct pbft_client *c, struct pbft_span op, ui
     struct waiter w;
     waiter_init(&w, answer);
     enum pbft_status status = pbft_client_submit_read(c, op, timeout_ns, waiter_done, &w);
+    return waiter_wait(&w, status);
+}
+
+enum pbft_status pbft_client_read_bundle(struct pbft_client *c, const struct pbft_span *ops,
+                                         uint32_t count, uint64_t timeout_ns,
+                                         struct pbft_answer *answer)
+{
+    struct waiter w;
+    waiter_init(&w, answer);
+    enum pbft_status status = pbft_client_submit_reads(c, ops, count, timeout_ns, waiter_done, &w);
     return waiter_wait(&w, status);
 }
 

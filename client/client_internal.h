@@ -19,6 +19,7 @@ struct job {
     struct job *next;
     enum job_kind kind;
     uint32_t op_count;
+    bool single;      /* its result, instead of a list of one */
     uint32_t session; /* JOB_CALL, JOB_READ: index, or PBFT_CLIENT_ANY */
     pbft_id replica;  /* JOB_ADMIN */
     uint8_t admin_kind;

@@ -128,16 +128,20 @@ static void on_completion(struct pbft_client *c, struct client_session *s,
         return;
     }
     bool executed = done->outcome == PBFT_OUTCOME_EXECUTED;
-    size_t offset = done->frame == NULL || done->body.data == NULL
+    struct pbft_span results = done->body;
+    size_t cursor = 0;
+    if (job->single && !pbft_wire_next_item(done->body, &cursor, &results))
+        results = (struct pbft_span){NULL, 0};
+    size_t offset = done->frame == NULL || results.data == NULL
                         ? 0
-                        : (size_t)(done->body.data - done->frame->bytes);
+                        : (size_t)(results.data - done->frame->bytes);
     struct pbft_answer answer = {
         .status = executed ? PBFT_STATUS_OK : PBFT_STATUS_REFUSED,
         .outcome = done->outcome,
         .fallback = done->fallback,
         .mark = done->mark,
-        .bytes = done->body.size == 0 ? NULL : done->frame->bytes + offset,
-        .size = done->body.size,
+        .bytes = results.size == 0 ? NULL : done->frame->bytes + offset,
+        .size = results.size,
     };
     client_finish(c, job, &answer);
 }
@@ -166,7 +170,8 @@ static enum pbft_verdict start(struct pbft_client *c, struct client_session *s, 
     enum pbft_verdict verdict =
         job->kind == JOB_CALL
             ? pbft_match_submit(s->m, now, job->deadline_ns, token, bytes, job->op_count, &out)
-            : pbft_match_read(s->m, now, job->deadline_ns, token, bytes, false, &out);
+            : pbft_match_read(s->m, now, job->deadline_ns, token, bytes, job->op_count, false,
+                              &out);
     if (verdict != PBFT_OK) return verdict;
     job->attempts++;
     s->used_ns = now;

@@ -337,19 +337,26 @@ bool match_request_start(struct pbft_match *m, uint64_t now_ns, struct pbft_span
     return true;
 }
 
-enum pbft_verdict pbft_match_submit(struct pbft_match *m, uint64_t now_ns, uint64_t deadline_ns,
-                                    uint64_t token, struct pbft_span ops, uint32_t op_count,
-                                    struct pbft_match_out *out)
+enum pbft_verdict match_bundle_check(const struct pbft_match *m, struct pbft_span ops,
+                                     uint32_t op_count)
 {
     const struct pbft_params *p = &m->config.cluster->params;
-    begin(m);
-    end(m, out);
     size_t around = PBFT_WIRE_HEADER_BYTES + PBFT_PUBLIC_KEY_BYTES + 8u + 8u + 4u +
                     PBFT_SIGNATURE_BYTES + REQUEST_IN_BATCH;
     if (op_count == 0 || op_count > p->bundle_max_ops || ops.size > p->batch_max_bytes ||
         ops.size + around > p->batch_max_bytes)
         return PBFT_DROP_SIZE;
-    if (!pbft_wire_items_valid(ops, op_count)) return PBFT_DROP_MALFORMED;
+    return pbft_wire_items_valid(ops, op_count) ? PBFT_OK : PBFT_DROP_MALFORMED;
+}
+
+enum pbft_verdict pbft_match_submit(struct pbft_match *m, uint64_t now_ns, uint64_t deadline_ns,
+                                    uint64_t token, struct pbft_span ops, uint32_t op_count,
+                                    struct pbft_match_out *out)
+{
+    begin(m);
+    end(m, out);
+    enum pbft_verdict verdict = match_bundle_check(m, ops, op_count);
+    if (verdict != PBFT_OK) return verdict;
     struct match_exchange *e;
     if (m->live >= m->config.window || !match_request_start(m, now_ns, ops, op_count, &e))
         return PBFT_DROP_BUSY;
@@ -357,19 +364,6 @@ enum pbft_verdict pbft_match_submit(struct pbft_match *m, uint64_t now_ns, uint6
     if (deadline_ns != 0) e->deadline_ns = deadline_ns;
     end(m, out);
     return PBFT_OK;
-}
-
-/* A read's only result, out of a reply's body; all of them for a write. The decoder checked the
- * list, but nothing says that a traitors' quorum put one item into it. */
-static struct pbft_span results_of(const struct match_exchange *e, struct pbft_span body)
-{
-    struct pbft_span none = {NULL, 0};
-    if (body.size < 4) return none;
-    struct pbft_span items = {body.data + 4, body.size - 4};
-    if (!e->read) return items;
-    size_t cursor = 0;
-    struct pbft_span item;
-    return pbft_wire_next_item(items, &cursor, &item) ? item : none;
 }
 
 /* Record what was agreed on, hand out the answer, keep what late replies are compared with. */
@@ -388,7 +382,8 @@ static void request_finish(struct pbft_match *m, struct match_exchange *e,
         c->outcome = e->outcome;
         if (answer != NULL) {
             c->frame = pbft_frame_retain(answer->frame);
-            c->body = results_of(e, answer->body);
+            if (answer->body.size >= 4)
+                c->body = (struct pbft_span){answer->body.data + 4, answer->body.size - 4};
         }
         m->live--;
     }

@@ -47,9 +47,10 @@ struct pbft_match_completion {
     enum pbft_match_result result;
     uint8_t outcome;          /* enum pbft_outcome */
     bool fallback;            /* a read that had to be ordered */
-    uint64_t mark;            /* reads: change mark */
+    uint64_t mark;            /* fast reads: the highest change mark */
     struct pbft_frame *frame; /* holds `body`; retained for the receiver */
-    struct pbft_span body; /* writes: results as items (pbft_wire_next_item); reads: one result */
+    /* Results as items (pbft_wire_next_item). Their number is what q replicas say it is. */
+    struct pbft_span body;
 };
 struct pbft_match_out {
     const struct pbft_match_send *sends;
@@ -62,15 +63,16 @@ struct pbft_match_out {
  * its place, and is retransmitted, until it is answered (PROTOCOL 7), so that a window full of them
  * is BUSY. */
 
-/* Submit a bundle (`ops`: op_count items as in pbft_request.ops), or one read. PBFT_DROP_BUSY when
- * the window is full, PBFT_DROP_SIZE beyond a bound, PBFT_OK. deadline_ns is absolute, on the clock
- * of now_ns; 0 = none. A read tries the fast path first unless `ordered`. */
+/* Submit a bundle (`ops`: op_count items as in pbft_request.ops). PBFT_DROP_BUSY when the window is
+ * full, PBFT_DROP_SIZE beyond a bound, PBFT_OK. deadline_ns is absolute, on the clock of now_ns;
+ * 0 = none. Reads try the fast path first unless `ordered`: all of them out of one state, and if
+ * one has changed between replicas all are ordered. */
 enum pbft_verdict pbft_match_submit(struct pbft_match *m, uint64_t now_ns, uint64_t deadline_ns,
                                     uint64_t token, struct pbft_span ops, uint32_t op_count,
                                     struct pbft_match_out *out);
 enum pbft_verdict pbft_match_read(struct pbft_match *m, uint64_t now_ns, uint64_t deadline_ns,
-                                  uint64_t token, struct pbft_span op, bool ordered,
-                                  struct pbft_match_out *out);
+                                  uint64_t token, struct pbft_span ops, uint32_t op_count,
+                                  bool ordered, struct pbft_match_out *out);
 /* A message of a replica, opened by pbft_door_open_client(). */
 enum pbft_verdict pbft_match_message(struct pbft_match *m, uint64_t now_ns, pbft_id from,
                                      const struct pbft_msg *msg, struct pbft_frame *frame,

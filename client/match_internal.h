@@ -35,8 +35,7 @@ struct match_exchange {
     struct pbft_frame *frame;       /* REQUEST, or QUERY that wants the body */
     struct pbft_frame *brief_frame; /* query: the one that wants a digest only */
     struct pbft_digest digest;      /* request digest */
-    bool read;                      /* request: an ordered read, answered with one result */
-    bool fallback;                  /* ... that a fast read fell back to */
+    bool fallback;                  /* request: fast reads fell back to it */
     bool agreed;                    /* q said the same; the body may still be missing */
     uint8_t outcome;                /* agreed */
     struct pbft_digest result;
@@ -101,6 +100,9 @@ void match_raise_floor(struct pbft_match *m, const struct match_exchange *e);
 void match_set_agreed(struct pbft_match *m, struct match_exchange *e, const struct match_vote *vote,
                       uint64_t now_ns);
 void match_exchange_clear(struct pbft_match *m, struct match_exchange *e);
+/* Whether a request may hold these operations: PBFT_OK, PBFT_DROP_SIZE or PBFT_DROP_MALFORMED. */
+enum pbft_verdict match_bundle_check(const struct pbft_match *m, struct pbft_span ops,
+                                     uint32_t op_count);
 bool match_request_start(struct pbft_match *m, uint64_t now_ns, struct pbft_span ops,
                          uint32_t op_count, struct match_exchange **out);
 

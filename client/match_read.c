@@ -8,22 +8,17 @@
 
 #define PATIENCE_DIVISOR 4u /* a fast read that has no answer after retry_ns / 4 is ordered */
 
+#define QUERY_HEAD_BYTES (PBFT_WIRE_HEADER_BYTES + 8u + 8u + 1u) /* then op_count u32, ops */
+
 static struct pbft_frame *query_frame(struct pbft_match *m, uint64_t id, bool want_body,
-                                      struct pbft_span op)
+                                      struct pbft_span ops, uint32_t op_count)
 {
     struct pbft_msg msg;
     memset(&msg, 0, sizeof msg);
     msg.type = PBFT_QUERY;
     msg.epoch = m->config.cluster->epoch;
-    msg.query = (struct pbft_query){id, m->floor, want_body ? 1 : 0, op};
+    msg.query = (struct pbft_query){id, m->floor, want_body ? 1 : 0, op_count, ops};
     return match_encode(m, &msg);
-}
-
-/* The operation stands at the end of the frame. */
-static struct pbft_span op_of(const struct match_exchange *e)
-{
-    size_t head = PBFT_WIRE_HEADER_BYTES + 8u + 8u + 1u;
-    return (struct pbft_span){e->frame->bytes + head, e->frame->size - head};
 }
 
 static void query_free(struct pbft_match *m, struct match_exchange *e)
@@ -32,26 +27,15 @@ static void query_free(struct pbft_match *m, struct match_exchange *e)
     m->queries_live--;
 }
 
-/* The same operation as an ordered request; false when there is no place for it now. */
-static bool order(struct pbft_match *m, uint64_t now_ns, struct pbft_span op,
-                  struct match_exchange **out)
-{
-    struct pbft_frame *items = pbft_frame_new(m->config.pool, (uint32_t)op.size + 4);
-    if (items == NULL) return false;
-    pbft_put_u32(items->bytes, (uint32_t)op.size);
-    if (op.size > 0) memcpy(items->bytes + 4, op.data, op.size);
-    struct pbft_span ops = {items->bytes, op.size + 4};
-    bool started = match_request_start(m, now_ns, ops, 1, out);
-    pbft_frame_release(items);
-    if (started) (*out)->read = true;
-    return started;
-}
-
+/* The same operations as an ordered request, if there is a place for it now. */
 static void try_order(struct pbft_match *m, struct match_exchange *e, uint64_t now_ns)
 {
     struct match_exchange *request;
+    size_t head = QUERY_HEAD_BYTES + 4u;
+    struct pbft_span ops = {e->frame->bytes + head, e->frame->size - head};
+    uint32_t count = pbft_get_u32(e->frame->bytes + QUERY_HEAD_BYTES);
     e->retry_at_ns = now_ns + match_patience_max(m); /* if nothing else happens before */
-    if (!order(m, now_ns, op_of(e), &request)) return;
+    if (!match_request_start(m, now_ns, ops, count, &request)) return;
     request->fallback = true;
     request->token = e->token;
     request->deadline_ns = e->deadline_ns;
@@ -72,45 +56,38 @@ void match_queries_pump(struct pbft_match *m, uint64_t now_ns)
 }
 
 enum pbft_verdict pbft_match_read(struct pbft_match *m, uint64_t now_ns, uint64_t deadline_ns,
-                                  uint64_t token, struct pbft_span op, bool ordered,
-                                  struct pbft_match_out *out)
+                                  uint64_t token, struct pbft_span ops, uint32_t op_count,
+                                  bool ordered, struct pbft_match_out *out)
 {
-    const struct pbft_params *p = &m->config.cluster->params;
+    /* Reads must also fit as a request, for they may have to be one. */
+    if (ordered) return pbft_match_submit(m, now_ns, deadline_ns, token, ops, op_count, out);
     m->send_count = 0;
     m->completion_count = 0;
     *out = (struct pbft_match_out){m->sends, 0, m->completions, 0};
-    /* A read must also fit as a request, for it may have to be one. */
-    size_t around = PBFT_WIRE_HEADER_BYTES + PBFT_PUBLIC_KEY_BYTES + PBFT_SIGNATURE_BYTES + 64u;
-    if (op.size > p->batch_max_bytes || op.size + around > p->batch_max_bytes)
-        return PBFT_DROP_SIZE;
-    struct match_exchange *e = NULL;
-    if (ordered) {
-        if (m->live >= m->config.window || !order(m, now_ns, op, &e)) return PBFT_DROP_BUSY;
-    } else {
-        uint32_t i = 0;
-        while (i < m->config.window && m->queries[i].state != EXCHANGE_FREE)
-            i++;
-        if (i == m->config.window) return PBFT_DROP_BUSY;
-        e = &m->queries[i];
-        uint64_t id = m->config.query_base + m->next_query++ * m->config.window + i;
-        e->frame = query_frame(m, id, true, op);
-        e->brief_frame = query_frame(m, id, false, op);
-        if (e->frame == NULL || e->brief_frame == NULL) {
-            match_exchange_clear(m, e);
-            return PBFT_DROP_BUSY;
-        }
-        e->state = EXCHANGE_ACTIVE;
-        e->number = id;
-        e->deadline_ns = UINT64_MAX;
-        e->retry_at_ns = now_ns + m->config.retry_ns / PATIENCE_DIVISOR;
-        m->queries_live++;
-        uint64_t turn = (id - m->config.query_base) / m->config.window;
-        match_body_wanted(e, match_body_sources(m, (pbft_id)(turn % m->n)), now_ns);
-        match_send(m, e->sources, e->frame);
-        match_send(m, pbft_everyone(m->n) & ~e->sources, e->brief_frame);
+    enum pbft_verdict verdict = match_bundle_check(m, ops, op_count);
+    if (verdict != PBFT_OK) return verdict;
+    uint32_t i = 0;
+    while (i < m->config.window && m->queries[i].state != EXCHANGE_FREE)
+        i++;
+    if (i == m->config.window) return PBFT_DROP_BUSY;
+    struct match_exchange *e = &m->queries[i];
+    uint64_t id = m->config.query_base + m->next_query++ * m->config.window + i;
+    e->frame = query_frame(m, id, true, ops, op_count);
+    e->brief_frame = query_frame(m, id, false, ops, op_count);
+    if (e->frame == NULL || e->brief_frame == NULL) {
+        match_exchange_clear(m, e);
+        return PBFT_DROP_BUSY;
     }
+    e->state = EXCHANGE_ACTIVE;
+    e->number = id;
     e->token = token;
-    if (deadline_ns != 0) e->deadline_ns = deadline_ns;
+    e->deadline_ns = deadline_ns != 0 ? deadline_ns : UINT64_MAX;
+    e->retry_at_ns = now_ns + m->config.retry_ns / PATIENCE_DIVISOR;
+    m->queries_live++;
+    uint64_t turn = (id - m->config.query_base) / m->config.window;
+    match_body_wanted(e, match_body_sources(m, (pbft_id)(turn % m->n)), now_ns);
+    match_send(m, e->sources, e->frame);
+    match_send(m, pbft_everyone(m->n) & ~e->sources, e->brief_frame);
     *out = (struct pbft_match_out){m->sends, m->send_count, m->completions, 0};
     return PBFT_OK;
 }
@@ -136,7 +113,7 @@ static void query_finish(struct pbft_match *m, struct match_exchange *e,
     c->mark = e->mark;
     if (answer != NULL) {
         c->frame = pbft_frame_retain(answer->frame);
-        c->body = answer->body;
+        c->body = pbft_wire_query_results(answer->body);
         match_body_accepted(m, answer->body.size);
     }
     query_free(m, e);

@@ -50,8 +50,8 @@ struct pbft_answer {
      * with one sentence in `bytes`. */
     enum pbft_status status;
     uint8_t outcome; /* enum pbft_outcome, where status is OK or REFUSED */
-    uint64_t mark;   /* fast reads: change mark (PROTOCOL 32) */
-    bool fallback;   /* a read that had to be ordered */
+    uint64_t mark;   /* fast reads: change mark, the highest of a bundle's (PROTOCOL 32) */
+    bool fallback;   /* reads that had to be ordered */
     uint8_t *bytes;  /* a bundle: all its results, for pbft_answer_next(); else the one result */
     size_t size;
 };
@@ -91,6 +91,13 @@ PBFT_MUST_USE enum pbft_status pbft_client_call_bundle(struct pbft_client *clien
 /* A linearizable read that is ordered only if it must be (PROTOCOL 32). */
 PBFT_MUST_USE enum pbft_status pbft_client_read(struct pbft_client *client, struct pbft_span op,
                                                 uint64_t timeout_ns, struct pbft_answer *answer);
+/* Several reads, all out of one state: at one moment they had these results together. Where one of
+ * them is being changed all are ordered. REFUSED (PBFT_OUTCOME_INVALID) where their results have no
+ * room in reply_max_bytes. */
+PBFT_MUST_USE enum pbft_status pbft_client_read_bundle(struct pbft_client *client,
+                                                       const struct pbft_span *ops, uint32_t count,
+                                                       uint64_t timeout_ns,
+                                                       struct pbft_answer *answer);
 /* Ask one replica about itself: nobody vouches for the answer but that replica. */
 PBFT_MUST_USE enum pbft_status pbft_client_admin(struct pbft_client *client, pbft_id replica,
                                                  enum pbft_admin_kind kind,
@@ -117,6 +124,11 @@ PBFT_MUST_USE enum pbft_status pbft_client_submit(struct pbft_client *client,
 PBFT_MUST_USE enum pbft_status pbft_client_submit_read(struct pbft_client *client,
                                                        struct pbft_span op, uint64_t timeout_ns,
                                                        pbft_client_done done, void *context);
+/* As pbft_client_read_bundle(). */
+PBFT_MUST_USE enum pbft_status pbft_client_submit_reads(struct pbft_client *client,
+                                                        const struct pbft_span *ops, uint32_t count,
+                                                        uint64_t timeout_ns, pbft_client_done done,
+                                                        void *context);
 /* The same in one session (0 .. options.sessions - 1) instead of the one with the least to do: for
  * callers that count what is outstanding for each themselves. */
 #define PBFT_CLIENT_ANY UINT32_MAX
@@ -128,6 +140,11 @@ PBFT_MUST_USE enum pbft_status pbft_client_submit_read_in(struct pbft_client *cl
                                                           uint32_t session, struct pbft_span op,
                                                           uint64_t timeout_ns,
                                                           pbft_client_done done, void *context);
+PBFT_MUST_USE enum pbft_status pbft_client_submit_reads_in(struct pbft_client *client,
+                                                           uint32_t session,
+                                                           const struct pbft_span *ops,
+                                                           uint32_t count, uint64_t timeout_ns,
+                                                           pbft_client_done done, void *context);
 PBFT_MUST_USE enum pbft_status pbft_client_submit_admin(struct pbft_client *client, pbft_id replica,
                                                         enum pbft_admin_kind kind,
                                                         struct pbft_span argument,

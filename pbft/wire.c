@@ -67,6 +67,13 @@ bool pbft_wire_items_valid(struct pbft_span items, uint32_t count)
     return count == 0 && cursor == items.size;
 }
 
+struct pbft_span pbft_wire_query_results(struct pbft_span body)
+{
+    if (body.size == 0) return (struct pbft_span){NULL, 0};
+    size_t head = 4u + (size_t)8u * pbft_get_u32(body.data);
+    return (struct pbft_span){body.data + head, body.size - head};
+}
+
 /* ---- statements: what is signed of a vote, also rebuilt from certificates (PROTOCOL 17) ---- */
 
 static void pre_prepare_statement(struct pbft_io *io, struct pbft_pre_prepare *m)
@@ -382,9 +389,37 @@ static void query(struct pbft_io *io, struct pbft_query *m)
     pbft_io_u64(io, "floor", &m->floor);
     pbft_io_u8(io, "want_body", &m->want_body);
     pbft_io_require(io, m->want_body <= 1, PBFT_DROP_MALFORMED);
-    pbft_io_tail(io, "op", &m->op, 0);
+    pbft_io_u32(io, "op_count", &m->op_count);
+    pbft_io_require(io, m->op_count > 0, PBFT_DROP_MALFORMED);
     if (io->mode == PBFT_IO_READ)
-        pbft_io_require(io, m->op.size <= io->params->batch_max_bytes, PBFT_DROP_SIZE);
+        pbft_io_require(io, m->op_count <= io->params->bundle_max_ops, PBFT_DROP_SIZE);
+    pbft_io_tail(io, "ops", &m->ops, 0);
+    if (io->mode == PBFT_IO_READ)
+        pbft_io_require(io, m->ops.size <= io->params->batch_max_bytes, PBFT_DROP_SIZE);
+    if (pbft_io_ok(io) && io->mode != PBFT_IO_PRINT)
+        pbft_io_require(io, pbft_wire_items_valid(m->ops, m->op_count), PBFT_DROP_MALFORMED);
+}
+
+static void query_reply_body(struct pbft_io *io, const struct pbft_query_reply *m)
+{
+    if (!pbft_io_ok(io) || io->mode == PBFT_IO_PRINT) return;
+    bool flag = (m->flags & PBFT_REPLY_HAS_BODY) != 0;
+    if (m->body.size == 0) {
+        bool may = !flag || m->outcome != PBFT_OUTCOME_EXECUTED;
+        pbft_io_require(io, may, PBFT_DROP_MALFORMED);
+        return;
+    }
+    bool whole = flag && m->body.size >= 4;
+    pbft_io_require(io, whole, PBFT_DROP_MALFORMED);
+    if (!whole) return;
+    uint32_t count = pbft_get_u32(m->body.data);
+    if (io->mode == PBFT_IO_READ)
+        pbft_io_require(io, count <= io->params->bundle_max_ops, PBFT_DROP_SIZE);
+    bool marks = count <= (m->body.size - 4) / 8;
+    pbft_io_require(io, marks, PBFT_DROP_MALFORMED);
+    if (marks)
+        pbft_io_require(io, pbft_wire_items_valid(pbft_wire_query_results(m->body), count),
+                        PBFT_DROP_MALFORMED);
 }
 
 static void query_reply(struct pbft_io *io, struct pbft_query_reply *m)
@@ -399,8 +434,7 @@ static void query_reply(struct pbft_io *io, struct pbft_query_reply *m)
     pbft_io_u64(io, "executed", &m->executed);
     digest(io, "result", &m->result);
     pbft_io_tail(io, "body", &m->body, 0);
-    pbft_io_require(io, m->body.size == 0 || (m->flags & PBFT_REPLY_HAS_BODY) != 0,
-                    PBFT_DROP_MALFORMED);
+    query_reply_body(io, m);
 }
 
 static void admin(struct pbft_io *io, struct pbft_admin *m)

@@ -218,19 +218,23 @@ struct pbft_reply {
 };
 
 struct pbft_query {
-    uint64_t id;       /* chosen by the client, echoed */
-    uint64_t floor;    /* hold the answer until the replica has executed this seq, PROTOCOL 32 */
-    uint8_t want_body; /* 0 or 1: digests only, or the result too */
-    struct pbft_span op;
+    uint64_t id;          /* chosen by the client, echoed */
+    uint64_t floor;       /* hold the answer until the replica has executed this seq, PROTOCOL 32 */
+    uint8_t want_body;    /* 0 or 1: digests only, or the results too */
+    uint32_t op_count;    /* 1 .. bundle_max_ops; all are answered out of one state */
+    struct pbft_span ops; /* items: (length u32, bytes) each */
 };
 
 struct pbft_query_reply {
     uint64_t id;
     uint8_t outcome;           /* EXECUTED, or INVALID */
     uint8_t flags;             /* PBFT_REPLY_HAS_BODY */
-    uint64_t mark;             /* change mark, matched on (PROTOCOL 32) */
+    uint64_t mark;             /* highest change mark, matched on (PROTOCOL 32) */
     pbft_seq executed;         /* not matched on */
     struct pbft_digest result; /* H("query", outcome, mark, body) */
+    /* Result count u32, the change mark u64 of each, then the results as items. Marks of present
+     * keys and of pages count different things, so that the highest one does not stand for all.
+     * Empty without the flag, and where nothing was executed. */
     struct pbft_span body;
 };
 
@@ -383,6 +387,8 @@ size_t pbft_wire_signed_bytes(uint8_t type, const struct pbft_digest *cluster, p
 bool pbft_wire_next_item(struct pbft_span items, size_t *cursor, struct pbft_span *item);
 /* Check an items list: exactly `count` items that fill `items`. */
 bool pbft_wire_items_valid(struct pbft_span items, uint32_t count);
+/* The results in the body of a QUERY-REPLY that was decoded, as items; none of an empty one. */
+struct pbft_span pbft_wire_query_results(struct pbft_span body);
 
 /* One line of text for people and traces; returns `out`. */
 const char *pbft_wire_print(const struct pbft_msg *msg, char *out, size_t capacity);

@@ -48,7 +48,7 @@ static const struct layout layouts[] = {
                      .body_bytes = 48,
                      .signature = AFTER_BODY},
     [PBFT_REPLY] = {.least_bytes = 106},
-    [PBFT_QUERY] = {.least_bytes = 25},
+    [PBFT_QUERY] = {.least_bytes = 33},
     [PBFT_QUERY_REPLY] = {.least_bytes = 66},
     [PBFT_BUSY] = {.least_bytes = 24},
     [PBFT_RESULT_FETCH] = {.least_bytes = 24},

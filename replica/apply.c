@@ -6,10 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Every operation of a bundle is left at least this much of the reply, if it can be had. */
-#define RESULT_SHARE_BYTES 64u
-#define ITEM_BYTES         4u /* a result's length */
-
 /* The body of an answer without results. */
 static const uint8_t no_results[4] = {0, 0, 0, 0};
 
@@ -22,7 +18,8 @@ static bool begin(struct pbft_apply *a)
     if (pbft_tree_create(&a->tree, NULL) != PBFT_STATUS_OK) return false;
     if (!pbft_txn_init(&a->txn, a->tree, p)) return false;
     a->applied = calloc(p->batch_max_requests, sizeof *a->applied);
-    a->scratch = malloc(APPLY_RECORD_BYTES + (size_t)p->reply_max_bytes);
+    a->scratch = malloc(APPLY_RECORD_BYTES + (size_t)p->reply_max_bytes +
+                        APPLY_MARK_BYTES * (size_t)p->bundle_max_ops);
     return a->applied != NULL && a->scratch != NULL;
 }
 
@@ -183,10 +180,10 @@ static void prefetch_next(struct pbft_apply *a, struct coming *c)
     struct pbft_span op;
     for (; c->request < c->proposal->request_count; c->request++, c->cursor = 0) {
         if (!pbft_wire_next_item(c->proposal->requests[c->request].ops, &c->cursor, &op)) continue;
-        a->service->prefetch(a->service->context, &a->txn, op);
+        apply_prefetch(a, op);
         return;
     }
-    pbft_tree_prefetch(a->tree, (struct pbft_span){NULL, 0});
+    apply_prefetch_none(a);
 }
 
 static struct coming prefetch_from(struct pbft_apply *a, const struct pbft_proposal *proposal,
@@ -199,18 +196,6 @@ static struct coming prefetch_from(struct pbft_apply *a, const struct pbft_propo
 }
 
 /* ---- executing a bundle ------------------------------------------------------------------- */
-
-/* What an operation may write with `left` bytes of body and `later` operations behind it: all but
- * their shares, and never less than an equal part. */
-static size_t result_capacity(size_t left, uint32_t later)
-{
-    if (left < ITEM_BYTES) return 0;
-    size_t reserve = (size_t)later * (ITEM_BYTES + RESULT_SHARE_BYTES);
-    size_t most = left > reserve ? left - reserve : 0;
-    size_t even = left / ((size_t)later + 1);
-    size_t size = most > even ? most : even;
-    return size > ITEM_BYTES ? size - ITEM_BYTES : 0;
-}
 
 static bool bounds_kept(const struct pbft_apply *a, const struct pbft_request *request)
 {
@@ -239,13 +224,13 @@ static void run(struct pbft_apply *a, const struct pbft_request *request, struct
     bool fits = bounds_kept(a, request);
     while (fits && pbft_wire_next_item(request->ops, &cursor, &op)) {
         size_t left = apply_params(a)->reply_max_bytes - size;
-        if (left < ITEM_BYTES) {
+        if (left < APPLY_ITEM_BYTES) {
             fits = false;
             break;
         }
         uint32_t later = request->op_count - 1 - done;
-        struct pbft_result result = {.bytes = body + size + ITEM_BYTES,
-                                     .capacity = result_capacity(left, later)};
+        struct pbft_result result = {.bytes = body + size + APPLY_ITEM_BYTES,
+                                     .capacity = apply_capacity(left, later)};
         call.op_index = done;
         if (coming->proposal != NULL) prefetch_next(a, coming);
         if (pbft_replace_is(op))
@@ -256,7 +241,7 @@ static void run(struct pbft_apply *a, const struct pbft_request *request, struct
         if (!fits) break;
         PBFT_ASSERT(result.size <= result.capacity && done < request->op_count);
         pbft_put_u32(body + size, (uint32_t)result.size);
-        size += ITEM_BYTES + result.size;
+        size += APPLY_ITEM_BYTES + result.size;
         done++;
     }
     pbft_put_u32(body, done);

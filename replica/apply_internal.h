@@ -32,6 +32,8 @@
  * is body only. */
 #define APPLY_RECORD_BYTES 53u
 #define APPLY_PART_BYTES   1048576u /* body bytes in a part; a value of the tree holds one */
+#define APPLY_ITEM_BYTES   4u       /* a result's length */
+#define APPLY_MARK_BYTES   8u       /* a fast read's change mark */
 
 /* Entries deleted for retired sessions in one batch are bounded: once so many are gone, the next
  * session waits for the next batch (its due time has passed, so one follows at once, PROTOCOL 12).
@@ -69,7 +71,7 @@ struct pbft_apply {
     struct pbft_tree *tree;
     struct pbft_txn txn;
     struct pbft_applied *applied; /* batch_max_requests */
-    uint8_t *scratch;             /* APPLY_RECORD_BYTES, then reply_max_bytes of body */
+    uint8_t *scratch; /* APPLY_RECORD_BYTES, then reply_max_bytes of body, and the marks of reads */
     /* What key 0x50 says. */
     pbft_seq seq;
     uint64_t effective_ns;
@@ -90,6 +92,29 @@ static inline bool apply_whole(const struct pbft_apply *a, uint32_t client_index
 static inline uint8_t *apply_body(struct pbft_apply *a)
 {
     return a->scratch + APPLY_RECORD_BYTES;
+}
+
+/* What an operation may write with `left` bytes of body and `later` operations behind it: all but
+ * their shares, and never less than an equal part. */
+static inline size_t apply_capacity(size_t left, uint32_t later)
+{
+    const size_t share = 64; /* of the reply, for each, if it can be had */
+    if (left < APPLY_ITEM_BYTES) return 0;
+    size_t reserve = (size_t)later * (APPLY_ITEM_BYTES + share);
+    size_t most = left > reserve ? left - reserve : 0;
+    size_t even = left / ((size_t)later + 1);
+    size_t size = most > even ? most : even;
+    return size > APPLY_ITEM_BYTES ? size - APPLY_ITEM_BYTES : 0;
+}
+/* An operation that comes PBFT_TREE_AHEAD after the present one; and none. */
+static inline void apply_prefetch(struct pbft_apply *a, struct pbft_span op)
+{
+    struct pbft_view_txn view = {a->tree, apply_params(a)};
+    a->service->prefetch(a->service->context, &view, op);
+}
+static inline void apply_prefetch_none(struct pbft_apply *a)
+{
+    pbft_tree_prefetch(a->tree, (struct pbft_span){NULL, 0});
 }
 
 /* apply_meta: key 0x50. */

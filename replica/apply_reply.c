@@ -36,26 +36,64 @@ struct pbft_frame *pbft_apply_reply(struct pbft_apply *a, uint64_t session, uint
     return encode(a, &msg);
 }
 
+/* Operations of a query that come up. */
+static void prefetch_next(struct pbft_apply *a, struct pbft_span ops, size_t *cursor)
+{
+    struct pbft_span op;
+    if (a->service->prefetch == NULL) return;
+    if (pbft_wire_next_item(ops, cursor, &op))
+        apply_prefetch(a, op);
+    else
+        apply_prefetch_none(a);
+}
+
+/* All reads out of the present state: count, marks, results as items. Empty: the service has no
+ * reads, or their results have no room. *mark becomes the highest. */
+static struct pbft_span run_query(struct pbft_apply *a, const struct pbft_query *query,
+                                  uint64_t *mark)
+{
+    const struct pbft_span none = {NULL, 0};
+    PBFT_ASSERT(query->op_count >= 1 && query->op_count <= apply_params(a)->bundle_max_ops);
+    if (a->service->query == NULL) return none;
+    struct pbft_view_txn view = {a->tree, apply_params(a)};
+    uint8_t *marks = apply_body(a) + 4;
+    uint8_t *results = marks + (size_t)APPLY_MARK_BYTES * query->op_count;
+    size_t size = 0, most = apply_params(a)->reply_max_bytes - 4u, cursor = 0, ahead = 0;
+    for (uint32_t i = 0; i < PBFT_TREE_AHEAD && query->op_count > 1; i++)
+        prefetch_next(a, query->ops, &ahead);
+    struct pbft_span op;
+    uint64_t highest = 0;
+    for (uint32_t i = 0; pbft_wire_next_item(query->ops, &cursor, &op); i++) {
+        if (most - size < APPLY_ITEM_BYTES) return none;
+        struct pbft_result result = {
+            .bytes = results + size + APPLY_ITEM_BYTES,
+            .capacity = apply_capacity(most - size, query->op_count - 1 - i),
+        };
+        uint64_t own = 0;
+        if (query->op_count > 1) prefetch_next(a, query->ops, &ahead);
+        a->service->query(a->service->context, &view, op, &result, &own);
+        if (result.overflow) return none;
+        PBFT_ASSERT(result.size <= result.capacity);
+        pbft_put_u64(marks + (size_t)APPLY_MARK_BYTES * i, own);
+        pbft_put_u32(results + size, (uint32_t)result.size);
+        size += APPLY_ITEM_BYTES + result.size;
+        if (own > highest) highest = own;
+    }
+    *mark = highest;
+    pbft_put_u32(apply_body(a), query->op_count);
+    return (struct pbft_span){apply_body(a), (size_t)(results - apply_body(a)) + size};
+}
+
 struct pbft_frame *pbft_apply_query(struct pbft_apply *a, const struct pbft_query *query)
 {
-    struct pbft_view_txn view = {a->tree, apply_params(a)};
-    struct pbft_result result = {apply_body(a), 0, apply_params(a)->reply_max_bytes, false};
     uint64_t mark = 0;
-    uint8_t outcome = PBFT_OUTCOME_EXECUTED;
-    if (a->service->query != NULL)
-        a->service->query(a->service->context, &view, query->op, &result, &mark);
-    if (a->service->query == NULL || result.overflow) {
-        outcome = PBFT_OUTCOME_INVALID;
-        result.size = 0;
-        mark = 0;
-    }
-    PBFT_ASSERT(result.size <= result.capacity);
+    struct pbft_span body = run_query(a, query, &mark);
+    uint8_t outcome = body.size > 0 ? PBFT_OUTCOME_EXECUTED : PBFT_OUTCOME_INVALID;
 
     struct pbft_msg msg;
     msg.type = PBFT_QUERY_REPLY;
     msg.epoch = a->cluster->epoch;
     msg.frame = (struct pbft_span){NULL, 0};
-    struct pbft_span body = {apply_body(a), result.size};
     msg.query_reply = (struct pbft_query_reply){
         .id = query->id,
         .outcome = outcome,

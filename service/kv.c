@@ -263,13 +263,13 @@ static void kv_execute(void *context, struct pbft_txn *txn, const struct pbft_ca
         on_cas(txn, &q, result);
 }
 
-static void kv_prefetch(void *context, struct pbft_txn *txn, struct pbft_span op)
+static void kv_prefetch(void *context, struct pbft_view_txn *view, struct pbft_span op)
 {
     (void)context;
     struct pbft_kv_request q;
     uint8_t bytes[KEY_BYTES];
-    if (pbft_kv_decode_op(op, pbft_txn_params(txn), &q))
-        pbft_txn_prefetch(txn, user_key(bytes, q.key));
+    if (pbft_kv_decode_op(op, pbft_view_params(view), &q))
+        pbft_view_prefetch(view, user_key(bytes, q.key));
 }
 
 static void kv_query(void *context, struct pbft_view_txn *view, struct pbft_span op,

@@ -35,8 +35,6 @@ struct pbft_txn;
 /* The cluster's parameters; a service judges its clients' bounds by them (PROTOCOL 9). */
 const struct pbft_params *pbft_txn_params(const struct pbft_txn *txn);
 bool pbft_txn_get(struct pbft_txn *txn, struct pbft_span key, struct pbft_span *value);
-/* For a service's `prefetch` only. */
-void pbft_txn_prefetch(struct pbft_txn *txn, struct pbft_span key);
 bool pbft_txn_put(struct pbft_txn *txn, struct pbft_span key, struct pbft_span value);
 /* The same with the value in two parts: a service's header, then its client's bytes. */
 bool pbft_txn_put2(struct pbft_txn *txn, struct pbft_span key, struct pbft_span head,
@@ -57,6 +55,8 @@ bool pbft_view_get(struct pbft_view_txn *view, struct pbft_span key, struct pbft
                    uint64_t *mark);
 void pbft_view_scan(struct pbft_view_txn *view, struct pbft_span from, struct pbft_span to,
                     pbft_txn_scan_fn each, void *context, uint64_t *mark);
+/* For a service's `prefetch` only. */
+void pbft_view_prefetch(struct pbft_view_txn *view, struct pbft_span key);
 
 /* Where a result is written. Beyond `capacity` (this operation's share of the cluster's
  * reply_max_bytes) writes fail: the writer turns `overflow` on, the engine drops this result, gives
@@ -84,11 +84,11 @@ struct pbft_service {
     /* One operation. Must write a result (an empty one is allowed). */
     void (*execute)(void *context, struct pbft_txn *txn, const struct pbft_call *call,
                     struct pbft_span op, struct pbft_result *result);
-    /* Which key an operation will look up first: pbft_txn_prefetch() it, or nothing. Called some
+    /* Which key an operation will look up first: pbft_view_prefetch() it, or nothing. Called some
      * operations ahead, only to have the key's entry in the caches by then; the state that it sees
      * is none in particular. May be NULL. */
-    void (*prefetch)(void *context, struct pbft_txn *txn, struct pbft_span op);
-    /* One read. `mark` starts at 0. May be NULL: no fast reads. */
+    void (*prefetch)(void *context, struct pbft_view_txn *view, struct pbft_span op);
+    /* One read of a bundle. `mark` starts at 0. May be NULL: no fast reads. */
     void (*query)(void *context, struct pbft_view_txn *view, struct pbft_span op,
                   struct pbft_result *result, uint64_t *mark);
 };

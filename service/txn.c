@@ -66,13 +66,6 @@ static bool tree_get(const struct pbft_tree *tree, const struct pbft_params *p,
     return pbft_tree_get(tree, key_make(bytes, key), value != NULL ? value : &none, mark);
 }
 
-void pbft_txn_prefetch(struct pbft_txn *txn, struct pbft_span key)
-{
-    uint8_t bytes[KEY_BYTES];
-    struct pbft_span none = {NULL, 0};
-    pbft_tree_prefetch(txn->tree, key.size <= key_max(txn->params) ? key_make(bytes, key) : none);
-}
-
 bool pbft_txn_get(struct pbft_txn *txn, struct pbft_span key, struct pbft_span *value)
 {
     return tree_get(txn->tree, txn->params, key, value, NULL);
@@ -145,6 +138,13 @@ bool pbft_view_get(struct pbft_view_txn *view, struct pbft_span key, struct pbft
     bool found = tree_get(view->tree, view->params, key, value, &read);
     if (read > *mark) *mark = read;
     return found;
+}
+
+void pbft_view_prefetch(struct pbft_view_txn *view, struct pbft_span key)
+{
+    uint8_t bytes[KEY_BYTES];
+    struct pbft_span none = {NULL, 0};
+    pbft_tree_prefetch(view->tree, key.size <= key_max(view->params) ? key_make(bytes, key) : none);
 }
 
 void pbft_view_scan(struct pbft_view_txn *view, struct pbft_span from, struct pbft_span to,

@@ -23,7 +23,7 @@ struct pbft_txn {
 };
 
 struct pbft_view_txn {
-    const struct pbft_tree *tree;
+    struct pbft_tree *tree; /* never changed but for what it remembers of prefetches */
     const struct pbft_params *params;
 };
 

@@ -77,20 +77,21 @@ static void write_some(struct fuzz *f)
     settle_call(call, verdict, &out, before);
 }
 
-static void read_one(struct fuzz *f)
+static void read_some(struct fuzz *f)
 {
     uint8_t choice = fuzz_u8(f);
     struct call *call = new_call(choice);
     if (call == NULL) return;
     put_op(call, 'r', choice >> 4, 0);
+    if (choice & 2u) put_op(call, 'r', (uint8_t)(choice >> 4) + 1u + (choice & 1u), 0);
     call->read = true;
     call->ordered = choice & 8u;
     struct pbft_match_out out;
     uint32_t requests = pbft_match_requests(w.m);
     uint32_t before = call->ordered ? requests : pbft_match_outstanding(w.m) - requests;
-    enum pbft_verdict verdict =
-        pbft_match_read(w.m, w.now_ns, call->deadline_ns, w.call_count,
-                        (struct pbft_span){call->ops + 4, 3}, call->ordered, &out);
+    enum pbft_verdict verdict = pbft_match_read(w.m, w.now_ns, call->deadline_ns, w.call_count,
+                                                (struct pbft_span){call->ops, call->size},
+                                                call->count, call->ordered, &out);
     settle_call(call, verdict, &out, before);
 }
 
@@ -189,7 +190,7 @@ static void command(struct fuzz *f)
                                         PBFT_OUTCOME_LIMIT,    PBFT_OUTCOME_EXPIRED};
     uint8_t op = fuzz_u8(f) % 16u;
     if (op == 0 || op == 1) {
-        (void)(op == 0 ? write_some(f) : read_one(f));
+        (void)(op == 0 ? write_some(f) : read_some(f));
         return;
     }
     if (op >= 12) {

@@ -17,8 +17,8 @@ static void look(void *context, struct pbft_view_txn *view, struct pbft_span op,
                  struct pbft_result *result, uint64_t *mark)
 {
     (void)context;
-    (void)op;
     struct pbft_span value;
+    if (op.size == 1 && op.data[0] == '-') return; /* reads nothing */
     if (pbft_view_get(view, (struct pbft_span){(const uint8_t *)"key", 3}, &value, mark))
         pbft_result_write(result, value.data, value.size);
 }
@@ -275,9 +275,22 @@ unsigned lone_sent(const struct lone *l, uint8_t type)
 
 struct pbft_frame *lone_query_of(struct lone *l, uint64_t id, uint64_t floor, const char *op)
 {
+    uint8_t item[512];
+    size_t size = strlen(op);
+    PBFT_ASSERT(size <= sizeof item - 4);
+    pbft_put_u32(item, (uint32_t)size);
+    memcpy(item + 4, op, size);
     struct pbft_msg m = {.type = PBFT_QUERY};
-    m.query = (struct pbft_query){id, floor, 1, {(const uint8_t *)op, strlen(op)}};
+    m.query = (struct pbft_query){id, floor, 1, 1, {item, 4 + size}};
     return net_frame_new(l->t, &m);
+}
+
+struct pbft_span lone_result(const struct pbft_query_reply *reply)
+{
+    size_t cursor = 0;
+    struct pbft_span result = {NULL, 0};
+    (void)pbft_wire_next_item(pbft_wire_query_results(reply->body), &cursor, &result);
+    return result;
 }
 
 struct pbft_frame *lone_query(struct lone *l, uint64_t id, uint64_t floor)

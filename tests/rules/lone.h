@@ -78,6 +78,8 @@ enum pbft_verdict lone_commit_of(struct lone *l, pbft_seq seq, uint64_t t, struc
 enum pbft_verdict lone_commit_null(struct lone *l, pbft_seq seq);
 struct pbft_frame *lone_query_of(struct lone *l, uint64_t id, uint64_t floor, const char *op);
 struct pbft_frame *lone_query(struct lone *l, uint64_t id, uint64_t floor);
+/* The first result that a fast read was answered with. */
+struct pbft_span lone_result(const struct pbft_query_reply *reply);
 
 /* The root that its own CHECKPOINT, sent since lone_forget(), names. False: there is none. */
 bool lone_own_root(const struct lone *l, pbft_seq seq, struct pbft_digest *root);

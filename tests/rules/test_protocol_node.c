@@ -203,9 +203,31 @@ Test(protocol, r32_a_read_is_held_until_the_floor_is_reached)
         if (l->out[i].frame->bytes[0] != PBFT_QUERY_REPLY) continue;
         const struct pbft_query_reply *r = &net_decode(l->t, l->out[i].frame)->query_reply;
         if (r->id != 1) continue;
-        cr_assert_eq(r->body.size, 3u);
-        cr_assert_eq(memcmp(r->body.data, "two", 3), 0);
+        cr_assert_eq(lone_result(r).size, 3u);
+        cr_assert_eq(memcmp(lone_result(r).data, "two", 3), 0);
         cr_assert_eq(r->mark, 2u);
+    }
+    lone_free(l);
+}
+
+/* Each read of a bundle tells its own change mark: the highest one hides what the others were. */
+Test(protocol, r32_each_read_of_a_bundle_has_its_mark)
+{
+    struct lone *l = lone_new(false);
+    lone_client_up(l, 0, 10);
+    lone_commit(l, 1, 1, "one");
+    lone_forget(l);
+    struct pbft_msg m = {.type = PBFT_QUERY};
+    m.query = (struct pbft_query){7, 0, 1, 2, {(const uint8_t *)"\1\0\0\0?\1\0\0\0-", 10}};
+    cr_assert_eq(lone_from_client(l, 0, 10, net_frame_new(l->t, &m)), PBFT_OK);
+    cr_assert_eq(lone_sent(l, PBFT_QUERY_REPLY), 1u);
+    for (size_t i = 0; i < l->out_count; i++) {
+        if (l->out[i].frame->bytes[0] != PBFT_QUERY_REPLY) continue;
+        const struct pbft_query_reply *r = &net_decode(l->t, l->out[i].frame)->query_reply;
+        cr_assert_eq(pbft_get_u32(r->body.data), 2u);
+        cr_assert_eq(pbft_get_u64(r->body.data + 4), 1u);
+        cr_assert_eq(pbft_get_u64(r->body.data + 12), 0u, "it read nothing");
+        cr_assert_eq(r->mark, 1u);
     }
     lone_free(l);
 }

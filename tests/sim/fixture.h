@@ -244,6 +244,7 @@ enum sim_op_kind {
     SIM_RANGE, /* a fast read; `key` is the prefix */
     SIM_RANGE_ORDERED,
     SIM_BUNDLE, /* several operations of one request: see sim_result() */
+    SIM_READS,  /* several fast reads out of one state, likewise */
 };
 const char *sim_op_text(enum sim_op_kind kind);
 enum sim_op_state { SIM_OP_WAITING, SIM_OP_ANSWERED, SIM_OP_TIMEOUT };
@@ -281,6 +282,8 @@ struct sim_part {
     uint32_t limit;
 };
 size_t sim_bundle(struct sim *sim, uint32_t client, const struct sim_part *parts, uint32_t count);
+/* The same as fast reads: GET and RANGE only. */
+size_t sim_reads(struct sim *sim, uint32_t client, const struct sim_part *parts, uint32_t count);
 /* Operations of this client from now on are given up after so long (SIM_OP_TIMEOUT); 0: never. */
 void sim_set_patience(struct sim *sim, uint32_t client, uint64_t ns);
 /* What the service answered to operation `index` of an operation that was executed; empty: it was

@@ -62,12 +62,18 @@ static void reply_digest(struct sim *sim, struct client *c,
 static bool is_read(enum sim_op_kind kind)
 {
     return kind == SIM_GET || kind == SIM_GET_ORDERED || kind == SIM_RANGE ||
-           kind == SIM_RANGE_ORDERED;
+           kind == SIM_RANGE_ORDERED || kind == SIM_READS;
 }
 
 static bool is_ordered(const struct sim_op *op)
 {
-    return (op->kind != SIM_GET && op->kind != SIM_RANGE) || op->fallback;
+    return (op->kind != SIM_GET && op->kind != SIM_RANGE && op->kind != SIM_READS) || op->fallback;
+}
+
+/* Several operations, and as many results. */
+static bool is_bundle(enum sim_op_kind kind)
+{
+    return kind == SIM_BUNDLE || kind == SIM_READS;
 }
 
 /* What the service said, where it said one thing. */
@@ -91,7 +97,7 @@ static void tell_answer(struct sim *sim, size_t number)
     const struct sim_op *op = &sim->ops[number].op;
     char text[160];
     const char *name = sim_op_text(op->kind);
-    bool kv = op->outcome == PBFT_OUTCOME_EXECUTED && op->kind != SIM_RAW && op->kind != SIM_BUNDLE;
+    bool kv = op->outcome == PBFT_OUTCOME_EXECUTED && op->kind != SIM_RAW && !is_bundle(op->kind);
     if (op->state == SIM_OP_TIMEOUT)
         snprintf(text, sizeof text, "%s %s: gives up", name, op->key);
     else if (!kv)
@@ -115,14 +121,13 @@ static void judge(struct sim *sim, size_t number, const struct pbft_match_comple
     struct op *op = &sim->ops[number];
     bool executed = done->outcome == PBFT_OUTCOME_EXECUTED;
     bool kv = executed && op->op.kind != SIM_RAW && sim->o.service == &pbft_kv_service;
-    if (kv && op->op.kind != SIM_BUNDLE) {
-        struct pbft_span result = done->body; /* a read's; others' stand behind their length */
+    if (kv && !is_bundle(op->op.kind)) {
+        struct pbft_span result = {NULL, 0};
         size_t cursor = 0;
-        if (!is_read(op->op.kind) && !pbft_wire_next_item(done->body, &cursor, &result))
-            result = (struct pbft_span){NULL, 0};
+        (void)pbft_wire_next_item(done->body, &cursor, &result);
         if (!note_kv(sim, op, result)) return;
     }
-    if (kv) history_answered(sim, number, done->body, is_read(op->op.kind));
+    if (kv) history_answered(sim, number, done->body);
     size_t cursor = 0;
     struct pbft_span raw;
     if (op->op.kind == SIM_RAW && pbft_wire_next_item(done->body, &cursor, &raw) && raw.size > 0)
@@ -133,7 +138,7 @@ static void judge(struct sim *sim, size_t number, const struct pbft_match_comple
         check_ordered(sim, op, done->outcome, &digest);
     } else if (kv && op->op.kind == SIM_RANGE) {
         check_fast_range(sim, op, number);
-    } else if (executed) {
+    } else if (executed && !is_bundle(op->op.kind)) { /* the history judges a bundle as one */
         check_fast(sim, op);
     }
 }
@@ -285,6 +290,7 @@ const char *sim_op_text(enum sim_op_kind kind)
     case SIM_RANGE: return "range";
     case SIM_RANGE_ORDERED: return "range (ordered)";
     case SIM_BUNDLE: return "bundle";
+    case SIM_READS: return "reads";
     }
     return "?";
 }
@@ -314,7 +320,8 @@ static void add_item(struct items *items, const struct sim_part *part)
     case SIM_RANGE:
     case SIM_RANGE_ORDERED: size = pbft_kv_encode_range(out, room, key, part->limit); break;
     case SIM_RAW:
-    case SIM_BUNDLE: break;
+    case SIM_BUNDLE:
+    case SIM_READS: break;
     }
     PBFT_ASSERT(size > 0);
     pbft_put_u32(items->bytes + items->size, (uint32_t)size);
@@ -342,7 +349,7 @@ static void tell_submission(struct sim *sim, size_t number)
     int used = snprintf(text, sizeof text, "%s %s", sim_op_text(op->kind), op->key);
     if (op->kind == SIM_PUT || op->kind == SIM_CAS)
         snprintf(text + used, sizeof text - (size_t)used, " := \"%s\"", op->value);
-    else if (op->kind == SIM_BUNDLE)
+    else if (is_bundle(op->kind))
         snprintf(text + used, sizeof text - (size_t)used, "of %u", op->parts);
     struct sim_seen seen = {.kind = SIM_SEEN_SUBMITTED,
                             .at_ns = sim->now_ns,
@@ -375,12 +382,12 @@ static size_t hand_in(struct sim *sim, size_t number, struct pbft_span items, ui
     uint64_t patience = history_of(sim)->patience_ns[client];
     uint64_t deadline = patience == 0 ? 0 : sim->now_ns + patience;
     struct pbft_match_out out = {0};
+    struct pbft_span ops = {o->bytes, o->size};
     enum pbft_verdict verdict =
-        is_read(o->op.kind) ? pbft_match_read(c->match, sim->now_ns, deadline, number,
-                                              (struct pbft_span){o->bytes + 4, o->size - 4},
-                                              is_ordered(&o->op), &out)
-                            : pbft_match_submit(c->match, sim->now_ns, deadline, number,
-                                                (struct pbft_span){o->bytes, o->size}, count, &out);
+        is_read(o->op.kind)
+            ? pbft_match_read(c->match, sim->now_ns, deadline, number, ops, count,
+                              is_ordered(&o->op), &out)
+            : pbft_match_submit(c->match, sim->now_ns, deadline, number, ops, count, &out);
     if (verdict == PBFT_DROP_BUSY && c->loading) {
         free(o->bytes);
         sim->op_count--;
@@ -415,7 +422,7 @@ static size_t submit(struct sim *sim, enum sim_op_kind kind, uint32_t client,
         bool whole_key = parts[i].kind != SIM_RANGE && parts[i].kind != SIM_RANGE_ORDERED;
         if (whole_key && sim->o.service == &pbft_kv_service) check_key(sim, parts[i].key);
     }
-    if (kind != SIM_BUNDLE) {
+    if (!is_bundle(kind)) {
         struct sim_op *o = &sim->ops[number].op;
         copy_text(o->key, sizeof o->key, parts->key);
         copy_text(o->value, sizeof o->value, parts->value);
@@ -461,6 +468,11 @@ size_t sim_range(struct sim *sim, uint32_t client, const char *prefix, uint32_t 
 size_t sim_bundle(struct sim *sim, uint32_t client, const struct sim_part *parts, uint32_t count)
 {
     return submit(sim, SIM_BUNDLE, client, parts, count);
+}
+
+size_t sim_reads(struct sim *sim, uint32_t client, const struct sim_part *parts, uint32_t count)
+{
+    return submit(sim, SIM_READS, client, parts, count);
 }
 
 void sim_set_patience(struct sim *sim, uint32_t client, uint64_t ns)

@@ -25,7 +25,7 @@ struct history {
 struct history *history_of(struct sim *sim); /* made when first asked for */
 void history_submitted(struct sim *sim, size_t number);
 /* What a client accepted. A read has one result, `results` is it; a request has items. */
-void history_answered(struct sim *sim, size_t number, struct pbft_span results, bool read);
+void history_answered(struct sim *sim, size_t number, struct pbft_span results);
 void history_free(struct sim *sim);
 /* FAULTS 3.16 for a fast RANGE: all that it found was there at one moment, not before `op->floor`.
  */

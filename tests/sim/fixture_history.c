@@ -36,15 +36,13 @@ void history_submitted(struct sim *sim, size_t number)
     h->past[number] = (struct past){.call_ns = stamp(sim), .return_ns = LINEAR_PENDING};
 }
 
-void history_answered(struct sim *sim, size_t number, struct pbft_span results, bool read)
+void history_answered(struct sim *sim, size_t number, struct pbft_span results)
 {
     struct past *past = &sim->history->past[number];
     past->return_ns = stamp(sim);
-    size_t head = read ? 4 : 0;
-    past->size = head + results.size;
+    past->size = results.size;
     past->results = sim_alloc(past->size);
-    if (read) pbft_put_u32(past->results, (uint32_t)results.size);
-    if (results.size > 0) memcpy(past->results + head, results.data, results.size);
+    if (results.size > 0) memcpy(past->results, results.data, results.size);
 }
 
 void history_free(struct sim *sim)

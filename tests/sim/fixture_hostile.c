@@ -208,13 +208,20 @@ static const char *act_huge_t(struct sim *sim, uint32_t client, struct enemy *e)
 
 static struct pbft_frame *flood_query(struct sim *sim, uint32_t client)
 {
-    uint8_t op[OP_BYTES];
+    uint8_t items[2 * (4 + OP_BYTES)];
+    size_t size = 0;
     const uint64_t floors[] = {0, sim->executed_count, sim->executed_count + 100, UINT64_MAX};
     struct pbft_msg msg = {.type = PBFT_QUERY};
     msg.query.id = sim_random(sim, UINT64_MAX);
     msg.query.floor = floors[sim_random(sim, 4)];
     msg.query.want_body = (uint8_t)sim_random(sim, 2);
-    msg.query.op = (struct pbft_span){op, draw_op(sim, client, op)};
+    msg.query.op_count = 1 + (uint32_t)(msg.query.id % 2);
+    for (uint32_t i = 0; i < msg.query.op_count; i++) {
+        uint32_t op = (uint32_t)draw_op(sim, client, items + size + 4);
+        pbft_put_u32(items + size, op);
+        size += 4 + op;
+    }
+    msg.query.ops = (struct pbft_span){items, size};
     return encode(sim, &msg);
 }
 

@@ -76,6 +76,21 @@ static void swarm_bundle(struct sim *sim, uint32_t client)
     sim_bundle(sim, client, parts, count);
 }
 
+/* All keys of a family by their names, and as a range: two accounts of one state. */
+static void swarm_reads(struct sim *sim, uint32_t client, const struct swarm_names *names)
+{
+    char key[4][32];
+    char prefix[2] = {names->key[0], '\0'};
+    struct sim_part parts[5];
+    uint32_t most = sim->o.params.bundle_max_ops, count = 0;
+    for (; count < 4 && count < most; count++) {
+        snprintf(key[count], sizeof key[count], "%c%u", prefix[0], (unsigned)count);
+        parts[count] = (struct sim_part){.kind = SIM_GET, .key = key[count]};
+    }
+    if (count < most) parts[count++] = (struct sim_part){.kind = SIM_RANGE, .key = prefix};
+    sim_reads(sim, client, parts, count);
+}
+
 static void swarm_one(struct sim *sim, uint32_t client)
 {
     struct swarm_names names = {.value = NULL};
@@ -93,6 +108,8 @@ static void swarm_one(struct sim *sim, uint32_t client)
     uint32_t limit = (uint32_t)sim_random(sim, 4);
     if (dice < 40)
         sim_put(sim, client, names.key, names.value);
+    else if (dice < 58 && sim->op_count % 3 == 0)
+        swarm_reads(sim, client, &names);
     else if (dice < 58)
         sim_get(sim, client, names.key, false);
     else if (dice < 64)

@@ -115,18 +115,25 @@ static void note_versions(struct sim *sim, pbft_seq seq)
     for (size_t i = 0; i < sim->key_count; i++) {
         struct key_history *k = &sim->keys[i];
         if (!entry_changed(sim, k)) continue;
-        uint8_t op[64];
+        uint8_t op[4 + 64];
         struct pbft_span key = {(const uint8_t *)k->key, strlen(k->key)};
-        struct pbft_query query = {.want_body = 1, .op = {op, 0}};
-        query.op.size = pbft_kv_encode_get(op, sizeof op, key);
+        struct pbft_query query = {.want_body = 1, .op_count = 1, .ops = {op, 4}};
+        size_t op_size = pbft_kv_encode_get(op + 4, sizeof op - 4, key);
+        pbft_put_u32(op, (uint32_t)op_size);
+        query.ops.size += op_size;
         struct pbft_frame *frame = pbft_apply_query(sim->oracle, &query);
         PBFT_ASSERT(frame != NULL);
         struct pbft_msg msg;
+        struct pbft_span bytes = {NULL, 0};
         struct pbft_kv_result result = {0};
+        size_t cursor = 0;
         /* No door: it would hash each value of each batch, only to compare it with itself. */
         enum pbft_verdict verdict =
             pbft_wire_decode(pbft_frame_span(frame), &sim->o.params, &sim->arena, &msg);
-        PBFT_ASSERT(verdict == PBFT_OK && pbft_kv_decode_result(msg.query_reply.body, &result));
+        PBFT_ASSERT(
+            verdict == PBFT_OK &&
+            pbft_wire_next_item(pbft_wire_query_results(msg.query_reply.body), &cursor, &bytes) &&
+            pbft_kv_decode_result(bytes, &result));
         struct version v = {.seq = seq, .executed_ns = sim->now_ns};
         v.present = result.status == PBFT_KV_OK;
         size_t size =

@@ -349,14 +349,19 @@ struct pbft_msg samples_reply(struct samples *s, bool body)
 
 static struct pbft_msg query_reply(void)
 {
-    static const uint8_t result[] = "value";
+    /* Two results: "value" at change mark 11, and none at 7. */
+    static const uint8_t results[] = "\2\0\0\0"
+                                     "\13\0\0\0\0\0\0\0"
+                                     "\7\0\0\0\0\0\0\0"
+                                     "\5\0\0\0value"
+                                     "\0\0\0";
     struct pbft_msg m = {.type = PBFT_QUERY_REPLY};
     m.query_reply = (struct pbft_query_reply){.id = 9,
                                               .outcome = PBFT_OUTCOME_EXECUTED,
                                               .flags = PBFT_REPLY_HAS_BODY,
                                               .mark = 11,
                                               .executed = 12,
-                                              .body = {result, 5}};
+                                              .body = {results, sizeof results}};
     pbft_digest_query(&m.query_reply.result, PBFT_OUTCOME_EXECUTED, 11, m.query_reply.body);
     return m;
 }
@@ -385,13 +390,15 @@ static struct pbft_msg status(void)
 static struct pbft_msg plain(uint8_t type)
 {
     static const uint8_t text[] = "sample bytes";
+    static const uint8_t items[] = "\3\0\0\0one\3\0\0\0two";
     struct pbft_span bytes = {text, 12};
     struct pbft_msg m = {.type = type};
     if (type == PBFT_FETCH)
         m.fetch = (struct pbft_fetch){.kind = PBFT_FETCH_BATCH, .digest = filled(0x88), .seq = 12};
     if (type == PBFT_PAGE) m.page = bytes;
     if (type == PBFT_QUERY)
-        m.query = (struct pbft_query){.id = 9, .floor = 4, .want_body = 1, .op = bytes};
+        m.query = (struct pbft_query){
+            .id = 9, .floor = 4, .want_body = 1, .op_count = 2, .ops = {items, sizeof items - 1}};
     if (type == PBFT_BUSY) m.busy = (struct pbft_busy){.session = 7, .t = 5};
     if (type == PBFT_RESULT_FETCH)
         m.result_fetch = (struct pbft_result_fetch){.session = 7, .t = 5};

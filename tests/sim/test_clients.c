@@ -23,7 +23,7 @@ static unsigned count_of(const struct sim *sim, enum sim_op_kind kind, enum sim_
 
 Test(clients, swarm_is_linearizable)
 {
-    unsigned answered[SIM_BUNDLE + 1] = {0}, timeouts = 0;
+    unsigned answered[SIM_READS + 1] = {0}, timeouts = 0;
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct sim_options o = sim_defaults(seed % 3 == 0 ? 7 : 4, 3, seed);
         o.loss_ppm = seed % 2 == 0 ? 50000 : 0;
@@ -39,14 +39,14 @@ Test(clients, swarm_is_linearizable)
         }
         must(sim, sim_run_until(sim, sim_loads_done, NULL, ENOUGH));
         must(sim, sim_check_history(sim));
-        for (enum sim_op_kind kind = SIM_PUT; kind <= SIM_BUNDLE; kind++) {
+        for (enum sim_op_kind kind = SIM_PUT; kind <= SIM_READS; kind++) {
             answered[kind] += count_of(sim, kind, SIM_OP_ANSWERED);
             timeouts += count_of(sim, kind, SIM_OP_TIMEOUT);
         }
         cr_assert_eq(sim_op_count(sim), 180);
         sim_free(sim);
     }
-    for (enum sim_op_kind kind = SIM_PUT; kind <= SIM_BUNDLE; kind++)
+    for (enum sim_op_kind kind = SIM_PUT; kind <= SIM_READS; kind++)
         if (kind != SIM_RAW)
             cr_assert_gt(answered[kind], 100u, "%s: %u", sim_op_text(kind), answered[kind]);
     cr_assert_gt(timeouts, 100u);
@@ -65,6 +65,11 @@ Test(clients, ranges_and_bundles_by_hand)
     must(sim, sim_run_until(sim, sim_ops_done, NULL, ENOUGH));
     size_t range = sim_range(sim, 1, "a", 1, false);
     must(sim, sim_run_until(sim, sim_ops_done, NULL, ENOUGH));
+    const struct sim_part asked[] = {{.kind = SIM_GET, .key = "a2"},
+                                     {.kind = SIM_GET, .key = "a3"},
+                                     {.kind = SIM_RANGE, .key = "a"}};
+    size_t reads = sim_reads(sim, 1, asked, 3);
+    must(sim, sim_run_until(sim, sim_ops_done, NULL, ENOUGH));
     struct pbft_kv_result kv;
     cr_assert(pbft_kv_decode_result(sim_result(sim, bundle, 3), &kv));
     cr_assert_eq(kv.status, PBFT_KV_COMPARE_FAILED);
@@ -73,6 +78,13 @@ Test(clients, ranges_and_bundles_by_hand)
     cr_assert(pbft_kv_decode_result(sim_result(sim, range, 0), &kv));
     cr_assert_eq(kv.count, 1);
     cr_assert_eq(kv.more, 1);
+    cr_assert_not(sim_op(sim, reads)->fallback);
+    cr_assert(pbft_kv_decode_result(sim_result(sim, reads, 0), &kv));
+    cr_assert(kv.value.size == 1 && kv.value.data[0] == 'v');
+    cr_assert(pbft_kv_decode_result(sim_result(sim, reads, 1), &kv));
+    cr_assert_eq(kv.status, PBFT_KV_NOT_FOUND);
+    cr_assert(pbft_kv_decode_result(sim_result(sim, reads, 2), &kv));
+    cr_assert_eq(kv.count, 2);
     cr_assert_eq(sim_result(sim, range, 1).size, 0);
     must(sim, sim_check_history(sim));
     sim_free(sim);

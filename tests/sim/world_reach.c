@@ -32,7 +32,7 @@ static void collect_clients(struct world *w)
         const struct sim_op *op = sim_op(w->sim, i);
         if (op->state != SIM_OP_ANSWERED) continue;
         w->result->executed++;
-        if (op->kind != SIM_GET && op->kind != SIM_RANGE) continue;
+        if (op->kind != SIM_GET && op->kind != SIM_RANGE && op->kind != SIM_READS) continue;
         reached[op->fallback ? SIM_REACH_FALLBACK_READ : SIM_REACH_FAST_READ]++;
     }
 }

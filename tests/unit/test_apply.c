@@ -511,17 +511,20 @@ Test(apply, a_dry_pool_costs_replies_only)
     cr_assert_null(f.done.applied[0].reply);
     cr_assert_not_null(g.done.applied[0].reply);
     cr_assert(same(fixture_root(&f), fixture_root(&g)));
-    struct pbft_query query = {.id = 1, .op = {(const uint8_t *)"s", 1}, .want_body = 1};
+    struct pbft_query query = {.id = 1,
+                               .op_count = 1,
+                               .ops = {(const uint8_t *)"\1\0\0\0s", 5},
+                               .want_body = 1};
     cr_assert_null(pbft_apply_query(f.apply, &query));
     f.pool.refuse = false;
     cr_assert_eq(fixture_outcome(&f, request), PBFT_OUTCOME_EXECUTED);
     fixture_close(&g);
 }
 
-static struct pbft_query_reply ask(const char *op, size_t size, uint8_t want_body)
+static struct pbft_query_reply ask_all(struct pbft_span ops, uint32_t count, uint8_t want_body)
 {
     static uint8_t body[4096];
-    struct pbft_query query = {.id = 77, .op = {(const uint8_t *)op, size}, .want_body = want_body};
+    struct pbft_query query = {.id = 77, .op_count = count, .ops = ops, .want_body = want_body};
     struct pbft_frame *frame = pbft_apply_query(f.apply, &query);
     cr_assert_not_null(frame);
     struct pbft_arena arena = {f.arena, f.arena_size, 0};
@@ -539,6 +542,19 @@ static struct pbft_query_reply ask(const char *op, size_t size, uint8_t want_bod
     return r;
 }
 
+static size_t put_item(uint8_t *out, const char *op, size_t size)
+{
+    pbft_put_u32(out, (uint32_t)size);
+    memcpy(out + 4, op, size);
+    return 4 + size;
+}
+
+static struct pbft_query_reply ask(const char *op, size_t size, uint8_t want_body)
+{
+    uint8_t item[64];
+    return ask_all((struct pbft_span){item, put_item(item, op, size)}, 1, want_body);
+}
+
 Test(apply, queries)
 {
     struct pbft_digest digest;
@@ -546,7 +562,10 @@ Test(apply, queries)
     fixture_outcome(&f, fixture_count(0, 1, 2));
     struct pbft_query_reply r = ask("s", 1, 1);
     cr_assert_eq(r.outcome, PBFT_OUTCOME_EXECUTED);
-    cr_assert_eq(pbft_get_u64(r.body.data), 3);
+    cr_assert_eq(pbft_get_u32(r.body.data), 1, "one result");
+    cr_assert_eq(pbft_get_u64(r.body.data + 4), 2, "its mark");
+    cr_assert_eq(pbft_get_u32(r.body.data + 12), 8);
+    cr_assert_eq(pbft_get_u64(r.body.data + 16), 3);
     cr_assert_eq(r.mark, 2);
     pbft_digest_query(&digest, r.outcome, r.mark, r.body);
     cr_assert(same(digest, r.result));
@@ -555,10 +574,53 @@ Test(apply, queries)
     cr_assert(same(brief.result, r.result));
 
     /* A result beyond the bound: INVALID without a body, equal everywhere. */
-    cr_assert_eq(ask("b\x00\x08\0\0", 5, 1).body.size, 2048);
-    r = ask("b\x01\x08\0\0", 5, 1);
+    cr_assert_eq(ask("b\xf8\x07\0\0", 5, 1).body.size, 16 + 2040);
+    r = ask("b\xf9\x07\0\0", 5, 1);
     cr_assert_eq(r.outcome, PBFT_OUTCOME_INVALID);
     cr_assert(r.body.size == 0 && r.mark == 0);
+}
+
+/* A bundle of reads: one state, and for each its own mark. */
+Test(apply, queries_of_several)
+{
+    fixture_outcome(&f, fixture_count(0, 1, 1));
+    fixture_outcome(&f, fixture_count(0, 1, 2));
+    uint8_t items[256];
+    size_t size = put_item(items, "s", 1);
+    size += put_item(items + size, "b\x02\0\0\0", 5);
+    size += put_item(items + size, "gborn", 5);
+    struct pbft_query_reply r = ask_all((struct pbft_span){items, size}, 3, 1);
+    cr_assert_eq(r.outcome, PBFT_OUTCOME_EXECUTED);
+    cr_assert_eq(r.mark, 2, "the highest");
+    cr_assert_eq(pbft_get_u32(r.body.data), 3);
+    cr_assert_eq(pbft_get_u64(r.body.data + 4), 2);
+    cr_assert_eq(pbft_get_u64(r.body.data + 12), 0, "nothing of the state was read");
+    struct pbft_span results = pbft_wire_query_results(r.body), result;
+    size_t cursor = 0;
+    cr_assert(pbft_wire_next_item(results, &cursor, &result));
+    cr_assert_eq(pbft_get_u64(result.data), 3);
+    cr_assert(pbft_wire_next_item(results, &cursor, &result));
+    cr_assert_eq(result.size, 2);
+    cr_assert(pbft_wire_next_item(results, &cursor, &result));
+    cr_assert_eq(result.size, 8);
+    cr_assert_not(pbft_wire_next_item(results, &cursor, &result));
+    struct pbft_query_reply brief = ask_all((struct pbft_span){items, size}, 3, 0);
+    cr_assert_eq(brief.body.size, 0);
+    cr_assert(same(brief.result, r.result));
+
+    /* One that has no room: INVALID, and none of the others is told. */
+    size = put_item(items, "s", 1);
+    size += put_item(items + size, "b\xf8\x07\0\0", 5);
+    r = ask_all((struct pbft_span){items, size}, 2, 1);
+    cr_assert_eq(r.outcome, PBFT_OUTCOME_INVALID);
+    cr_assert(r.body.size == 0 && r.mark == 0);
+    size = 0;
+    for (int i = 0; i < 16; i++) /* as many as may be: each has its share */
+        size += put_item(items + size, "s", 1);
+    r = ask_all((struct pbft_span){items, size}, 16, 1);
+    cr_assert_eq(r.outcome, PBFT_OUTCOME_EXECUTED);
+    cr_assert_eq(pbft_get_u32(r.body.data), 16);
+    cr_assert_eq(r.body.size, 4 + 16 * (8 + 4 + 8));
 }
 
 Test(apply_bounds, a_service_without_queries)

@@ -87,21 +87,26 @@ static struct pbft_request draw(const struct model *m, uint64_t *seed, uint8_t *
 /* Every run that the service counted, against the model's: FAULTS 3.15. */
 static void check_runs(struct fixture *f, const struct model *m, uint64_t seed)
 {
-    uint8_t op[25] = {'n'};
+    uint8_t item[4 + 25], *op = item + 4;
+    pbft_put_u32(item, 25);
+    memset(op, 0, 25);
+    op[0] = 'n';
     for (uint32_t c = 0; c < FIXTURE_CLIENTS; c++) {
         for (unsigned s = 1; s < SESSIONS; s++) {
             for (unsigned t = 0; t < NUMBERS; t++) {
                 pbft_put_u32(op + 1, c);
                 pbft_put_u64(op + 5, s);
                 pbft_put_u64(op + 13, t);
-                struct pbft_query query = {.op = {op, sizeof op}, .want_body = 1};
+                struct pbft_query query = {.op_count = 1,
+                                           .ops = {item, sizeof item},
+                                           .want_body = 1};
                 struct pbft_frame *frame = pbft_apply_query(f->apply, &query);
                 struct pbft_arena arena = {f->arena, f->arena_size, 0};
                 struct pbft_msg msg;
                 cr_assert_eq(pbft_wire_decode(pbft_frame_span(frame), &f->cluster.params, &arena,
                                               &msg),
                              PBFT_OK);
-                uint64_t runs = pbft_get_u64(msg.query_reply.body.data);
+                uint64_t runs = pbft_get_u64(msg.query_reply.body.data + 4 + 8 + 4);
                 cr_assert(runs == m->sessions[c][s].runs[t] && runs <= 1,
                           "seed %llu client %u session %u t %u ran %llu times",
                           (unsigned long long)seed, c, s, t, (unsigned long long)runs);
@@ -211,7 +216,9 @@ static void make_noise(struct fixture *f, struct noise *n, struct batch *history
             pbft_frame_release(out.reply);
         break;
     case 1: {
-        struct pbft_query query = {.op = {(const uint8_t *)"s", 1}, .want_body = 1};
+        struct pbft_query query = {.op_count = 1,
+                                   .ops = {(const uint8_t *)"\1\0\0\0s", 5},
+                                   .want_body = 1};
         pbft_frame_release(pbft_apply_query(f->apply, &query));
         break;
     }

@@ -178,9 +178,17 @@ static void on_query(struct fake *f, pbft_id id, const struct pbft_query *q)
 {
     if (f->conduct[id] == SILENT) return;
     uint8_t body[4096];
-    memcpy(body, f->conduct[id] == WRONG_RESULT ? "no:" : "re:", 3);
-    memcpy(body + 3, q->op.data, q->op.size);
-    struct pbft_span span = {body, q->op.size + 3};
+    size_t size = 4 + 8 * (size_t)q->op_count, cursor = 0;
+    struct pbft_span op;
+    pbft_put_u32(body, q->op_count);
+    for (uint32_t i = 0; pbft_wire_next_item(q->ops, &cursor, &op); i++) {
+        pbft_put_u64(body + 4 + 8 * (size_t)i, 5 - (i & 1u));
+        pbft_put_u32(body + size, (uint32_t)op.size + 3);
+        memcpy(body + size + 4, f->conduct[id] == WRONG_RESULT ? "no:" : "re:", 3);
+        memcpy(body + size + 7, op.data, op.size);
+        size += 7 + op.size;
+    }
+    struct pbft_span span = {body, size};
     struct pbft_msg msg = {.type = PBFT_QUERY_REPLY};
     uint64_t other = f->conduct[id] == CROSS ? UINT64_C(1) << 40 : 0; /* a session's reads */
     msg.query_reply = (struct pbft_query_reply){.id = q->id ^ other,
@@ -434,6 +442,17 @@ Test(client, calls_reads_bundles_and_questions)
     cr_assert_eq(answer.mark, 5u);
     cr_assert_not(answer.fallback);
     pbft_answer_free(&answer);
+    cr_assert_eq(pbft_client_read_bundle(client, ops, 3, 0, &answer), PBFT_STATUS_OK);
+    cr_assert_eq(answer.mark, 5u);
+    cr_assert_not(answer.fallback);
+    cursor = 0;
+    for (int i = 0; i < 3; i++) {
+        cr_assert(pbft_answer_next(&answer, &cursor, &result));
+        expect_text(result, results[i]);
+    }
+    cr_assert_not(pbft_answer_next(&answer, &cursor, &result));
+    pbft_answer_free(&answer);
+    cr_assert_eq(pbft_client_read_bundle(client, ops, 0, 0, &answer), PBFT_STATUS_ARGUMENT);
     for (pbft_id id = 0; id < N; id++) {
         char text[32];
         (void)snprintf(text, sizeof text, "replica %u", id);

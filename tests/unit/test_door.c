@@ -718,14 +718,18 @@ static void check_replies(struct fixture *f)
     m.epoch = 1;
     cr_assert_eq(open_reply(f, &m), PBFT_DROP_EPOCH);
 
-    static const uint8_t value[] = {'v'};
+    uint8_t body[] = {1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 'v'};
     m = (struct pbft_msg){.type = PBFT_QUERY_REPLY};
     m.query_reply.flags = PBFT_REPLY_HAS_BODY;
     m.query_reply.mark = 7;
-    m.query_reply.body = (struct pbft_span){value, 1};
+    m.query_reply.body = (struct pbft_span){body, sizeof body};
     pbft_digest_query(&m.query_reply.result, 0, 7, m.query_reply.body);
     cr_assert_eq(open_reply(f, &m), PBFT_OK);
     m.query_reply.mark = 8; /* PROTOCOL 32: the mark is matched on, hence bound */
+    cr_assert_eq(open_reply(f, &m), PBFT_DROP_DIGEST);
+    m.query_reply.mark = 7;
+    cr_assert_eq(open_reply(f, &m), PBFT_OK);
+    body[4] = 6; /* each one of a bundle's is */
     cr_assert_eq(open_reply(f, &m), PBFT_DROP_DIGEST);
     cr_assert_eq(pbft_door_stats(f->door)->verified, 0);
 }

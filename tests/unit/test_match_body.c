@@ -94,7 +94,7 @@ static void read_of(struct world *w, const char *text)
     uint64_t id = sent_query(w);
     for (pbft_id i = 0; i < 3; i++)
         query_reply(w, i, id, text, 7, 9, true);
-    expect_read(w, text);
+    expect_answer(w, text);
 }
 
 Test(match_body, is_as_patient_as_bodies_of_late_were_large)
@@ -103,13 +103,13 @@ Test(match_body, is_as_patient_as_bodies_of_late_were_large)
     char *large = calloc(1, 1000001);
     memset(large, 'x', 100000);
     read_of(w, large);
-    cr_assert_eq(patience_after(w, 0), 5 * MS + 100000 * 64);
+    cr_assert_eq(patience_after(w, 0), 5 * MS + (16 + 100000) * 64);
     uint64_t before = patience_after(w, 0);
-    cr_assert_lt(before, 5 * MS + 100000 * 64, "the answer between was small");
+    cr_assert_lt(before, 5 * MS + (16 + 100000) * 64, "the answer between was small");
     cr_assert_gt(before, 5 * MS + 80000 * 64, "one is no reason to forget");
     for (int i = 0; i < 100; i++)
         read_of(w, "yes");
-    cr_assert_eq(patience_after(w, 0), 5 * MS + 3 * 64);
+    cr_assert_eq(patience_after(w, 0), 5 * MS + (16 + 3) * 64);
     memset(large, 'x', 1000000);
     read_of(w, large);
     cr_assert_eq(patience_after(w, 0), 50 * MS, "at most");
@@ -366,7 +366,7 @@ static uint64_t read_from_0(struct world *w)
     while (read_op(w, false), id = sent_query(w), id / 4 % 4 != 0) { /* 4: the window */
         for (pbft_id i = 0; i < 4; i++)
             query_reply(w, i, id, "value", 7, 9, true);
-        expect_read(w, "value");
+        expect_answer(w, "value");
     }
     cr_assert_eq(w->sent[0].to & 1u, 1u);
     for (pbft_id i = 1; i < 4; i++)
@@ -390,7 +390,7 @@ Test(match_body, who_brings_a_newer_value_is_not_waited_for_and_owes_nothing)
             cr_assert_eq(w->sent[0].to, pbft_signers_of(2));
         }
         query_reply(w, 2, id, "value", 7, 9, true);
-        expect_read(w, "value");
+        expect_answer(w, "value");
     }
     world_free(w);
 }
@@ -442,7 +442,7 @@ Test(match_body, who_is_relied_on_comes_first_only_once)
     cr_assert_eq(w->sent_count, 1u);
     cr_assert_eq(w->sent[0].to, pbft_signers_of(2));
     query_reply(w, 2, id, "value", 7, 9, true);
-    expect_read(w, "value");
+    expect_answer(w, "value");
     world_free(w);
 }
 
@@ -466,7 +466,7 @@ Test(match_body, a_read_does_not_wait_for_who_owes_bodies)
         cr_assert_neq(bodies & ~pbft_signers_of(silent), 0u, "read %d", i);
         for (pbft_id k = 0; k < 4; k++)
             if (k != silent) query_reply(w, k, id, "value", 7, 9, pbft_signers_has(bodies, k));
-        expect_read(w, "value");
+        expect_answer(w, "value");
     }
     cr_assert_eq(asked_silent, 2u, "its turn comes nevertheless");
     world_free(w);

@@ -63,13 +63,12 @@ static struct pbft_frame *put_request(struct sim *sim, uint64_t t, const char *v
 
 static struct pbft_frame *query_frame(struct sim *sim, uint64_t id, uint64_t floor, bool want_body)
 {
-    uint8_t op[64];
+    uint8_t ops[64];
     struct pbft_span key = {(const uint8_t *)"key", 3};
     struct pbft_msg msg = {.type = PBFT_QUERY};
-    msg.query = (struct pbft_query){id,
-                                    floor,
-                                    want_body ? 1 : 0,
-                                    {op, pbft_kv_encode_get(op, sizeof op, key)}};
+    size_t size = pbft_kv_encode_get(ops + 4, sizeof ops - 4, key);
+    pbft_put_u32(ops, (uint32_t)size);
+    msg.query = (struct pbft_query){id, floor, want_body ? 1 : 0, 1, {ops, 4 + size}};
     return sim_message(sim, 0, &msg);
 }
 

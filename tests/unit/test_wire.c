@@ -362,11 +362,19 @@ Test(wire, replies_hold_results_or_nothing)
     pbft_put_u32(p + 106, 5);
     expect(b, frame, PBFT_DROP_SIZE);
 
+    static const uint8_t results[] = {1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 'o', 'k'};
     struct pbft_msg q = {.type = PBFT_QUERY_REPLY};
-    q.query_reply.body = (struct pbft_span){body, 3};
+    q.query_reply.body = (struct pbft_span){results, sizeof results};
     cr_assert_eq(pbft_wire_size(&q), 0, "a body without its flag");
     q.query_reply.flags = PBFT_REPLY_HAS_BODY;
     cr_assert(pbft_wire_size(&q) > 0);
+    for (size_t size = 0; size < sizeof results; size++) {
+        q.query_reply.body.size = size;
+        cr_assert_eq(pbft_wire_size(&q), 0, "%zu bytes of %zu", size, sizeof results);
+    }
+    q.query_reply.outcome = PBFT_OUTCOME_INVALID;
+    q.query_reply.body.size = 0;
+    cr_assert(pbft_wire_size(&q) > 0, "nothing was executed");
     q.query_reply.outcome = PBFT_OUTCOME_STALE;
     cr_assert_eq(pbft_wire_size(&q), 0, "reads are executed or invalid");
     bench_free(b);
@@ -376,7 +384,17 @@ Test(wire, small_enumerations_are_closed)
 {
     static uint8_t text[300];
     struct pbft_msg m = {.type = PBFT_QUERY};
+    m.query.op_count = 1;
+    m.query.ops = (struct pbft_span){text, 4}; /* of one empty operation */
+    cr_assert(pbft_wire_size(&m) > 0);
     m.query.want_body = 2;
+    cr_assert_eq(pbft_wire_size(&m), 0);
+    m.query.want_body = 1;
+    m.query.op_count = 0;
+    cr_assert_eq(pbft_wire_size(&m), 0);
+    m.query.ops.size = 0;
+    cr_assert_eq(pbft_wire_size(&m), 0, "a question about nothing");
+    m.query.op_count = 2;
     cr_assert_eq(pbft_wire_size(&m), 0);
     m = (struct pbft_msg){.type = PBFT_ADMIN};
     cr_assert_eq(pbft_wire_size(&m), 0);

@@ -60,8 +60,8 @@ Test(wire_random, fixed_ends_refuse_truncation_and_trailing_bytes)
     struct bench *b = bench_new(seed + 2);
     for (size_t i = 0; i < TYPES; i++) {
         uint8_t type = types[i];
-        bool open = type == PBFT_PAGE || type == PBFT_QUERY || type == PBFT_QUERY_REPLY ||
-                    type == PBFT_ADMIN || type == PBFT_ADMIN_REPLY || type == PBFT_REPLY;
+        bool open = type == PBFT_PAGE || type == PBFT_ADMIN || type == PBFT_ADMIN_REPLY ||
+                    type == PBFT_QUERY_REPLY || type == PBFT_REPLY;
         if (open) continue;
         b->gen.used = 0;
         struct pbft_msg m = random_message(&b->gen, type);

@@ -236,11 +236,31 @@ static inline struct pbft_span random_span(struct gen *g, uint32_t most)
     return (struct pbft_span){bytes(g, size + 1), size};
 }
 
+static inline struct pbft_query random_query(struct gen *g)
+{
+    struct pbft_query q = {
+        next(g), next(g), (uint8_t)below(g, 2), 1 + (uint32_t)below(g, 4), {NULL, 0}};
+    q.ops = random_items(g, q.op_count);
+    return q;
+}
+
+static inline struct pbft_span random_results(struct gen *g)
+{
+    uint32_t count = (uint32_t)below(g, 5);
+    struct pbft_span items = random_items(g, count);
+    size_t head = 4 + 8 * (size_t)count;
+    uint8_t *body = room(g, head + items.size);
+    pbft_put_u32(body, count);
+    for (uint32_t i = 0; i < count; i++)
+        pbft_put_u64(body + 4 + 8 * (size_t)i, next(g));
+    if (items.size > 0) memcpy(body + head, items.data, items.size);
+    return (struct pbft_span){body, head + items.size};
+}
+
 static inline void random_client_message(struct gen *g, struct pbft_msg *m)
 {
     if (m->type == PBFT_REPLY) m->reply = random_reply(g);
-    if (m->type == PBFT_QUERY)
-        m->query = (struct pbft_query){next(g), next(g), (uint8_t)below(g, 2), random_span(g, 40)};
+    if (m->type == PBFT_QUERY) m->query = random_query(g);
     if (m->type == PBFT_QUERY_REPLY) {
         m->query_reply = (struct pbft_query_reply){.id = next(g),
                                                    .mark = next(g),
@@ -248,7 +268,7 @@ static inline void random_client_message(struct gen *g, struct pbft_msg *m)
                                                    .result = random_digest(g)};
         m->query_reply.outcome = below(g, 2) ? PBFT_OUTCOME_EXECUTED : PBFT_OUTCOME_INVALID;
         m->query_reply.flags = (uint8_t)below(g, 2);
-        if (m->query_reply.flags != 0) m->query_reply.body = random_span(g, 40);
+        if (m->query_reply.flags != 0) m->query_reply.body = random_results(g);
     }
     if (m->type == PBFT_BUSY) m->busy = (struct pbft_busy){next(g), next(g)};
     if (m->type == PBFT_RESULT_FETCH)

@@ -108,7 +108,8 @@ static void check_query(const struct pbft_query *q, uint32_t token)
     }
     const struct call *call = &w.calls[known];
     REQUIRE(call->read && !call->ordered && !call->done && w.queries[known].floor == q->floor);
-    REQUIRE(fuzz_same(q->op, (struct pbft_span){call->ops + 4, call->size - 4}));
+    REQUIRE(q->op_count == call->count);
+    REQUIRE(fuzz_same(q->ops, (struct pbft_span){call->ops, call->size}));
 }
 
 /* While healing correct replicas do at once what they are asked for. */
@@ -153,7 +154,7 @@ static void check_send(const struct pbft_match_send *send, uint32_t token)
 
 /* PROTOCOL 31: q said so, and with at most f liars it is what was executed. 0 if it is not, else
  * its place in the log (1 where lies are not bounded). */
-static pbft_seq truth_of(uint64_t t, const struct call *call, const struct pbft_match_completion *c)
+static pbft_seq truth_of(uint64_t t, const struct pbft_match_completion *c)
 {
     const struct tally *tally = &w.requests[t].tally;
     if (!tally->decided || tally->answer.outcome != c->outcome) return 0;
@@ -162,34 +163,33 @@ static pbft_seq truth_of(uint64_t t, const struct call *call, const struct pbft_
         const struct execution *e = &w.log[seq];
         if (e->t != t || e->outcome != c->outcome) continue;
         struct pbft_span items = {e->body + 4, e->size < 4 ? 0 : e->size - 4};
-        if (call->read && items.size > 0) {
-            items.data += 4;
-            items.size -= 4;
-        }
         return fuzz_same(items, c->body) ? seq : 0;
     }
     return 0;
 }
 
-/* PROTOCOL 32: q agree on result and mark, the mark is that of the value, and the value is not
- * older than what was answered before the read began. */
+/* PROTOCOL 32: q agree on results and marks, the highest mark is that of the values, all of one
+ * state, and none is older than what was answered before the read began. */
 static void check_fast(uint32_t token, const struct pbft_match_completion *c)
 {
     const struct tally *tally = &w.queries[token].tally;
     REQUIRE(tally->decided && tally->answer.outcome == c->outcome);
     REQUIRE(tally->answer.mark == c->mark);
-    struct pbft_digest result;
-    pbft_digest_query(&result, c->outcome, c->mark, c->body);
-    if (c->outcome == PBFT_OUTCOME_EXECUTED)
-        REQUIRE(pbft_digest_equal(&result, &tally->answer.result));
+    if (c->outcome == PBFT_OUTCOME_EXECUTED) {
+        struct pbft_peer peer = {PBFT_PEER_REPLICA, 0, 1};
+        struct pbft_msg msg;
+        REQUIRE(c->frame != NULL &&
+                pbft_door_open_client(w.door, &peer, pbft_frame_span(c->frame), &msg) == PBFT_OK);
+        REQUIRE(pbft_digest_equal(&msg.query_reply.result, &tally->answer.result));
+        REQUIRE(fuzz_same(pbft_wire_query_results(msg.query_reply.body), c->body));
+    }
     if (!w.bounded) return;
-    uint8_t key = w.calls[token].ops[4 + 1];
     REQUIRE(c->outcome == PBFT_OUTCOME_EXECUTED && c->mark <= w.executed);
-    REQUIRE(mark_of(key, c->mark) == c->mark);
+    REQUIRE(mark_of_call(&w.calls[token], c->mark) == c->mark);
     struct pbft_msg truth;
     true_query_reply(token, c->mark, true, &truth);
-    REQUIRE(fuzz_same(truth.query_reply.body, c->body));
-    REQUIRE(mark_of(key, w.calls[token].low) <= c->mark);
+    REQUIRE(fuzz_same(pbft_wire_query_results(truth.query_reply.body), c->body));
+    REQUIRE(mark_of_call(&w.calls[token], w.calls[token].low) <= c->mark);
     if (c->mark > w.answered) w.answered = c->mark;
 }
 
@@ -204,7 +204,7 @@ static void check_ordered(const struct call *call, const struct pbft_match_compl
         struct pbft_span frame = {request->frame, request->size};
         REQUIRE(pbft_door_open(w.door, &client, frame, &msg) == PBFT_OK);
         if (!fuzz_same(msg.request.ops, (struct pbft_span){call->ops, call->size})) continue;
-        pbft_seq seq = truth_of(t, call, c);
+        pbft_seq seq = truth_of(t, c);
         if (seq == 0) continue;
         request->claimed = true;
         if (w.bounded && c->outcome == PBFT_OUTCOME_EXECUTED && seq > w.answered) w.answered = seq;

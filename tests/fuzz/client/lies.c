@@ -18,6 +18,23 @@ static struct pbft_span false_results(uint32_t items, uint8_t value)
     return (struct pbft_span){lie_body, at};
 }
 
+/* The truth with one byte changed, often a mark's; or marks and results of nothing. */
+static struct pbft_span false_query_body(struct pbft_span truth, uint8_t how)
+{
+    if (how & 16u) {
+        size_t size = truth.size < sizeof lie_body ? truth.size : sizeof lie_body;
+        if (size > 0) memcpy(lie_body, truth.data, size);
+        if (size > 4) lie_body[4 + (how & 15u) % (size - 4)] ^= 1u;
+        return (struct pbft_span){lie_body, size};
+    }
+    uint32_t items = how & 3u;
+    size_t marks = 8 * (size_t)items;
+    struct pbft_span results = false_results(items, how);
+    memmove(lie_body + 4 + marks, lie_body + 4, results.size - 4);
+    memset(lie_body + 4, how, marks);
+    return (struct pbft_span){lie_body, results.size + marks};
+}
+
 static uint64_t extreme(struct fuzz *f, uint64_t old)
 {
     uint8_t choice = fuzz_u8(f);
@@ -77,8 +94,7 @@ static void false_query_reply(struct fuzz *f, struct pbft_msg *msg)
     pbft_seq at = w.executed > (back >> 3) ? w.executed - (back >> 3) : 0;
     true_query_reply(token, at, true, msg);
     struct pbft_query_reply *r = &msg->query_reply;
-    memset(lie_body, more, sizeof lie_body);
-    if (change & 1u) r->body = (struct pbft_span){lie_body, more & 15u};
+    if (change & 1u) r->body = false_query_body(r->body, more);
     if (change & 2u) r->outcome = more & 1u ? PBFT_OUTCOME_INVALID : more % 8u;
     if (change & 4u) r->mark = extreme(f, r->mark);
     pbft_digest_query(&r->result, r->outcome, r->mark, r->body);

@@ -157,6 +157,16 @@ pbft_seq mark_of(uint8_t key, pbft_seq at)
     return at;
 }
 
+pbft_seq mark_of_call(const struct call *call, pbft_seq at)
+{
+    pbft_seq highest = 0;
+    for (uint32_t i = 0; i < call->count; i++) {
+        pbft_seq mark = mark_of(call->ops[7 * (size_t)i + 4 + 1], at);
+        if (mark > highest) highest = mark;
+    }
+    return highest;
+}
+
 static size_t result_of(uint8_t *out, uint8_t kind, uint8_t key, uint8_t value)
 {
     uint8_t pad = (uint8_t)(kind & 3u); /* results differ in size, too */
@@ -223,11 +233,20 @@ bool true_reply(uint64_t t, pbft_seq at, bool whole, struct pbft_msg *msg)
 
 void true_query_reply(uint32_t token, pbft_seq at, bool whole, struct pbft_msg *msg)
 {
-    static uint8_t body[16];
-    uint8_t key = w.calls[token].ops[4 + 1] % KEYS;
-    pbft_seq mark = mark_of(key, at);
-    struct pbft_span span = {body,
-                             result_of(body, w.calls[token].ops[4], key, w.log[at].value[key])};
+    static uint8_t body[64];
+    const struct call *call = &w.calls[token];
+    pbft_seq mark = mark_of_call(call, at);
+    struct pbft_span span = {body, 4 + 8 * (size_t)call->count};
+    pbft_put_u32(body, call->count);
+    for (uint32_t i = 0; i < call->count; i++) {
+        const uint8_t *op = call->ops + 7 * (size_t)i + 4;
+        uint8_t key = op[1] % KEYS;
+        pbft_put_u64(body + 4 + 8 * (size_t)i, mark_of(key, at));
+        size_t size = result_of(body + span.size + 4, op[0], key, w.log[at].value[key]);
+        pbft_put_u32(body + span.size, (uint32_t)size);
+        span.size += 4 + size;
+    }
+    REQUIRE(span.size <= sizeof body);
     memset(msg, 0, sizeof *msg);
     msg->type = PBFT_QUERY_REPLY;
     msg->epoch = w.cluster->epoch;

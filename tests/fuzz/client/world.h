@@ -135,6 +135,8 @@ pbft_seq execution_of(uint64_t t, pbft_seq at);
 void execute(uint64_t t, uint8_t outcome);
 /* What the key is at that place of the log: its last change, 0 if there was none. */
 pbft_seq mark_of(uint8_t key, pbft_seq at);
+/* The highest of what a call of reads asks for. */
+pbft_seq mark_of_call(const struct call *call, pbft_seq at);
 /* What a correct replica that is so far answers. False: nothing yet. */
 bool true_reply(uint64_t t, pbft_seq at, bool whole, struct pbft_msg *msg);
 void true_query_reply(uint32_t token, pbft_seq at, bool whole, struct pbft_msg *msg);
