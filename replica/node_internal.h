@@ -339,6 +339,7 @@ struct pbft_node {
     /* node_log.c */
     pbft_lsn log_last, log_durable; /* positions in the log */
     uint64_t restored_records;      /* of the log, at the start */
+    bool stable_unlogged;           /* the log does not know the checkpoint that was loaded */
     pbft_seq read_floor; /* after a restart: no fast read before this is executed (PROTOCOL 28) */
     pbft_lsn core_last, core_durable;
     struct lsn_pair *pairs; /* not durable yet, ascending */
@@ -456,7 +457,8 @@ void node_persist(struct pbft_node *node, const struct pbft_effect *effect);
 void node_log_stable(struct pbft_node *node, pbft_seq seq);
 void node_log_restored(struct pbft_node *node, enum pbft_record_kind kind,
                        struct pbft_frame *const frames[2]);
-void node_log_resumed(struct pbft_node *node); /* it was full when the process before ended */
+void node_log_resuming(struct pbft_node *node); /* before anything is said again */
+void node_log_resumed(struct pbft_node *node);  /* it was full when the process before ended */
 struct pbft_job *node_sync_job(struct pbft_node *node); /* NULL: nothing to do */
 void node_sync_done(struct pbft_node *node);
 void node_log_free(struct pbft_node *node);

@@ -331,6 +331,17 @@ static void cut_if_filling(struct pbft_node *node)
         node->flush_wanted = true;
 }
 
+/* A checkpoint may be flushed and what the log said of it lost with the power. Votes above it are
+ * beyond the window that the log alone tells of, and a start that finds the checkpoint lost as well
+ * would refuse them (PROTOCOL 25). A cut, done or to be done before the next vote, carries it over.
+ */
+void node_log_resuming(struct pbft_node *node)
+{
+    if (!node->stable_unlogged || node->carry_first != 0 || node_log_stuck(node)) return;
+    node->stable_unlogged = false;
+    (void)append(node, PBFT_RECORD_STABLE, node->last_stable.frames);
+}
+
 void node_log_resumed(struct pbft_node *node)
 {
     if (node_log_stuck(node)) cut_if_filling(node);

@@ -17,6 +17,7 @@ struct reading {
     enum pbft_status status;
     enum pbft_verdict verdict; /* why it is CORRUPT */
     uint64_t records;
+    pbft_seq stable; /* the newest STABLE among them */
 };
 
 /* A record's payload is one or two frames, each behind its length. */
@@ -71,6 +72,8 @@ static bool visit(void *context, const struct pbft_log_record *in)
     if (good) {
         node_log_restored(r->node, record.kind, record.frames);
         raise_floor(r->node, &record);
+        if (record.kind == PBFT_RECORD_STABLE && msgs[0].certificate.seq > r->stable)
+            r->stable = msgs[0].certificate.seq;
         r->records++;
     } else if (r->status == PBFT_STATUS_OK) {
         r->status = PBFT_STATUS_CORRUPT;
@@ -245,8 +248,10 @@ static enum pbft_status read_all(struct reading *r)
         !pbft_log_iterate(node->config.log, visit, r) && r->status == PBFT_STATUS_OK)
         r->status = PBFT_STATUS_IO;
     pbft_core_info(node->core, &info);
-    if (r->status == PBFT_STATUS_OK && certificate != NULL && info.stable == cp->seq)
+    if (r->status == PBFT_STATUS_OK && certificate != NULL && info.stable == cp->seq) {
         node_log_restored(node, PBFT_RECORD_STABLE, (struct pbft_frame *[2]){certificate, NULL});
+        node->stable_unlogged = r->stable < cp->seq;
+    }
     if (r->status == PBFT_STATUS_OK) r->status = bring_up(node, &info);
     if (r->status == PBFT_STATUS_OK && info.stable > 0) {
         node_stable(node, info.stable);
@@ -277,6 +282,7 @@ void pbft_node_resume(struct pbft_node *node, struct pbft_time time)
     }
     pbft_snapshot_release(snapshot);
     node_epoch_look(node);
+    node_log_resuming(node);
     node->resuming = true;
     node_step(node, &event);
     node->resuming = false;

@@ -425,9 +425,9 @@ void lone_serve_pages(struct lone *l, struct lone *server)
     }
 }
 
-void lone_small_log(struct lone *l, uint64_t bytes_max)
+void lone_new_log(struct lone *l, uint64_t bytes_max)
 {
     cr_assert(l->node == NULL, "its process has ended");
-    pbft_log_close(l->log);
+    if (l->log != NULL) pbft_log_close(l->log);
     cr_assert_eq(pbft_log_memory_create(&l->log, bytes_max, durable, l), PBFT_STATUS_OK);
 }

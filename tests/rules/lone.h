@@ -55,7 +55,7 @@ void lone_begin_empty(struct lone *l, const struct pbft_cluster *next);
 struct pbft_node_info lone_info(const struct lone *l);
 
 /* After lone_stop(): an empty log with this cap. */
-void lone_small_log(struct lone *l, uint64_t bytes_max);
+void lone_new_log(struct lone *l, uint64_t bytes_max);
 
 /* Run all jobs but those that stay out, keep what is sent. */
 void lone_drain(struct lone *l);

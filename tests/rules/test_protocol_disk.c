@@ -58,6 +58,45 @@ Test(protocol, r25_the_log_is_cut_at_flushed_checkpoints_only)
     lone_free(l);
 }
 
+static bool copy_record(void *context, const struct pbft_log_record *record)
+{
+    struct pbft_log *to = context;
+    struct pbft_log_stats stats;
+    pbft_log_stats(to, &stats);
+    return record->kind == PBFT_RECORD_STABLE ||
+           pbft_log_append(to, record->kind, stats.last + 1, &record->payload, 1) == PBFT_STATUS_OK;
+}
+
+/* A checkpoint is flushed, and what the log says of it is lost with the power; later the checkpoint
+ * is lost, too (FAULTS 2.40): what is voted for above it has to be read without it. */
+Test(protocol, r25_the_log_alone_leads_to_every_vote)
+{
+    struct lone *l = lone_new_on_disk();
+    commit_up_to(l, 4);
+    lone_certify(l, 4);
+    cr_assert_eq(lone_info(l).flushed, 4u);
+    lone_stop(l);
+    struct pbft_log *whole = l->log;
+    l->log = NULL;
+    lone_new_log(l, 64u << 20);
+    cr_assert(pbft_log_iterate(whole, copy_record, l->log));
+    pbft_log_close(whole);
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    cr_assert_eq(lone_info(l).core.stable, 4u);
+    pbft_seq last = 4 + l->t->params.window;
+    commit_up_to(l, last - 1);
+    struct net_batch batch = net_batch(l->t, 0, 1, last, "last");
+    lone_links_up(l, NET_BIT(0) | NET_BIT(2) | NET_BIT(3));
+    cr_assert_eq(lone_from_replica(l, 0, net_pre_prepare(l->t, 0, last, &batch)), PBFT_OK);
+    cr_assert_gt(lone_sent(l, PBFT_PREPARE), 0u);
+    lone_stop(l);
+    pbft_pages_disk_free(l->disk);
+    l->disk = pbft_pages_disk_new();
+    cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
+    cr_assert_eq(lone_info(l).core.stable, 4u);
+    lone_free(l);
+}
+
 /* FAULTS 2.42: no room for a checkpoint is no loss of one. */
 Test(protocol, r25_a_full_disk_keeps_the_old_checkpoint_and_the_log)
 {

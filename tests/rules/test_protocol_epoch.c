@@ -463,7 +463,7 @@ Test(protocol, r29_an_older_state_is_not_refused_but_fetched_anew)
     lone_certify(l, 4);
     cr_assert_eq(lone_info(l).flushed, 4u);
     lone_stop(l);
-    lone_small_log(l, 64u << 20);
+    lone_new_log(l, 64u << 20);
     l->t->cluster.epoch = 1;
     l->t->cluster.genesis_seq = 8;
     memset(l->t->cluster.genesis_root.bytes, 7, PBFT_DIGEST_BYTES);

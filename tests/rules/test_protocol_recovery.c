@@ -304,7 +304,7 @@ static struct lone *with_small_log(void)
 {
     struct lone *l = lone_new_on_disk();
     lone_stop(l);
-    lone_small_log(l, 96u << 10);
+    lone_new_log(l, 96u << 10);
     cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
     return l;
 }
@@ -413,7 +413,7 @@ static struct lone *with_a_log_to_fill(void)
 {
     struct lone *l = lone_new_on_disk();
     lone_stop(l);
-    lone_small_log(l, FULL_BYTES);
+    lone_new_log(l, FULL_BYTES);
     cr_assert_eq(lone_restart(l), PBFT_STATUS_OK);
     memset(large_op, 'x', sizeof large_op - 1);
     return l;

@@ -109,8 +109,11 @@ static void give_time(struct world *w, const struct action *a)
         if (w->cut != SIM_FAULT_COUNT) wait_for(w, w->cut, 2 * timeout); /* it ends here, too */
         world_join_all(w);
     }
-    load_all(w, 1);
-    wait_for(w, fault, 8 * timeout);
+    /* Twice: who comes back may fetch what the others do meanwhile, and write nothing. */
+    for (unsigned i = 0; i < 2 && sim_ok(w->sim) && sim_acted(w->sim, fault) == 0; i++) {
+        load_all(w, 1);
+        wait_for(w, fault, 8 * timeout);
+    }
 }
 
 /* What an end of phase 1 would take away before it has acted: a clock that nobody has proposed by
