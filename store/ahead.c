@@ -14,12 +14,15 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#define GUESSES        64u /* a power of two */
-#define LEVELS         6u  /* of inner pages; a higher tree is searched */
-#define KEY_BYTES      96u /* longer ones are not looked for ahead */
-#define ROUND          16u /* prefetches under way; a power of two */
-#define LINE           64u
-#define PAGE_HOT_BYTES offsetof(struct pbft_page, children_capacity)
+#define GUESSES   64u /* a power of two */
+#define LEVELS    6u  /* of inner pages; a higher tree is searched */
+#define KEY_BYTES 96u /* longer ones are not looked for ahead */
+#define ROUND     16u /* prefetches under way; a power of two */
+#define LINE      64u
+
+/* Of a page what its search reads. Not the atomics before it, which other threads change. */
+#define PAGE_HOT       offsetof(struct pbft_page, level)
+#define PAGE_HOT_BYTES (offsetof(struct pbft_page, children_capacity) - PAGE_HOT)
 
 struct way {
     uint32_t tag; /* of the key; 0: none */
@@ -136,7 +139,7 @@ static void find_leaf(struct pbft_page *root, struct coming *c)
         page = page->children[c->way.index[d]].page;
     }
     c->way.tag = 1;
-    fetch(page, PAGE_HOT_BYTES);
+    fetch((const uint8_t *)page + PAGE_HOT, PAGE_HOT_BYTES);
 }
 
 static void fetch_leaf(struct pbft_page *root, const struct coming *c)

@@ -1,5 +1,5 @@
-/* Plain program for ThreadSanitizer: one thread writes and takes snapshots, one hashes them, one
- * serves pages by hash, those of the head included, and checks what it gets. */
+/* Plain program for ThreadSanitizer: one thread looks ahead, reads, writes and takes snapshots, one
+ * hashes them, one serves pages by hash, those of the head included, and checks what it gets. */
 #include "store/tree.h"
 
 #include <pthread.h>
@@ -113,6 +113,8 @@ int main(void)
             memset(value, (int)(x >> 40) & 0xff, sizeof value);
             struct pbft_span k = {key, 2}, v = {value, (size_t)(x >> 50) % sizeof value};
             mark++;
+            pbft_tree_prefetch(tree, k);
+            (void)pbft_tree_get(tree, k, NULL, NULL);
             if ((x >> 33) % 4 == 0)
                 pbft_tree_delete(tree, k, mark);
             else
