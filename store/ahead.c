@@ -14,11 +14,12 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#define GUESSES   64u /* a power of two */
-#define LEVELS    6u  /* of inner pages; a higher tree is searched */
-#define KEY_BYTES 96u /* longer ones are not looked for ahead */
-#define ROUND     16u /* prefetches under way; a power of two */
-#define LINE      64u
+#define GUESSES     64u   /* a power of two */
+#define LEVELS      6u    /* of inner pages; a higher tree is searched */
+#define KEY_BYTES   96u   /* longer ones are not looked for ahead */
+#define ENTRY_BYTES 1024u /* of an entry, be its value a MiB: a hint costs little (PROTOCOL 9) */
+#define ROUND       16u   /* prefetches under way; a power of two */
+#define LINE        64u
 
 /* Of a page what its search reads. Not the atomics before it, which other threads change. */
 #define PAGE_HOT       offsetof(struct pbft_page, level)
@@ -150,7 +151,7 @@ static void fetch_leaf(struct pbft_page *root, const struct coming *c)
     fetch(leaf->data, LEAF_HEADER_BYTES + leaf->count * LEAF_SLOT_BYTES);
 }
 
-/* Which entry the heads name; its bytes are not read. */
+/* Which entry the heads name; nothing waits for its bytes. */
 static void fetch_entry(struct pbft_ahead *ahead, struct pbft_page *root, struct coming *c)
 {
     struct pbft_page *leaf = c->way.tag != 0 ? follow(root, &c->way) : NULL;
@@ -160,8 +161,8 @@ static void fetch_entry(struct pbft_ahead *ahead, struct pbft_page *root, struct
     uint32_t entry = pbft_heads_guess(leaf, key);
     if (entry >= leaf->count) return;
     const uint8_t *base = leaf->data + LEAF_HEADER_BYTES + (size_t)leaf->count * LEAF_SLOT_BYTES;
-    uint32_t start = leaf_start(leaf->data, entry);
-    fetch(base + start, leaf_end(leaf->data, entry) - start);
+    uint32_t start = leaf_start(leaf->data, entry), bytes = leaf_end(leaf->data, entry) - start;
+    fetch(base + start, bytes < ENTRY_BYTES ? bytes : ENTRY_BYTES);
     pbft_ahead_note(ahead, key, c->way.depth, c->way.index, entry);
 }
 

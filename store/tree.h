@@ -94,8 +94,8 @@ bool pbft_tree_get(const struct pbft_tree *tree, struct pbft_span key, struct pb
 #define PBFT_TREE_AHEAD 12u
 
 /**
- * A hint that a key will be looked up, PBFT_TREE_AHEAD of these calls from now: its entry is
- * fetched into the caches meanwhile. An empty key: none, but those before go on.
+ * A hint that a key will be looked up, PBFT_TREE_AHEAD of these calls from now: the first KiB of
+ * its entry is fetched into the caches meanwhile. An empty key: none, but those before go on.
  */
 void pbft_tree_prefetch(struct pbft_tree *tree, struct pbft_span key);
 

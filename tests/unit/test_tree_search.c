@@ -1,10 +1,13 @@
 /* store/heads and store/ahead: what makes a search cheap finds nothing else than a search of keys.
  * Whole workloads against a reference are in test_tree.c, prefetches and repeated keys among them.
  */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
+
 #include "store/page.h"
 #include "store_pages.h"
 
 #include <stdio.h>
+#include <sys/mman.h>
 
 #define KEYS 400u
 
@@ -198,6 +201,31 @@ Test(store_tree, way_to_a_key_is_known_when_its_turn_comes)
     for (uint32_t i = 0; i < PBFT_TREE_AHEAD; i++)
         pbft_tree_prefetch(tree, (struct pbft_span){NULL, 0});
     cr_assert(way_known(tree, numbered(5, key)));
+    pbft_tree_destroy(tree);
+}
+
+/* What is behind the beginning of a value cannot be read here: a hint costs its sender few bytes,
+ * whatever it leads to. */
+Test(store_tree, prefetch_reads_the_beginning_of_a_great_value)
+{
+    static uint8_t value[262144];
+    struct pbft_tree *tree;
+    cr_assert_eq(pbft_tree_create(&tree, NULL), PBFT_STATUS_OK);
+    tree_put(tree, text_span("great"), (struct pbft_span){value, sizeof value}, 1);
+    cr_assert_eq(tree->root->count, 1);
+
+    uint8_t *kept = tree->root->data;
+    size_t size = tree->root->capacity;
+    uint8_t *guarded = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq(guarded, MAP_FAILED);
+    memcpy(guarded, kept, size);
+    tree->root->data = guarded;
+    cr_assert_eq(mprotect(guarded + 16384, size - 16384, PROT_NONE), 0);
+    for (uint32_t i = 0; i <= PBFT_TREE_AHEAD; i++)
+        pbft_tree_prefetch(tree, text_span("great"));
+    cr_assert(way_known(tree, text_span("great")), "it was there");
+    tree->root->data = kept;
+    cr_assert_eq(munmap(guarded, size), 0);
     pbft_tree_destroy(tree);
 }
 
