@@ -139,8 +139,8 @@ static const char *check_sizes(const struct pbft_params *p)
 {
     if (!within(p->key_max_bytes, 1, KIB)) return "key_max_bytes must be between 1 and 1024";
     if (p->value_max_bytes > MIB) return "value_max_bytes must be at most 1048576";
-    if (!within(p->reply_max_bytes, 1, UINT64_C(2) * MIB))
-        return "reply_max_bytes must be between 1 and 2097152";
+    if (!within(p->reply_max_bytes, 64, UINT64_C(2) * MIB))
+        return "reply_max_bytes must be between 64 and 2097152";
     if (!within(p->batch_max_bytes, 1, UINT64_C(4) * MIB))
         return "batch_max_bytes must be between 1 and 4194304";
     if ((uint64_t)p->key_max_bytes + p->value_max_bytes + REQUEST_OVERHEAD_BYTES >

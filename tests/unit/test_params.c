@@ -144,7 +144,7 @@ Test(params, bounds_of_sizes)
     BOUND(key_max_bytes, 1, 0, "key_max_bytes");
     BOUND(key_max_bytes, 1024, 1025, "key_max_bytes");
     BOUND(value_max_bytes, 0, (1u << 20) + 1, "value_max_bytes");
-    BOUND(reply_max_bytes, 1, 0, "reply_max_bytes");
+    BOUND(reply_max_bytes, 64, 63, "reply_max_bytes");
     BOUND(reply_max_bytes, 2u << 20, (2u << 20) + 1, "reply_max_bytes");
     BOUND(batch_max_bytes, 4u << 20, (4u << 20) + 1, "batch_max_bytes");
     /* one request with the longest key and value, plus its fields, must fit */
