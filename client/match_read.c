@@ -93,9 +93,10 @@ enum pbft_verdict pbft_match_read(struct pbft_match *m, uint64_t now_ns, uint64_
 }
 
 /* Different results of one state are a lie. Different marks are not: replicas are at different
- * points. */
+ * points. The highest mark of several does not name a state. */
 static void count_wrong(struct pbft_match *m, const struct match_exchange *e)
 {
+    if (pbft_get_u32(e->frame->bytes + QUERY_HEAD_BYTES) != 1) return;
     for (pbft_id i = 0; i < m->n; i++) {
         const struct match_vote *v = &e->votes[i];
         if (!v->given || v->mark != e->mark || v->outcome != e->outcome) continue;

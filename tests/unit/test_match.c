@@ -390,6 +390,26 @@ Test(match, equal_values_with_different_marks_fall_back)
     world_free(w);
 }
 
+/* The highest mark of a bundle does not name its state: another's may differ. */
+Test(match, a_laggard_with_an_equal_highest_mark_tells_no_lie)
+{
+    struct world *w = world_new(4, 4, 16);
+    uint8_t ops[64];
+    size_t size = one_item(ops, "a");
+    size += one_item(ops + size, "b");
+    struct pbft_match_out out;
+    cr_assert_eq(pbft_match_read(w->m, w->now, 0, 0, (struct pbft_span){ops, size}, 2, false, &out),
+                 PBFT_OK);
+    take(w, &out);
+    uint64_t id = sent_query(w);
+    query_reply(w, 3, id, "a=u at 10, b=u at 3", 10, 4, true);
+    for (pbft_id i = 0; i < 3; i++)
+        query_reply(w, i, id, "a=u at 10, b=v at 5", 10, 5, true);
+    cr_assert_eq(w->done_count, 1u);
+    cr_assert_eq(pbft_match_stats(w->m)->wrong_replies[3], 0u, "it is behind");
+    world_free(w);
+}
+
 Test(match, silent_fast_read_is_ordered_after_its_patience)
 {
     struct world *w = world_new(4, 4, 16);
