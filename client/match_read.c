@@ -112,11 +112,9 @@ static void query_finish(struct pbft_match *m, struct match_exchange *e,
     struct pbft_match_completion *c = match_complete(m, e, PBFT_MATCH_ANSWER);
     c->outcome = e->outcome;
     c->mark = e->mark;
-    if (answer != NULL) {
-        c->frame = pbft_frame_retain(answer->frame);
-        c->body = pbft_wire_query_results(answer->body);
-        match_body_accepted(m, answer->body.size);
-    }
+    c->frame = pbft_frame_retain(answer->frame);
+    c->body = pbft_wire_query_results(answer->body);
+    match_body_accepted(m, answer->body.size);
     query_free(m, e);
 }
 
@@ -144,10 +142,6 @@ static void query_advance(struct pbft_match *m, struct match_exchange *e, uint64
     const struct match_vote *answer = match_body(m, e);
     if (answer != NULL) {
         query_finish(m, e, answer);
-        return;
-    }
-    if (e->outcome != PBFT_OUTCOME_EXECUTED) {
-        query_finish(m, e, NULL);
         return;
     }
     if (match_body_due(m, e, now_ns)) ask_for_body(m, e, now_ns);
@@ -183,6 +177,12 @@ enum pbft_verdict match_on_query_reply(struct pbft_match *m, uint64_t now_ns, pb
     if (!e->agreed) {
         if (pbft_signers_count(match_same(m, e, &vote)) < m->q) {
             if (hopeless(m, e)) fall_back(m, e, now_ns);
+            return PBFT_OK;
+        }
+        /* A refusal names no state (whether results have room depends on it): q of them may have
+         * come out of different ones. */
+        if (vote.outcome != PBFT_OUTCOME_EXECUTED) {
+            fall_back(m, e, now_ns);
             return PBFT_OK;
         }
         match_set_agreed(m, e, &vote, now_ns);

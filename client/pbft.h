@@ -92,8 +92,8 @@ PBFT_MUST_USE enum pbft_status pbft_client_call_bundle(struct pbft_client *clien
 PBFT_MUST_USE enum pbft_status pbft_client_read(struct pbft_client *client, struct pbft_span op,
                                                 uint64_t timeout_ns, struct pbft_answer *answer);
 /* Several reads, all out of one state: at one moment they had these results together. Where one of
- * them is being changed all are ordered. REFUSED (PBFT_OUTCOME_INVALID) where their results have no
- * room in reply_max_bytes. */
+ * them is being changed, or their results have no room, all are ordered. REFUSED
+ * (PBFT_OUTCOME_INVALID) if they have none in reply_max_bytes then, either. */
 PBFT_MUST_USE enum pbft_status pbft_client_read_bundle(struct pbft_client *client,
                                                        const struct pbft_span *ops, uint32_t count,
                                                        uint64_t timeout_ns,

@@ -367,6 +367,36 @@ Test(match, a_bundle_of_fast_reads)
     world_free(w);
 }
 
+/* Whether results have room depends on the state, and a refusal does not say which that was: one
+ * may stand before a write, the others after one that followed (PROTOCOL 32). */
+Test(match, refused_reads_are_ordered)
+{
+    struct world *w = world_new(4, 4, 16);
+    read_op(w, false);
+    uint64_t id = sent_query(w);
+    forget_sent(w);
+    for (pbft_id i = 0; i < 3; i++) {
+        cr_assert_eq(pbft_match_stats(w->m)->fallbacks, 0u);
+        struct pbft_msg msg = {.type = PBFT_QUERY_REPLY};
+        msg.query_reply = (struct pbft_query_reply){.id = id,
+                                                    .outcome = PBFT_OUTCOME_INVALID,
+                                                    .executed = 10 + i,
+                                                    .flags = i == 0};
+        pbft_digest_query(&msg.query_reply.result, PBFT_OUTCOME_INVALID, 0,
+                          (struct pbft_span){NULL, 0});
+        deliver(w, i, &msg, (struct pbft_span){NULL, 0}, i == 0);
+    }
+    cr_assert_eq(w->done_count, 0u);
+    cr_assert_eq(pbft_match_stats(w->m)->fallbacks, 1u);
+    cr_assert_eq(w->sent[0].type, PBFT_REQUEST);
+    struct answer a = {.t = 1, .request = sent_digest(w), .text = "u", .whole = true};
+    for (pbft_id i = 0; i < 3; i++)
+        reply(w, i, &a);
+    cr_assert(w->done[0].fallback);
+    expect_answer(w, "u");
+    world_free(w);
+}
+
 Test(match, equal_values_with_different_marks_fall_back)
 {
     struct world *w = world_new(4, 4, 16);
