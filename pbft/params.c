@@ -19,7 +19,7 @@
 
 #define WINDOW_DEFAULT   256u
 #define WINDOW_MAX       4096u
-#define INTERVAL_DEFAULT 128u
+#define INTERVAL_DEFAULT 64u
 #define INTERVAL_LEAST   8u /* the smallest interval that pbft_params_default() chooses */
 
 /* What a proposal's frame carries beside its batch. */

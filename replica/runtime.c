@@ -10,7 +10,7 @@
 #include <time.h>
 
 #define OUTBOX_DIVISOR 4u /* of the frame pool's budget */
-#define BODY_DIVISOR   4u /* the same */
+#define BODY_EIGHTHS   3u /* the same. A third of that is the primary's: 64 batches of 512 KiB */
 #define DRAIN_EVERY_NS                                                                             \
     MILLISECOND_NS /* a long batch of events must not hold back what it caused                     \
                     */
@@ -347,7 +347,7 @@ static bool new_node(struct pbft_runtime *r)
         .transfer_bytes_per_second = c->replica->transfer_bytes_per_second,
         .mute = r->data.mute, /* PROTOCOL 29 */
         .cancel = &r->signals.cancel,
-        .body_max_bytes = c->replica->frames_max_bytes / BODY_DIVISOR,
+        .body_max_bytes = c->replica->frames_max_bytes / 8 * BODY_EIGHTHS,
         .outbox_max_bytes = c->replica->frames_max_bytes / OUTBOX_DIVISOR,
         .hooks = c->hooks,
         .divergences = {r, r->reports == NULL ? NULL : save_divergence},

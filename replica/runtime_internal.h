@@ -48,6 +48,7 @@ struct worker {
     pthread_mutex_t mutex;
     pthread_cond_t cond;
     struct job_queue queue;
+    int nice; /* how far it steps back before the others */
     bool stop;
 };
 

@@ -1,10 +1,17 @@
-/* Jobs: inline on the core thread, or on one worker, or on one for each kind. A hand-over costs
- * about 30 us on a small machine (NOTES 0.2), so few cores mean few threads. What waits for a disk
- * has a thread of its own in any case: log and checkpoints one each, for a vote must not wait for a
- * page. */
+/* Jobs: inline on the core thread, or on one worker for each kind. A hand-over costs about 30 us on
+ * a small machine (NOTES 0.2), so few cores mean few threads. What waits for a disk has a thread of
+ * its own in any case: log and checkpoints one each, for a vote must not wait for a page. So has
+ * hashing, for no batch must wait for all pages of a checkpoint, and it steps back before the core
+ * and what executes: there is time until the window is full. */
+#define _GNU_SOURCE
 #include "replica/runtime_internal.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
+
+#define HASH_NICE                                                                                  \
+    5 /* a quarter of what the core thread gets, where there is not enough for both                \
+       */
 
 static void queue_push(struct job_queue *q, const struct job *job)
 {
@@ -45,6 +52,8 @@ static void *worker_main(void *argument)
 {
     struct worker *w = argument;
     struct jobs *jobs = &w->runtime->jobs;
+    /* Of this thread alone (Linux). Refused: it hashes all the same. */
+    if (w->nice != 0) (void)setpriority(PRIO_PROCESS, (id_t)gettid(), w->nice);
     struct job job;
     while (worker_next(w, &job)) {
         run(&job);
@@ -61,6 +70,7 @@ static bool worker_for(struct pbft_runtime *r, enum pbft_job_kind kind)
 {
     struct worker *w = &r->jobs.workers[r->jobs.worker_count];
     w->runtime = r;
+    w->nice = kind == PBFT_JOB_HASH ? HASH_NICE : 0;
     pthread_mutex_init(&w->mutex, NULL);
     pthread_cond_init(&w->cond, NULL);
     if (pthread_create(&w->thread, NULL, worker_main, w) != 0) {
@@ -75,17 +85,13 @@ static bool worker_for(struct pbft_runtime *r, enum pbft_job_kind kind)
 
 bool jobs_open(struct pbft_runtime *r, uint32_t threads)
 {
-    struct jobs *jobs = &r->jobs;
     bool disk = pbft_log_blocks(r->data.log);
     if (threads == 0) {
         long cores = sysconf(_SC_NPROCESSORS_ONLN);
-        threads = cores <= 2 ? 1 : 3;
+        threads = cores <= 2 ? 1 : 2;
     }
-    if (threads >= 2) {
-        if (!worker_for(r, PBFT_JOB_APPLY)) return false;
-        jobs->worker_of[PBFT_JOB_HASH] = jobs->worker_of[PBFT_JOB_APPLY];
-    }
-    if (threads >= 3 && !worker_for(r, PBFT_JOB_HASH)) return false;
+    if (threads >= 2 && !worker_for(r, PBFT_JOB_APPLY)) return false;
+    if (!worker_for(r, PBFT_JOB_HASH)) return false;
     if (!disk) return true;
     return worker_for(r, PBFT_JOB_SYNC) && worker_for(r, PBFT_JOB_FLUSH);
 }

@@ -47,8 +47,8 @@ Test(params, figures_of_common_sizes)
         uint32_t n, window, interval;
         uint64_t timeout_ms;
     } want[] = {
-        {4, 256, 128, 500}, {7, 192, 64, 500}, {10, 96, 32, 500},
-        {16, 32, 16, 500},  {25, 16, 8, 500},  {64, 16, 8, 3100},
+        {4, 256, 64, 500}, {7, 192, 64, 500}, {10, 96, 32, 500},
+        {16, 32, 16, 500}, {25, 16, 8, 500},  {64, 16, 8, 3100},
     };
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         struct pbft_params p = pbft_params_default(want[i].n);
