@@ -1,9 +1,5 @@
-#include "bench/load.h"
+#include "bench/load_internal.h"
 
-#include "service/kv.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,54 +7,11 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define KEY_BYTES   16u
-#define OP_SLACK    32u /* op code and lengths of an encoded operation */
 #define WAIT_NS     30000000000u
 #define CONNECT_NS  10000000000u
 #define SAY_STEP_NS 1000000000u
-
-enum phase { WARMUP, COUNTED, DRAIN };
-
-struct load {
-    const struct load_options *options;
-    atomic_int phase;
-    atomic_uint_fast64_t ops, errors, wrong;
-    atomic_uint outstanding;
-    atomic_uint_fast64_t turn; /* of the next key, if they are taken in turn */
-    pthread_mutex_t lock;      /* guards `idle` and what follows */
-    pthread_cond_t idle;
-    uint64_t noted_ns, noted_ops;      /* of the timeline */
-    struct slot *parked, *parked_last; /* with a rate: those whose turn has not come */
-    uint64_t due;                      /* operations whose turn came and that found none parked */
-};
-
-struct client;
-
-/* One outstanding request, again and again. */
-struct slot {
-    struct client *client;
-    struct slot *next; /* parked */
-    uint64_t sent_ns;
-    uint32_t count; /* operations */
-    bool read;
-    bool counted;
-    struct pbft_span *ops;
-    uint32_t *keys; /* of reads */
-    uint8_t *bytes; /* encoded operations */
-};
-
-/* One session: a closed loop of its own, over the connections of a handle. */
-struct client {
-    struct load *load;
-    struct pbft_client *handle; /* shared */
-    uint32_t session;           /* of the handle */
-    uint64_t random;
-    uint32_t number;
-    uint64_t writes;
-    struct slot *slots;
-    uint32_t slot_count;
-    struct histogram latency; /* touched by the handle's thread only */
-};
+#define LOOK_NS     10000000u /* how often the time is looked at */
+#define SEND_NS     1000000u  /* the same with a rate, at most */
 
 static uint64_t now_ns(void)
 {
@@ -67,118 +20,15 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static uint64_t next_random(struct client *c)
-{
-    c->random ^= c->random << 13;
-    c->random ^= c->random >> 7;
-    c->random ^= c->random << 17;
-    return c->random;
-}
-
-/* ---- operations: a value names its key, so that a read can be judged ---- */
-
-static size_t key_text(uint32_t key, char out[KEY_BYTES + 1])
-{
-    return (size_t)snprintf(out, KEY_BYTES + 1, "key-%010u", key);
-}
-
-static size_t value_text(struct client *c, uint32_t key, uint8_t *out)
-{
-    uint32_t size = c->load->options->value_bytes;
-    char head[64];
-    int used = snprintf(head, sizeof head, "%010u:%u:%llu;", key, c->number,
-                        (unsigned long long)c->writes++);
-    for (uint32_t i = 0; i < size; i++)
-        out[i] = i < (uint32_t)used ? (uint8_t)head[i] : (uint8_t)('a' + (i + key) % 26);
-    return size;
-}
-
-static uint32_t draw_key(struct client *c)
-{
-    const struct load_options *o = c->load->options;
-    uint64_t at = o->sequential ? atomic_fetch_add(&c->load->turn, 1) : next_random(c);
-    return o->first + (uint32_t)(at % o->keys);
-}
-
-static void make_write(struct slot *s)
-{
-    struct client *c = s->client;
-    const struct load_options *o = c->load->options;
-    size_t stride = KEY_BYTES + o->value_bytes + OP_SLACK;
-    uint8_t *value = s->bytes + stride * o->bundle; /* scratch behind the operations */
-    s->read = false;
-    s->count = o->bundle;
-    for (uint32_t i = 0; i < o->bundle; i++) {
-        char key[KEY_BYTES + 1];
-        uint32_t number = draw_key(c);
-        size_t key_size = key_text(number, key);
-        size_t value_size = value_text(c, number, value);
-        uint8_t *op = s->bytes + stride * i;
-        size_t size =
-            pbft_kv_encode_put(op, stride, (struct pbft_span){(const uint8_t *)key, key_size},
-                               (struct pbft_span){value, value_size});
-        PBFT_ASSERT(size > 0);
-        s->ops[i] = (struct pbft_span){op, size};
-    }
-}
-
-static void make_read(struct slot *s)
-{
-    struct client *c = s->client;
-    size_t stride = KEY_BYTES + OP_SLACK;
-    s->read = true;
-    s->count = c->load->options->bundle;
-    for (uint32_t i = 0; i < s->count; i++) {
-        char key[KEY_BYTES + 1];
-        uint8_t *op = s->bytes + stride * i;
-        s->keys[i] = draw_key(c);
-        size_t key_size = key_text(s->keys[i], key);
-        size_t size =
-            pbft_kv_encode_get(op, stride, (struct pbft_span){(const uint8_t *)key, key_size});
-        PBFT_ASSERT(size > 0);
-        s->ops[i] = (struct pbft_span){op, size};
-    }
-}
-
-static bool draw_read(struct client *c)
-{
-    uint32_t reads = c->load->options->reads;
-    return reads > 0 && next_random(c) % 100u < reads;
-}
-
 /* ---- the loop ---- */
 
-static void slot_ended(struct slot *s)
+void load_slot_ended(struct slot *s)
 {
     struct load *load = s->client->load;
     if (atomic_fetch_sub(&load->outstanding, 1) != 1) return;
     pthread_mutex_lock(&load->lock);
     pthread_cond_signal(&load->idle);
     pthread_mutex_unlock(&load->lock);
-}
-
-static bool read_right(struct pbft_span bytes, uint32_t key)
-{
-    struct pbft_kv_result result;
-    if (!pbft_kv_decode_result(bytes, &result) || result.op != PBFT_KV_GET) return false;
-    if (result.status != PBFT_KV_OK) return result.status == PBFT_KV_NOT_FOUND;
-    char head[11];
-    for (size_t i = 10; i > 0; i--, key /= 10)
-        head[i - 1] = (char)('0' + key % 10);
-    head[10] = ':';
-    size_t judged = result.value.size < sizeof head ? result.value.size : sizeof head;
-    return judged == 0 || memcmp(result.value.data, head, judged) == 0;
-}
-
-static void judge_reads(const struct slot *s, const struct pbft_answer *answer)
-{
-    size_t cursor = 0;
-    uint32_t right = 0;
-    struct pbft_span result;
-    while (right < s->count && pbft_answer_next(answer, &cursor, &result) &&
-           read_right(result, s->keys[right]))
-        right++;
-    if (right < s->count) atomic_fetch_add(&s->client->load->wrong, 1);
 }
 
 static void slot_send(struct slot *s);
@@ -188,13 +38,14 @@ static void slot_done(void *context, const struct pbft_answer *answer)
 {
     struct slot *s = context;
     struct load *load = s->client->load;
+    if (load->acknowledged != NULL && !s->read) load_verify_wrote(s, answer->status);
     if (answer->status != PBFT_STATUS_OK) {
         atomic_fetch_add(&load->errors, 1);
     } else {
-        if (s->read) judge_reads(s, answer);
+        if (s->read) load_judge_reads(s, answer);
         if (s->counted && atomic_load(&load->phase) == COUNTED) {
             atomic_fetch_add(&load->ops, s->count);
-            histogram_record(&s->client->latency, now_ns() - s->sent_ns, s->count);
+            histogram_record(&s->client->latency, now_ns() - s->begun_ns, s->count);
         }
     }
     slot_park_or_send(s);
@@ -202,17 +53,27 @@ static void slot_done(void *context, const struct pbft_answer *answer)
 
 /* ---- the rate ---- */
 
+/* Its turn has come: it takes it, under the lock. In an open loop what it sends has been waiting
+ * since then. */
+static void slot_take_turn(struct slot *s)
+{
+    uint64_t due_ns = pace_take(&s->client->load->pace);
+    s->begun_ns = s->client->load->options->open ? due_ns : 0;
+}
+
 /* Without a rate, or when it has come to wait for us: at once. */
 static void slot_park_or_send(struct slot *s)
 {
     struct load *load = s->client->load;
+    s->begun_ns = 0;
     if (load->options->rate == 0) {
         slot_send(s);
         return;
     }
     pthread_mutex_lock(&load->lock);
-    bool now = load->due >= load->options->bundle || atomic_load(&load->phase) == DRAIN;
-    if (now && load->due >= load->options->bundle) load->due -= load->options->bundle;
+    bool due = pace_due(&load->pace, now_ns()) > 0;
+    bool now = due || atomic_load(&load->phase) == DRAIN;
+    if (due) slot_take_turn(s);
     if (!now) {
         s->next = NULL;
         if (load->parked == NULL)
@@ -225,22 +86,21 @@ static void slot_park_or_send(struct slot *s)
     if (now) slot_send(s);
 }
 
-/* Of operations whose turn has come; what nobody was free to send is forgotten after a while, so
- * that a stall is not followed by a storm. */
-static void release(struct load *load, uint64_t count, bool all)
+/* Those whose turn has come, or all. What nobody was free to send is forgotten after a while,
+ * except in an open loop, whose latencies are those of users who do not wait for each other. */
+static void release(struct load *load, bool all)
 {
-    uint64_t bundle = load->options->bundle, most = load->options->rate / 10 + bundle;
+    const struct load_options *o = load->options;
     pthread_mutex_lock(&load->lock);
-    load->due += count;
-    while (load->parked != NULL && (all || load->due >= bundle)) {
+    while (load->parked != NULL && (all || pace_due(&load->pace, now_ns()) > 0)) {
         struct slot *s = load->parked;
         load->parked = s->next;
-        load->due -= load->due < bundle ? load->due : bundle;
+        if (!all) slot_take_turn(s);
         pthread_mutex_unlock(&load->lock);
         slot_send(s);
         pthread_mutex_lock(&load->lock);
     }
-    if (load->due > most) load->due = most;
+    if (!o->open) pace_forget(&load->pace, now_ns(), o->rate / 10 / o->bundle + 1);
     pthread_mutex_unlock(&load->lock);
 }
 
@@ -249,15 +109,12 @@ static void slot_send(struct slot *s)
     struct client *c = s->client;
     int phase = atomic_load(&c->load->phase);
     if (phase == DRAIN) {
-        slot_ended(s);
+        load_slot_ended(s);
         return;
     }
-    if (draw_read(c))
-        make_read(s);
-    else
-        make_write(s);
+    load_next(s);
     s->counted = phase == COUNTED;
-    s->sent_ns = now_ns();
+    if (s->begun_ns == 0) s->begun_ns = now_ns();
     uint64_t timeout = c->load->options->timeout_ns;
     enum pbft_status status = s->read ? pbft_client_submit_reads_in(c->handle, c->session, s->ops,
                                                                     s->count, timeout, slot_done, s)
@@ -265,7 +122,7 @@ static void slot_send(struct slot *s)
                                                               s->count, timeout, slot_done, s);
     if (status == PBFT_STATUS_OK) return;
     atomic_fetch_add(&c->load->errors, 1); /* a slot that cannot submit is lost: say so, loudly */
-    slot_ended(s);
+    load_slot_ended(s);
 }
 
 /* ---- clients ---- */
@@ -327,6 +184,7 @@ static enum pbft_status client_make(struct client *c, struct load *load, uint32_
     for (uint32_t i = 0; i < c->slot_count; i++) {
         struct slot *s = &c->slots[i];
         s->client = c;
+        s->number = number * c->slot_count + i;
         s->ops = calloc(o->bundle, sizeof *s->ops);
         s->keys = calloc(o->bundle, sizeof *s->keys);
         s->bytes = malloc((KEY_BYTES + o->value_bytes + OP_SLACK) * (size_t)(o->bundle + 1u));
@@ -360,7 +218,7 @@ static void first_done(void *context, const struct pbft_answer *answer)
 
 static void first_put(struct client *c, struct first *f)
 {
-    make_write(&c->slots[0]);
+    load_write(&c->slots[0]);
     *f = (struct first){.load = c->load};
     f->status =
         pbft_client_submit_in(c->handle, c->session, c->slots[0].ops, 1, WAIT_NS, first_done, f);
@@ -438,18 +296,24 @@ static void timeline_note(struct load *load, uint64_t now)
     load->noted_ops = ops;
 }
 
+/* Of an open loop whose turns are rare: no latency is added that is the generator's own. */
+static long until_next_turn(struct load *load)
+{
+    pthread_mutex_lock(&load->lock);
+    uint64_t next = pace_time(&load->pace, load->pace.taken), now = now_ns();
+    pthread_mutex_unlock(&load->lock);
+    return next <= now || next - now > SEND_NS ? (long)SEND_NS : (long)(next - now);
+}
+
 static void sleep_until(struct load *load, uint64_t until, bool progress, const char *what)
 {
     uint64_t begun = now_ns(), said = begun, ops = atomic_load(&load->ops);
-    uint64_t released = 0;
     uint64_t limit = load->options->ops;
     while (now_ns() < until && (limit == 0 || atomic_load(&load->ops) < limit)) {
-        struct timespec t = {0, load->options->rate == 0 ? 10000000 : 1000000};
+        struct timespec t = {0, load->options->rate == 0 ? (long)LOOK_NS : until_next_turn(load)};
         nanosleep(&t, NULL);
         uint64_t now = now_ns();
-        uint64_t turns = (now - begun) * load->options->rate / 1000000000u;
-        if (turns > released) release(load, turns - released, false);
-        released = turns;
+        if (load->options->rate != 0) release(load, false);
         timeline_note(load, now);
         if (!progress || now - said < SAY_STEP_NS) continue;
         uint64_t seen = atomic_load(&load->ops);
@@ -477,6 +341,7 @@ static void run_phases(struct load *load, struct client *clients, bool progress,
     const struct load_options *o = load->options;
     for (uint32_t i = 0; i < o->clients; i++)
         atomic_fetch_add(&load->outstanding, clients[i].slot_count);
+    load->pace = (struct pace){.begun_ns = now_ns(), .rate = o->rate, .bundle = o->bundle};
     for (uint32_t i = 0; i < o->clients; i++)
         for (uint32_t k = 0; k < clients[i].slot_count; k++)
             slot_park_or_send(&clients[i].slots[k]);
@@ -489,10 +354,17 @@ static void run_phases(struct load *load, struct client *clients, bool progress,
     sleep_until(load, o->seconds == 0 ? UINT64_MAX : begun + o->seconds * 1000000000u, progress,
                 "measured");
     atomic_store(&load->phase, DRAIN);
-    release(load, 0, true);
-    result->seconds = (double)(now_ns() - begun) / 1e9;
+    uint64_t ended = now_ns();
+    pthread_mutex_lock(&load->lock);
+    if (o->rate != 0) result->overdue = pace_due(&load->pace, ended) * o->bundle;
+    pthread_mutex_unlock(&load->lock);
+    release(load, true);
+    result->seconds = (double)(ended - begun) / 1e9;
     result->client_cpu_s = own_cpu_s() - cpu;
     stop(context);
+    wait_idle(load);
+    if (!o->verify) return;
+    load_verify_run(load, clients);
     wait_idle(load);
 }
 
@@ -506,9 +378,10 @@ enum pbft_status load_run(const struct load_options *options, bool progress, voi
     memset(result, 0, sizeof *result);
     struct client *clients = calloc(options->clients, sizeof *clients);
     struct pbft_client **handles = calloc(options->conns, sizeof(struct pbft_client *));
+    load.slots = options->clients * slots_of(options);
     snprintf(error, 256, "out of memory");
     bool memory = clients != NULL && handles != NULL;
-    enum pbft_status status = memory ? PBFT_STATUS_OK : PBFT_STATUS_MEMORY;
+    enum pbft_status status = memory ? load_verify_begin(&load) : PBFT_STATUS_MEMORY;
     uint32_t opened = 0, made = 0;
     for (; status == PBFT_STATUS_OK && opened < options->conns; opened++)
         status = handle_open(options, opened, &handles[opened], error);
@@ -533,9 +406,12 @@ enum pbft_status load_run(const struct load_options *options, bool progress, voi
     }
     free(handles);
     free(clients);
+    free(load.acknowledged);
     result->ops = atomic_load(&load.ops);
     result->errors = atomic_load(&load.errors);
     result->wrong = atomic_load(&load.wrong);
+    result->verified = atomic_load(&load.verified);
+    result->lost = atomic_load(&load.lost);
     pthread_mutex_destroy(&load.lock);
     pthread_cond_destroy(&load.idle);
     return status;

@@ -33,6 +33,11 @@ static const char help[] =
     "  --first F          number of the first of them [0]\n"
     "  --sequential       each key in its turn, not drawn\n"
     "  --rate R           operations a second of all clients together, at most [no limit]\n"
+    "  --open             with --rate an open loop: latency counts from when an operation was "
+    "due,\n"
+    "                     and what is due while all clients wait is sent as soon as one does not\n"
+    "  --verify           in the end read every key: it holds what was last acknowledged, or is\n"
+    "                     counted as lost\n"
     "  --reads PCT        percent of requests that are fast linearizable reads instead [0]\n"
     "  --seconds S        counted time; 0: until --ops [10]\n"
     "  --warmup S         time before it [1]\n"
@@ -45,8 +50,8 @@ static const char help[] =
     "  --version, --help\n"
     "\n"
     "Example: pbft-bench --cluster d --clients 16 --bundle 64 --seconds 10 --json result.json\n"
-    "Exit codes: 0, or 1 if an operation failed or read wrong, 2 usage, 3 no quorum, 4 refused,\n"
-    "5 the service refused.\n";
+    "Exit codes: 0, or 1 if an operation failed, read wrong or was lost, 2 usage, 3 no quorum,\n"
+    "4 refused, 5 the service refused.\n";
 
 struct use {
     const char *dir;
@@ -101,6 +106,8 @@ enum {
     FIRST,
     SEQUENTIAL,
     RATE,
+    OPEN,
+    CHECK,
     READS,
     SECONDS,
     WARMUP,
@@ -125,6 +132,8 @@ static const struct option long_options[] = {
     {"first", required_argument, NULL, FIRST},
     {"sequential", no_argument, NULL, SEQUENTIAL},
     {"rate", required_argument, NULL, RATE},
+    {"open", no_argument, NULL, OPEN},
+    {"verify", no_argument, NULL, CHECK},
     {"reads", required_argument, NULL, READS},
     {"seconds", required_argument, NULL, SECONDS},
     {"warmup", required_argument, NULL, WARMUP},
@@ -184,6 +193,18 @@ static double hash_rate(void)
 }
 
 /* -1: go on; else the exit code. */
+static int verifiable(const struct load_options *o)
+{
+    if (!o->verify) return -1;
+    uint32_t requests = o->clients * (o->inflight < o->bundle ? 1 : o->inflight / o->bundle);
+    if (o->sequential) return usage("--verify draws keys: it does not go with --sequential");
+    if (o->keys < requests) return usage("--verify needs as many --keys as requests outstanding");
+    if (o->value_bytes < LOAD_VERIFY_BYTES)
+        return usage("--verify needs --value-bytes of at least 48");
+    return -1;
+}
+
+/* The same. */
 static int share_connections(struct load_options *o)
 {
     uint32_t requests = o->inflight < o->bundle ? 1 : o->inflight / o->bundle;
@@ -214,6 +235,8 @@ static int parse(int argc, char **argv, struct load_options *o, const char **jso
         case FIRST: ok = number(optarg, 0, 1000000000, &n), o->first = (uint32_t)n; break;
         case SEQUENTIAL: o->sequential = true; break;
         case RATE: ok = number(optarg, 1, 1u << 30, &o->rate); break;
+        case OPEN: o->open = true; break;
+        case CHECK: o->verify = true; break;
         case TIMELINE: *timeline = optarg; break;
         case INTERVAL: ok = number(optarg, 10, 60000, &o->interval_ms); break;
         case READS: ok = number(optarg, 0, 100, &n), o->reads = (uint32_t)n; break;
@@ -240,7 +263,9 @@ static int parse(int argc, char **argv, struct load_options *o, const char **jso
     if (o->inflight == 0) o->inflight = o->bundle;
     if (o->inflight / o->bundle > WINDOW_MAX)
         return usage("a client can have 128 requests outstanding: raise --bundle or --clients");
-    return share_connections(o);
+    if (o->open && o->rate == 0) return usage("--open needs --rate");
+    int code = verifiable(o);
+    return code >= 0 ? code : share_connections(o);
 }
 
 static json_t *to_json(const struct load_options *o, const struct load_result *r,
@@ -259,7 +284,7 @@ static json_t *to_json(const struct load_options *o, const struct load_result *r
     }
     return json_pack(
         "{s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:s,s:i,s:i,s:i,s:i,"
-        "s:i,s:i,s:i,s:f,"
+        "s:i,s:i,s:i,s:f,s:b,s:I,s:I,s:I,"
         "s:o,s:o,s:{s:s,s:s,s:i}}",
         "rate", (json_int_t)o->rate, "ops", (json_int_t)r->ops, "ops_per_s",
         (double)r->ops / r->seconds, "p50_ms", (double)histogram_percentile(&r->latency, 50) / 1e6,
@@ -272,8 +297,10 @@ static json_t *to_json(const struct load_options *o, const struct load_result *r
         replicas_cpu_s(use), "durability", durability, "clients", (int)o->clients, "conns",
         (int)o->conns, "inflight", (int)o->inflight, "bundle", (int)o->bundle, "value_bytes",
         (int)o->value_bytes, "keys", (int)o->keys, "reads", (int)o->reads, "seconds", r->seconds,
-        "replica_rss_bytes_before", rss_before, "replica_rss_bytes", rss_after, "machine", "system",
-        machine.sysname, "kernel", machine.release, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN));
+        "open", (int)o->open, "overdue", (json_int_t)r->overdue, "verified",
+        (json_int_t)r->verified, "lost", (json_int_t)r->lost, "replica_rss_bytes_before",
+        rss_before, "replica_rss_bytes", rss_after, "machine", "system", machine.sysname, "kernel",
+        machine.release, "cores", (int)sysconf(_SC_NPROCESSORS_ONLN));
 }
 
 static bool write_json(const char *path, json_t *json)
@@ -322,17 +349,19 @@ int main(int argc, char **argv)
     }
     if (path == NULL || strcmp(path, "-") != 0)
         printf("%llu operations in %.1f s: %.0f/s; latency p50 %.2f ms, p99 %.2f ms; "
-               "%.3f ms CPU an operation (client and local replicas); %llu errors, %llu wrong\n",
+               "%.3f ms CPU an operation (client and local replicas); %llu errors, %llu wrong, "
+               "%llu lost\n",
                (unsigned long long)result.ops, result.seconds, (double)result.ops / result.seconds,
                (double)histogram_percentile(&result.latency, 50) / 1e6,
                (double)histogram_percentile(&result.latency, 99) / 1e6,
                json_real_value(json_object_get(json, "cpu_ms_per_op")),
-               (unsigned long long)result.errors, (unsigned long long)result.wrong);
+               (unsigned long long)result.errors, (unsigned long long)result.wrong,
+               (unsigned long long)result.lost);
     bool written = path == NULL || write_json(path, json);
     json_decref(json);
     if (!written) {
         fprintf(stderr, "pbft-bench: cannot write '%s'\n", path);
         return 1;
     }
-    return result.errors == 0 && result.wrong == 0 ? 0 : 1;
+    return result.errors == 0 && result.wrong == 0 && result.lost == 0 ? 0 : 1;
 }
