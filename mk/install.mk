@@ -6,7 +6,7 @@ LIBDIR     := $(PREFIX)/lib
 INCLUDEDIR := $(PREFIX)/include/pbft
 DOCDIR     := $(PREFIX)/share/doc/pbft
 UNITDIR    := $(PREFIX)/lib/systemd/system
-INSTALLED_PROGRAMS := $(filter-out pbftd-faulty,$(PROGRAMS))
+INSTALLED_PROGRAMS := $(filter-out pbftd-faulty pbft-hostile,$(PROGRAMS))
 
 install: all ## install to $(DESTDIR)$(PREFIX)
 	@install -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR) $(DOCDIR))

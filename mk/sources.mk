@@ -11,6 +11,8 @@ pbftd_SRC        := $(wildcard replica/pbftd.c)
 pbftd-faulty_SRC := $(wildcard replica/faults/pbftd_faulty.c)
 pbftctl_SRC      := $(sort $(wildcard client/pbftctl*.c client/ctl/*.c))
 pbft-bench_SRC   := $(if $(wildcard bench/pbft_bench.c),$(sort $(wildcard bench/*.c)))
+# Hostile on purpose, as pbftd-faulty is: never installed.
+pbft-hostile_SRC := $(wildcard bench/hostile/pbft_hostile.c)
 pbft-gateway_SRC := $(sort $(wildcard client/pbft_gateway*.c))
 pbft-sim_SRC     := $(wildcard tests/sim/pbft_sim.c)
 # The toy proof-of-work chain: a library for its program and for unit tests.
@@ -19,7 +21,7 @@ CHAIN_SRC        := $(filter-out bench/chain/pbft_chain.c,$(sort $(wildcard benc
 
 # True when one of the files $(1) defines main().
 has_main = $(if $(strip $(1)),$(shell grep -lE '^int main\b' $(1)))
-PROGRAMS := $(foreach p,pbftd pbftd-faulty pbftctl pbft-bench pbft-gateway pbft-sim pbft-chain,\
+PROGRAMS := $(foreach p,pbftd pbftd-faulty pbftctl pbft-bench pbft-hostile pbft-gateway pbft-sim pbft-chain,\
               $(if $(call has_main,$($(p)_SRC)),$(p)))
 EXAMPLES_SRC := $(sort $(wildcard examples/*.c))
 

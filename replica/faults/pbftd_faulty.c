@@ -5,14 +5,51 @@
 #include "replica/pbft_replica.h"
 #include "service/kv.h"
 
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
+#define LATER            "@USR2" /* behind a strategy: honest until that signal comes */
+#define SPEC_BYTES       64u
 #define DAMAGE_KEY_BYTES 128u /* longer keys are not shown */
 
 struct liar {
     struct pbft_faults *faults; /* NULL without --fault: then it is an honest pbftd */
-    const char *spec;
+    char spec[SPEC_BYTES];
+    struct pbft_node_hooks hooks; /* of the strategy */
 };
+
+static volatile sig_atomic_t lying;
+
+static void lie_now(int signal_number)
+{
+    (void)signal_number;
+    lying = 1;
+}
+
+static bool outbound(void *context, struct pbft_node *node, const struct pbft_peer *to,
+                     struct pbft_frame *frame)
+{
+    const struct liar *liar = context;
+    return lying == 0 || liar->hooks.outbound(liar->hooks.context, node, to, frame);
+}
+
+static bool inbound(void *context, struct pbft_node *node, const struct pbft_peer *from,
+                    struct pbft_frame *frame)
+{
+    const struct liar *liar = context;
+    return lying == 0 || liar->hooks.inbound(liar->hooks.context, node, from, frame);
+}
+
+/* The strategy alone; whether it has to wait for the signal. */
+static bool split(struct liar *liar, const char *value)
+{
+    (void)snprintf(liar->spec, sizeof liar->spec, "%s", value);
+    size_t size = strlen(liar->spec), tail = strlen(LATER);
+    if (size < tail || strcmp(liar->spec + size - tail, LATER) != 0) return false;
+    liar->spec[size - tail] = '\0';
+    return true;
+}
 
 static bool start(void *context, const char *value, const struct pbft_replica_identity *identity,
                   struct pbft_node_hooks *hooks, char error[256])
@@ -24,10 +61,14 @@ static bool start(void *context, const char *value, const struct pbft_replica_id
                                         .keypair = identity->keypair,
                                         .signer = identity->signer,
                                         .pool = identity->pool};
-    liar->faults = pbft_faults_new(value, &config, error);
+    bool later = split(liar, value);
+    liar->faults = pbft_faults_new(liar->spec, &config, error);
     if (liar->faults == NULL) return false;
-    liar->spec = value;
-    *hooks = pbft_faults_hooks(liar->faults);
+    liar->hooks = pbft_faults_hooks(liar->faults);
+    *hooks = (struct pbft_node_hooks){.context = liar, .outbound = outbound, .inbound = inbound};
+    struct sigaction action = {.sa_handler = lie_now, .sa_flags = SA_RESTART};
+    (void)sigaction(SIGUSR2, &action, NULL);
+    if (!later) lying = 1;
     return true;
 }
 
@@ -75,12 +116,12 @@ static void stop(void *context)
 
 int main(int argc, char **argv)
 {
-    struct liar liar = {NULL, NULL};
+    struct liar liar = {0};
     struct pbft_replica_extension extension = {
         .context = &liar,
         .option = "fault",
         .option_argument = "STRATEGY",
-        .option_help = "lie: see `pbftctl faults list`",
+        .option_help = "lie: see `pbftctl faults list`; STRATEGY@USR2: once that signal comes",
         .start = start,
         .tick = tick,
         .deadline = deadline,
