@@ -1,4 +1,5 @@
-# What the measuring scripts of bench/ share; sourced. bash and awk only, no curl, no jq.
+# What the measuring scripts of bench/ share; sourced. bash and awk only, no curl, no jq:
+# looking at a replica must not cost what is measured.
 # The caller has set -u and calls lib_begin NAME first.
 
 bin=${PBFT_BIN_DIR:-build/bin}
@@ -28,11 +29,11 @@ lib_end() {
     [ -n "${KEEP:-}" ] && note "kept: $dir" || rm -rf "$dir"
 }
 
-free_port_block() { # a base port with 12 free ports after it
+free_port_block() { # free_port_block [COUNT]: a base port with so many free ports from it on
     local base port
     for _ in $(seq 50); do
         base=$((10000 + RANDOM % 20000))
-        for port in $(seq "$base" $((base + 11))); do
+        for port in $(seq "$base" $((base + ${1:-12} - 1))); do
             (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && continue 2
         done
         echo "$base"
@@ -48,15 +49,21 @@ now_ms() { # EPOCHREALTIME: no process
 
 # ---- replicas
 
-cluster_init() { # cluster_init FOLDER: sets $c and $base, all replicas down
+cluster_init() { # cluster_init FOLDER [N]: sets $c, $base and $n, all replicas down
+    local id
     c="$dir/$1"
-    base=$(free_port_block) || exit 1
-    "$bin/pbftctl" init "$c" --nodes 4 --base-port "$base" --clients 4 >/dev/null || exit 1
-    pids=(0 0 0 0)
+    n=${2:-4}
+    base=$(free_port_block $((3 * n))) || exit 1
+    "$bin/pbftctl" init "$c" --nodes "$n" --base-port "$base" --clients 4 >/dev/null || exit 1
+    pids=()
+    for ((id = 0; id < n; id++)); do pids[id]=0; done
 }
 
-replica_start() { # replica_start ID MODE; $niceness: of the process
-    nice -n "${niceness:-0}" "$bin/pbftd" --config "$c/node-$1/node.conf" --durability "$2" 2>>"$c/node-$1/stderr" &
+# replica_start ID MODE [STRATEGY]: with a strategy, a liar. $niceness: of the process.
+replica_start() {
+    local program=pbftd fault=()
+    [ -n "${3:-}" ] && program=pbftd-faulty fault=(--fault "$3")
+    nice -n "${niceness:-0}" "$bin/$program" ${fault[@]+"${fault[@]}"} --config "$c/node-$1/node.conf" --durability "$2" 2>>"$c/node-$1/stderr" &
     pids[$1]=$!
     echo "$!" >"$c/node-$1/pbftd.pid" # pbft-bench reads it
 }
@@ -96,8 +103,14 @@ wait_ready() { # wait_ready ID SECONDS
 
 cluster_start() { # cluster_start MODE
     local id
-    for id in 0 1 2 3; do replica_start "$id" "$1"; done
-    for id in 0 1 2 3; do wait_ready "$id" 20; done
+    for ((id = 0; id < n; id++)); do replica_start "$id" "$1"; done
+    for ((id = 0; id < n; id++)); do wait_ready "$id" 20; done
+}
+
+cluster_end() { # all replicas down, the folder gone
+    local id
+    for ((id = 0; id < n; id++)); do replica_stop "$id" TERM; done
+    [ -n "${KEEP:-}" ] || rm -rf "$c"
 }
 
 metrics() { # metrics ID: sets the array $m, name (with labels) to value

@@ -283,7 +283,8 @@ static double own_cpu_s(void)
 static void timeline_note(struct load *load, uint64_t now)
 {
     const struct load_options *o = load->options;
-    if (o->timeline == NULL || now < load->noted_ns) return;
+    bool counted = atomic_load(&load->phase) == COUNTED;
+    if (o->timeline == NULL || !counted || now < load->noted_ns) return;
     struct timespec wall;
     clock_gettime(CLOCK_REALTIME, &wall);
     uint64_t ops = atomic_load(&load->ops);

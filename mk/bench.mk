@@ -1,8 +1,15 @@
 # Measurements of this machine: tables on standard output, JSON in bench/results/.
 
-.PHONY: deps-bench bench-catch-up bench-chain bench-durability bench-pages
+.PHONY: bench bench-docs deps-bench bench-catch-up bench-chain bench-durability bench-pages
 deps-bench: ## install what the plots of benchmarks need beside that (gnuplot)
 	@scripts/deps.sh build bench
+# CASES, ROUND_SECONDS, REPEATS and the rest of bench/suite.sh come in by the environment.
+bench: ## every case of docs/performance.md: JSON, table, plots (a quarter of an hour; CASES="A C" REPEATS=N)
+	@scripts/deps.sh build bench
+	@$(MAKE) programs
+	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/suite.sh
+bench-docs: ## the table and the plots of the last make bench into docs/
+	@bench/suite/docs.sh
 bench-catch-up: programs ## a replica 1,000,000 keys behind catches up, and restarts (about 5 minutes; KEYS=N)
 	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/catch_up.sh
 bench-chain: ## PBFT and a proof-of-work chain side by side: one table, one plot (about 5 minutes)

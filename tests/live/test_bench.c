@@ -141,3 +141,45 @@ Test(live_bench, a_liar_waits_for_the_signal, .timeout = 600)
     cr_expect_gt(live_metric(&l, 2, "pbft_fault_acts_total"), 0.0);
     live_stop(&l);
 }
+
+/* `make bench`, one short round of one case: docs/performance.md says what is in the JSON. */
+Test(live_bench, the_suite_writes_what_the_docs_promise, .timeout = 600)
+{
+    char dir[64] = "/tmp/pbft-bench-live-XXXXXX", command[512], path[128], out[4096];
+    static const char *const about[] = {"machine",    "cores",  "stolen_percent",
+                                        "page_bytes", "window", "checkpoint_interval"};
+    static const char *const figures[] = {"ops_per_s", "p50_ms", "p99_ms", "cpu_ms_per_op",
+                                          "memory_mib"};
+    char shell[] = "/bin/sh", option[] = "-c";
+    cr_assert_not_null(mkdtemp(dir));
+    (void)snprintf(command, sizeof command,
+                   "CASES=D ROUND_SECONDS=1 REPEATS=1 KEYS=2000 PBFT_RESULTS='%s' bench/suite.sh "
+                   "2>&1",
+                   dir);
+    int code = live_run((char *[]){shell, option, command, NULL}, out, sizeof out);
+    cr_assert_eq(code, 0, "exit code %d: %s", code, out);
+    (void)snprintf(path, sizeof path, "%s/performance.json", dir);
+    json_t *all = json_load_file(path, 0, NULL);
+    cr_assert_not_null(all);
+    for (size_t i = 0; i < sizeof about / sizeof *about; i++)
+        cr_expect_not_null(json_object_get(all, about[i]), "%s", about[i]);
+    json_t *d = json_object_get(json_object_get(all, "basic"), "D");
+    cr_expect_str_eq(json_string_value(json_object_get(d, "durability")), "memory");
+    cr_expect_eq(whole(d, "failed"), 0);
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+        json_t *spread = json_object_get(d, figures[i]);
+        cr_expect_gt(json_number_value(json_object_get(spread, "min")), 0.0, "%s", figures[i]);
+        cr_expect_leq(json_number_value(json_object_get(spread, "min")),
+                      json_number_value(json_object_get(spread, "median")), "%s", figures[i]);
+        cr_expect_leq(json_number_value(json_object_get(spread, "median")),
+                      json_number_value(json_object_get(spread, "max")), "%s", figures[i]);
+    }
+    cr_expect_eq(json_array_size(json_object_get(all, "rounds")), 1);
+    json_decref(all);
+    (void)snprintf(command, sizeof command,
+                   "grep -q '^| D. one client' '%s/performance.md' && rm -r '%s'", dir, dir);
+    cr_expect_eq(live_run((char *[]){shell, option, command, NULL}, out, sizeof out), 0);
+    (void)snprintf(command, sizeof command, "CASES=Z bench/suite.sh 2>&1");
+    cr_expect_neq(live_run((char *[]){shell, option, command, NULL}, out, sizeof out), 0);
+    cr_expect_not_null(strstr(out, "there is no case 'Z'"), "%s", out);
+}
