@@ -26,3 +26,23 @@ bench-pages: $(BENCH_PAGES) ## how much disk the page store takes after 10,000,0
 $(BENCH_PAGES): $(call object,$(BENCH_PAGES_SRC)) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LD $@)$(CC) $(ALL_LDFLAGS) -o $@ $(call object,$(BENCH_PAGES_SRC)) $(LIB) $(LIBS)
+
+.PHONY: bench-regression bench-regression-baseline
+BENCH_REGRESSION := $(OUT)/bench/regression
+# What is shipped is counted, and no other build.
+REGRESSION_ONLY  := $(if $(filter-out release,$(VARIANT)),\
+  echo "bench-regression: the baseline is of the release build: leave VARIANT=$(VARIANT) out." >&2; exit 1)
+bench-regression: ## instructions an operation of the hot paths, none above 1.25 times its baseline (valgrind)
+	@$(REGRESSION_ONLY)
+	@scripts/deps.sh build regression
+	@bench/regression.sh --self-test
+	@$(MAKE) $(BENCH_REGRESSION)
+	$(LIVE_OUTPUT)@bench/regression.sh check $(BENCH_REGRESSION)
+bench-regression-baseline: ## the baseline anew: bench/regression/baseline.txt
+	@$(REGRESSION_ONLY)
+	@scripts/deps.sh build regression
+	@$(MAKE) $(BENCH_REGRESSION)
+	$(LIVE_OUTPUT)@bench/regression.sh baseline $(BENCH_REGRESSION)
+$(BENCH_REGRESSION): $(call object,$(BENCH_REGRESSION_SRC)) $(SIM_LIB) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD $@)$(CC) $(ALL_LDFLAGS) -o $@ $(call object,$(BENCH_REGRESSION_SRC)) $(SIM_LIB) $(LIB) $(LIBS)

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Install Debian packages for the groups named (build, ci, coverage, bench, fresh, model). A no-op when all of them
-# are there. Needs root or sudo only when something is missing.
+# Install Debian packages for the groups named (build, ci, coverage, bench, regression, fresh, model). A no-op when
+# all of them are there. Needs root or sudo only when something is missing.
 set -euo pipefail
 
 declare -A packages=(
     [build]="gcc libc6-dev make binutils pkg-config procps libsodium-dev libnng-dev libcriterion-dev libinih-dev libjansson-dev liblmdb-dev jq curl xxd"
-    [ci]="clang-14 libclang-rt-14-dev clang-tidy-14 clang-format-14 cppcheck patch"
+    [ci]="clang-14 libclang-rt-14-dev clang-tidy-14 clang-format-14 cppcheck patch valgrind"
     [coverage]="gcovr"
     [bench]="gnuplot-nox"
+    [regression]="valgrind"
     [model]="spin gcc libc6-dev"
     [fresh]="debootstrap git"
 )
