@@ -23,6 +23,7 @@ lane_computing() {
     gate format-check format-check
     gate cppcheck cppcheck
     gate test test TESTS="unit rules golden sim"
+    gate bench-regression VARIANT=release bench-regression
     gate asan asan TESTS="unit rules golden sim"
     gate tsan tsan
     gate tidy tidy
