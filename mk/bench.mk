@@ -1,6 +1,6 @@
 # Measurements of this machine: tables on standard output, JSON in bench/results/.
 
-.PHONY: bench bench-docs deps-bench bench-catch-up bench-chain bench-durability bench-pages
+.PHONY: bench bench-docs deps-bench bench-catch-up bench-chain bench-durability bench-pages peers-program
 deps-bench: ## install what the plots of benchmarks need beside that (gnuplot)
 	@scripts/deps.sh build bench
 # CASES, ROUND_SECONDS, REPEATS and the rest of bench/suite.sh come in by the environment.
@@ -18,6 +18,14 @@ bench-chain: ## PBFT and a proof-of-work chain side by side: one table, one plot
 	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/chain.sh
 bench-durability: programs ## what durability costs: memory, async and sync side by side (about 2 minutes)
 	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/durability.sh
+
+BENCH_PEERS := $(OUT)/bin/pbft-bench-peers
+peers-program: $(BENCH_PEERS)
+PEERS_OBJ := $(call object,$(PEERS_SRC) bench/histogram.c bench/processes.c)
+# Debian's ZooKeeper has no file for pkg-config.
+$(BENCH_PEERS): $(PEERS_OBJ) $(LIB)
+	@mkdir -p $(@D)
+	$(call say,LD $@)$(CC) $(ALL_LDFLAGS) -o $@ $(PEERS_OBJ) $(LIB) $$(pkg-config --libs libnghttp2 hiredis) -lzookeeper_st $(LIBS)
 
 OPERATIONS ?= 10000000
 BENCH_PAGES := $(OUT)/bench/pages

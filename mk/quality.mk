@@ -12,7 +12,7 @@ purity: ## the core calls nothing but mem*; pbftd contains no fault strategy
 	    echo "== purity: pbftd or replica/faults does not exist yet: its part skipped")
 
 # Tests are excepted: Criterion's macros expand to code that trips the checks.
-TIDY_SRC    := $(sort $(SHIPPED_SRC) $(SIM_SRC) $(BENCH_REGRESSION_SRC))
+TIDY_SRC    := $(sort $(SHIPPED_SRC) $(SIM_SRC) $(BENCH_REGRESSION_SRC) $(PEERS_SRC))
 TIDY_STAMPS := $(patsubst %.c,build/tidy/%.ok,$(TIDY_SRC))
 tidy: $(TIDY_STAMPS) ## clang-tidy: bugprone-*, clang-analyzer-*
 	@echo "== tidy: $(words $(TIDY_SRC)) files clean"

@@ -37,14 +37,16 @@ RUNNER_SRC      := $(sort $(wildcard tests/runner/*.c))
 TSAN_SRC        := $(sort $(wildcard tests/tsan/*.c))
 CRASH_SRC       := $(sort $(wildcard tests/crash/*.c))
 INJECT_SRC      := $(sort $(wildcard tests/inject/*.c))
+# Other systems under the same load: built by `make bench-peers`, whose libraries nothing else needs.
+PEERS_SRC       := $(sort $(wildcard bench/peers/*.c))
 BENCH_PAGES_SRC := $(sort $(wildcard bench/pages/*.c))
 BENCH_REGRESSION_SRC := $(sort $(wildcard bench/regression/*.c))
 SUITES          := unit rules golden sim live
 TEST_SRC        := $(foreach s,$(SUITES),$($(s)_TEST_SRC))
 
 SHIPPED_SRC := $(sort $(LIB_SRC) $(FAULTS_SRC) $(CHAIN_SRC) $(foreach p,$(PROGRAMS),$($(p)_SRC)) $(EXAMPLES_SRC))
-HEADERS     := $(sort $(foreach d,$(LIBRARY_DIRS) client/ctl replica/faults bench bench/chain bench/regression examples \
+HEADERS     := $(sort $(foreach d,$(LIBRARY_DIRS) client/ctl replica/faults bench bench/chain bench/peers bench/regression examples \
                  $(addprefix tests/,$(SUITES) tsan crash),$(wildcard $(d)/*.h)))
-EVERY_SRC   := $(sort $(SHIPPED_SRC) $(SIM_SRC) $(TEST_SRC) $(RUNNER_SRC) $(TSAN_SRC) $(CRASH_SRC) $(INJECT_SRC) $(BENCH_PAGES_SRC) \
+EVERY_SRC   := $(sort $(SHIPPED_SRC) $(SIM_SRC) $(TEST_SRC) $(RUNNER_SRC) $(TSAN_SRC) $(CRASH_SRC) $(INJECT_SRC) $(PEERS_SRC) $(BENCH_PAGES_SRC) \
                  $(BENCH_REGRESSION_SRC))
 PUBLIC_HEADERS := $(sort $(foreach d,$(LIBRARY_DIRS),$(wildcard $(d)/*.h)))

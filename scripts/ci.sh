@@ -7,7 +7,7 @@
 set -uo pipefail
 
 lane_build() {
-    gate "build (gcc, -Werror)" all test-binaries
+    gate "build (gcc, -Werror)" all test-binaries peers-program
 }
 
 lane_live() {
@@ -18,7 +18,7 @@ lane_live() {
 
 lane_computing() {
     gate "build (asan)" VARIANT=asan all test-binaries
-    gate "build (clang, -Werror)" VARIANT=clang all test-binaries
+    gate "build (clang, -Werror)" VARIANT=clang all test-binaries peers-program
     gate purity purity
     gate format-check format-check
     gate cppcheck cppcheck
