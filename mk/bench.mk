@@ -1,6 +1,7 @@
 # Measurements of this machine: tables on standard output, JSON in bench/results/.
 
-.PHONY: bench bench-docs deps-bench bench-catch-up bench-chain bench-durability bench-pages peers-program
+.PHONY: bench bench-docs deps-bench bench-catch-up bench-chain bench-durability bench-pages bench-peers bench-peers-docs \
+    peers-program
 deps-bench: ## install what the plots of benchmarks need beside that (gnuplot)
 	@scripts/deps.sh build bench
 # CASES, ROUND_SECONDS, REPEATS and the rest of bench/suite.sh come in by the environment.
@@ -9,7 +10,7 @@ bench: ## every case of docs/performance.md: JSON, table, plots (a quarter of an
 	@$(MAKE) programs
 	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/suite.sh
 bench-docs: ## the table and the plots of the last make bench into docs/
-	@bench/suite/docs.sh
+	@bench/suite/docs.sh performance
 bench-catch-up: programs ## a replica 1,000,000 keys behind catches up, and restarts (about 5 minutes; KEYS=N)
 	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/catch_up.sh
 bench-chain: ## PBFT and a proof-of-work chain side by side: one table, one plot (about 5 minutes)
@@ -20,6 +21,12 @@ bench-durability: programs ## what durability costs: memory, async and sync side
 	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/durability.sh
 
 BENCH_PEERS := $(OUT)/bin/pbft-bench-peers
+bench-peers: ## etcd, Redis and ZooKeeper from Debian's packages beside PBFT, in alternating rounds (about 8 minutes)
+	@scripts/deps.sh build bench peers
+	@$(MAKE) programs peers-program
+	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/peers.sh
+bench-peers-docs: ## the tables and the plot of the last make bench-peers into docs/
+	@bench/suite/docs.sh peers
 peers-program: $(BENCH_PEERS)
 PEERS_OBJ := $(call object,$(PEERS_SRC) bench/histogram.c bench/processes.c)
 # Debian's ZooKeeper has no file for pkg-config.
