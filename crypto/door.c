@@ -431,12 +431,22 @@ enum pbft_verdict pbft_door_open(struct pbft_door *door, const struct pbft_peer 
 }
 
 enum pbft_verdict pbft_door_reopen_proposal(struct pbft_door *door, struct pbft_span bytes,
+                                            const struct pbft_digest *requests, uint32_t count,
                                             struct pbft_proposal *out)
 {
+    const struct pbft_cluster *cluster = door->config.cluster;
     door->arena.used = 0;
     enum pbft_verdict verdict =
-        pbft_wire_decode_proposal(bytes, &door->config.cluster->params, &door->arena, out);
-    return verdict == PBFT_OK ? proposal_digest(door, out) : verdict;
+        pbft_wire_decode_proposal(bytes, &cluster->params, &door->arena, out);
+    if (verdict != PBFT_OK) return verdict;
+    if (requests == NULL) return proposal_digest(door, out);
+    PBFT_ASSERT(count == out->request_count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct pbft_request *r = &out->requests[i];
+        if (!pbft_cluster_client(cluster, &r->client, &r->client_index)) return PBFT_DROP_CLIENT;
+        r->digest = requests[i];
+    }
+    return PBFT_OK;
 }
 
 /* ---- what a client opens ---- */

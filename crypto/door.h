@@ -66,8 +66,10 @@ enum pbft_verdict pbft_door_open(struct pbft_door *door, const struct pbft_peer 
                                  struct pbft_span frame, struct pbft_msg *msg);
 
 /* Open a proposal that we stored ourselves (digest known, signatures already verified once):
- * decodes and recomputes digests, verifies nothing. */
+ * decodes it, verifies nothing. `requests` are the digests of its `count` requests, as they were
+ * when it was opened first, and out->digest stays unset; NULL: all digests are recomputed. */
 enum pbft_verdict pbft_door_reopen_proposal(struct pbft_door *door, struct pbft_span bytes,
+                                            const struct pbft_digest *requests, uint32_t count,
                                             struct pbft_proposal *out);
 
 /* What a client opens: REPLY, QUERY_REPLY, BUSY, ADMIN_REPLY. Result digests are recomputed when

@@ -22,8 +22,8 @@ struct pbft_core; /* opaque; lives in the caller's memory */
 struct pbft_core_functions {
     void *context;
     /* Digests as in crypto/hash.h. */
-    void (*digest_proposal)(struct pbft_digest *out, uint64_t time_ns, uint32_t count,
-                            struct pbft_span leaves);
+    void (*digest_proposal)(void *context, struct pbft_digest *out, uint64_t time_ns,
+                            uint32_t count, struct pbft_span leaves);
     void (*digest_null)(struct pbft_digest *out);
     void (*digest_view_change)(struct pbft_digest *out, struct pbft_span body);
     void (*digest_new_view)(struct pbft_digest *out, struct pbft_span body);

@@ -123,9 +123,9 @@ static void write_proposal(struct pbft_core *c, uint64_t time_ns, uint32_t count
         at += 4 + (size_t)size;
         leaf += LEAF_BYTES;
     }
-    c->config.functions.digest_proposal(digest, time_ns, count,
-                                        (struct pbft_span){c->scratch_leaves,
-                                                           (size_t)count * LEAF_BYTES});
+    const struct pbft_core_functions *f = &c->config.functions;
+    f->digest_proposal(f->context, digest, time_ns, count,
+                       (struct pbft_span){c->scratch_leaves, (size_t)count * LEAF_BYTES});
 }
 
 /* The memory for proposals is used up: empty ones lead to the next checkpoint, which frees it. */

@@ -323,6 +323,13 @@ static enum pbft_verdict see_record(struct reading *r, uint32_t kind,
 
 /* ---- as a restart reads it ---- */
 
+static void digest_proposal(void *context, struct pbft_digest *out, uint64_t time_ns,
+                            uint32_t count, struct pbft_span leaves)
+{
+    (void)context;
+    pbft_digest_proposal(out, time_ns, count, leaves);
+}
+
 static void no_sign_frame(void *context, uint8_t *frame, size_t size)
 {
     (void)context, (void)frame, (void)size;
@@ -345,7 +352,7 @@ static bool core_begin(struct reading *r)
         .client_count = cluster->client_count,
         .genesis_seq = cluster->genesis_seq,
         .genesis_root = cluster->genesis_root,
-        .functions = {NULL, pbft_digest_proposal, pbft_digest_null, pbft_digest_view_change,
+        .functions = {NULL, digest_proposal, pbft_digest_null, pbft_digest_view_change,
                       pbft_digest_new_view, no_sign_frame, no_sign_body},
         .pool = r->check->config->pool,
     };

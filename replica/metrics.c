@@ -96,6 +96,8 @@ static void put_execution(struct pbft_text *t, const struct pbft_metrics *m)
 {
     const struct pbft_node_info *i = &m->node;
     counter(t, "pbft_batches_executed_total", i->batches_executed, "Batches executed.");
+    counter(t, "pbft_batches_rehashed_total", i->batches_rehashed,
+            "Batches whose requests were hashed anew for their execution.");
     counter(t, "pbft_requests_executed_total", i->requests_executed, "Requests executed.");
     counter(t, "pbft_ops_executed_total", i->ops_executed, "Operations executed.");
     counter(t, "pbft_queries_answered_total", i->queries_answered, "Fast reads answered.");

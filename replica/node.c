@@ -69,7 +69,7 @@ static bool make_core(struct pbft_node *node)
         .client_count = node->cluster->client_count,
         .genesis_seq = node->cluster->genesis_seq,
         .genesis_root = node->cluster->genesis_root,
-        .functions = {node, pbft_digest_proposal, pbft_digest_null, pbft_digest_view_change,
+        .functions = {node, node_digest_proposal, pbft_digest_null, pbft_digest_view_change,
                       pbft_digest_new_view, sign_frame, sign_body},
         .pool = node->config.pool,
         .body_max_bytes = node->config.body_max_bytes,
@@ -156,6 +156,7 @@ void pbft_node_free(struct pbft_node *node)
     node_admission_free(node);
     node_transfer_free(node);
     node_apply_free(node);
+    node_opened_free(node);
     node_divergence_free(node);
     node_evidence_free(node);
     node_epoch_free(node);
@@ -392,6 +393,7 @@ enum pbft_verdict pbft_node_frame(struct pbft_node *node, struct pbft_time time,
     struct pbft_msg msg;
     enum pbft_verdict verdict = pbft_door_open(node->door, from, pbft_frame_span(frame), &msg);
     if (verdict != PBFT_OK) return verdict; /* the door has counted it */
+    node_opened(node, &msg);
     verdict = dispatch(node, from, &msg, frame);
     if (verdict != PBFT_OK) node->dropped[verdict]++;
     node_settle(node);

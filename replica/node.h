@@ -152,6 +152,7 @@ struct pbft_node_info {
     pbft_seq applied; /* last executed by apply */
     struct pbft_digest stable_root;
     uint64_t requests_executed, batches_executed, ops_executed;
+    uint64_t batches_rehashed; /* whose requests had to be hashed anew for their execution */
     uint64_t queries_answered, queries_held;
     uint64_t replies_sent, busy_sent;
     uint64_t outbox_bytes, outbox_dropped;

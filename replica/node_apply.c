@@ -44,6 +44,7 @@ void task_free(struct task *task)
     pbft_frame_release(task->frame);
     pbft_frame_release(task->reply);
     pbft_snapshot_release(task->snapshot);
+    free(task->requests);
     free(task->wanted);
     free(task);
 }
@@ -70,7 +71,10 @@ void node_execute(struct pbft_node *node, const struct pbft_effect *effect)
     task->seq = effect->execute.seq;
     task->needs_lsn = effect->execute.needs_lsn;
     task->frame = effect->execute.frame; /* its reference is ours now */
-    if (task->frame != NULL) task->proposal = effect->execute.proposal;
+    if (task->frame == NULL) return;
+    task->proposal = effect->execute.proposal;
+    task->requests = node_opened_take(node, &effect->execute.digest, &task->digest_count);
+    node->batches_rehashed += task->requests == NULL;
 }
 
 void node_take_checkpoint(struct pbft_node *node, pbft_seq seq)

@@ -31,6 +31,7 @@
 #define EXECUTES_PER_JOB      64u
 #define TASKS_PER_JOB         1024u
 #define ROOTS_KEPT            8u
+#define OPENED_KEPT           8u /* proposals whose requests' digests are at hand */
 #define RECHECKS_PER_TIMEOUT  4u
 #define QUERY_HOLD_TIMEOUTS   2u  /* a held read is dropped after so many base time-outs */
 #define CARRY_BYTES_DIVISOR   32u /* cut the log once it is filled to this part of its cap */
@@ -74,7 +75,9 @@ struct task {
     /* EXECUTE, SNAPSHOT, INSTALL_STEP */
     pbft_seq seq;
     pbft_lsn needs_lsn;
-    struct pbft_span proposal; /* inside frame; {NULL, 0}: the null request */
+    struct pbft_span proposal;    /* inside frame; {NULL, 0}: the null request */
+    struct pbft_digest *requests; /* digest_count, malloc'ed; NULL: to be computed */
+    uint32_t digest_count;
     uint64_t effective_ns, next_due_ns;
     pbft_seq last;                /* of the epoch */
     struct pbft_applied *applied; /* out; malloc'ed */
@@ -178,6 +181,12 @@ struct certified {
     struct pbft_digest root;
     pbft_signers signers;
     struct pbft_frame *certificate;
+};
+
+struct opened { /* a proposal */
+    struct pbft_digest proposal;
+    uint32_t count;
+    struct pbft_digest *requests; /* count; NULL: no such proposal */
 };
 
 struct known_root {
@@ -375,10 +384,13 @@ struct pbft_node {
     struct kept_snapshot *snapshots; /* ascending */
     size_t snapshot_count, snapshot_capacity;
     pbft_seq stable_seq;
+    struct opened opened[OPENED_KEPT];
+    size_t opened_next;
     struct known_root roots[ROOTS_KEPT];
     size_t root_next;
     struct pbft_done_request *done; /* batch_max_requests */
     uint64_t requests_executed, batches_executed, ops_executed;
+    uint64_t batches_rehashed;
     uint64_t state_bytes; /* after the last APPLY job */
 
     /* node_admission.c */
@@ -492,6 +504,16 @@ bool node_cancelled(const struct pbft_node *node); /* loading is to end */
 /* Execute again what the log has committed, from `applied` up to seq. False: it does not lead
  * there, and `applied` says how far it did. */
 bool node_replay(struct pbft_node *node, pbft_seq seq);
+
+/* node_opened.c */
+/* The requests' digests of what the door let in, or we propose, are kept for its execution. */
+void node_opened(struct pbft_node *node, const struct pbft_msg *msg);
+void node_digest_proposal(void *context, struct pbft_digest *out, uint64_t time_ns, uint32_t count,
+                          struct pbft_span leaves); /* pbft_core_functions */
+/* The caller's to free; NULL: not at hand. */
+struct pbft_digest *node_opened_take(struct pbft_node *node, const struct pbft_digest *proposal,
+                                     uint32_t *count);
+void node_opened_free(struct pbft_node *node);
 
 /* node_apply.c */
 void node_checkpoint_ready(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root);

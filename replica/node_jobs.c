@@ -13,7 +13,8 @@ static void run_execute(struct apply_side *side, struct task *task)
     bool null = task->frame == NULL;
     if (!null) {
         enum pbft_verdict verdict =
-            pbft_door_reopen_proposal(side->door, task->proposal, &proposal);
+            pbft_door_reopen_proposal(side->door, task->proposal, task->requests,
+                                      task->digest_count, &proposal);
         PBFT_ASSERT(verdict == PBFT_OK); /* it passed the door before it was ordered */
     }
     struct pbft_apply_done done;

@@ -15,6 +15,7 @@ void pbft_node_info(const struct pbft_node *node, struct pbft_node_info *out)
     out->applied = node->applied;
     out->stable_root = out->core.stable_root;
     out->requests_executed = node->requests_executed;
+    out->batches_rehashed = node->batches_rehashed;
     out->batches_executed = node->batches_executed;
     out->ops_executed = node->ops_executed;
     out->queries_answered = node->queries_answered;

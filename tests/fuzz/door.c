@@ -200,7 +200,7 @@ static void check_passed(const struct pbft_msg *m, const struct pbft_peer *from,
         struct pbft_digest digest = m->batch.digest;
         struct pbft_span bytes = m->batch.bytes;
         struct pbft_proposal again;
-        REQUIRE(pbft_door_reopen_proposal(door, bytes, &again) == PBFT_OK);
+        REQUIRE(pbft_door_reopen_proposal(door, bytes, NULL, 0, &again) == PBFT_OK);
         REQUIRE(pbft_digest_equal(&again.digest, &digest));
     }
 }

@@ -47,10 +47,17 @@ static void sign_body(void *context, uint8_t type, struct pbft_span body, uint8_
     sign_statement(node->net, node->id, type, body, signature);
 }
 
+static void digest_proposal(void *context, struct pbft_digest *out, uint64_t time_ns,
+                            uint32_t count, struct pbft_span leaves)
+{
+    (void)context;
+    pbft_digest_proposal(out, time_ns, count, leaves);
+}
+
 void net_core_functions(struct net_node *node, struct pbft_core_functions *out)
 {
     *out = (struct pbft_core_functions){.context = node,
-                                        .digest_proposal = pbft_digest_proposal,
+                                        .digest_proposal = digest_proposal,
                                         .digest_null = pbft_digest_null,
                                         .digest_view_change = pbft_digest_view_change,
                                         .digest_new_view = pbft_digest_new_view,

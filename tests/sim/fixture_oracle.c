@@ -188,8 +188,9 @@ void oracle_execute(struct sim *sim, const struct pbft_effect *e)
     struct pbft_digest digest;
     pbft_digest_null(&digest);
     if (!null) {
-        enum pbft_verdict verdict = pbft_door_reopen_proposal(sim->epochs[sim->oracle_epoch].door,
-                                                              e->execute.proposal, &proposal);
+        enum pbft_verdict verdict =
+            pbft_door_reopen_proposal(sim->epochs[sim->oracle_epoch].door, e->execute.proposal,
+                                      NULL, 0, &proposal);
         if (verdict != PBFT_OK) {
             sim_fail(sim, "FAULTS 3.4: proposal of seq %llu does not open: %s",
                      (unsigned long long)e->execute.seq, pbft_verdict_text(verdict));

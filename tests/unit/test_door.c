@@ -307,12 +307,19 @@ static void check_reopen(struct fixture *f)
 {
     struct pbft_proposal proposal = samples_proposal(f->s, SAMPLE_TIME_NS, 3);
     struct pbft_proposal out;
-    cr_assert_eq(pbft_door_reopen_proposal(f->door, proposal.bytes, &out), PBFT_OK);
+    cr_assert_eq(pbft_door_reopen_proposal(f->door, proposal.bytes, NULL, 0, &out), PBFT_OK);
     cr_assert(pbft_digest_equal(&out.digest, &proposal.digest));
     cr_assert_eq(out.requests[1].client_index, 1);
     cr_assert_eq(pbft_door_stats(f->door)->verified, 0);
     struct pbft_span half = {proposal.bytes.data, proposal.bytes.size / 2};
-    cr_assert_eq(pbft_door_reopen_proposal(f->door, half, &out), PBFT_DROP_MALFORMED);
+    cr_assert_eq(pbft_door_reopen_proposal(f->door, half, NULL, 0, &out), PBFT_DROP_MALFORMED);
+
+    struct pbft_digest known[3];
+    memset(known, 0x5a, sizeof known);
+    cr_assert_eq(pbft_door_reopen_proposal(f->door, half, known, 3, &out), PBFT_DROP_MALFORMED);
+    cr_assert_eq(pbft_door_reopen_proposal(f->door, proposal.bytes, known, 3, &out), PBFT_OK);
+    cr_assert(pbft_digest_equal(&out.requests[2].digest, &known[2]));
+    cr_assert_eq(out.requests[1].client_index, 1);
 }
 
 Test(door, stored_proposals_are_reopened_without_signatures)

@@ -13,7 +13,7 @@
 
 /* What clients were sent. */
 struct seen {
-    unsigned replies, bodies, busy, query_replies, query_bodies, admin;
+    unsigned replies, executed, bodies, busy, query_replies, query_bodies, admin;
     pbft_signers body_from, reply_from;
     char admin_body[4096];
 };
@@ -32,6 +32,7 @@ static bool watch(struct sim *sim, const struct sim_packet *p, void *context)
     if (msg.type == PBFT_REPLY) {
         bool body = (msg.reply.flags & PBFT_REPLY_HAS_BODY) != 0;
         seen->replies++;
+        seen->executed += msg.reply.outcome == PBFT_OUTCOME_EXECUTED;
         seen->bodies += body;
         seen->reply_from |= pbft_signers_of(p->from);
         if (body) seen->body_from |= pbft_signers_of(p->from);
@@ -102,6 +103,35 @@ static void execute_one(struct sim *sim, uint64_t t)
     struct sim_at_least goal = {.who = pbft_everyone(4), .executed = t};
     cr_assert(sim_run_until(sim, sim_reached, &goal, SOON), "%s", sim_failure(sim));
     cr_assert(sim_run_for(sim, 50 * SIM_MS), "%s", sim_failure(sim));
+}
+
+/* Of four proposals in flight each execution has the digests of its own requests: one of another's
+ * would be recorded, and the request that comes again called a CONFLICT (PROTOCOL 7). */
+Test(node, what_is_executed_was_hashed_once)
+{
+    struct seen seen;
+    struct sim_options o = sim_defaults(4, 1, 3);
+    o.params.pipeline_depth = 4;
+    o.params.batch_max_requests = 1;
+    struct sim *sim = sim_new(&o);
+    memset(&seen, 0, sizeof seen);
+    execute_one(sim, 1);
+    for (uint64_t t = 2; t <= 9; t++)
+        sim_inject_client(sim, 0, 0, put_request(sim, t, "v"));
+    struct sim_at_least goal = {.who = pbft_everyone(4), .executed = 9};
+    cr_assert(sim_run_until(sim, sim_reached, &goal, SOON), "%s", sim_failure(sim));
+    for (pbft_id id = 0; id < 4; id++) {
+        cr_assert_eq(sim_info(sim, id).batches_executed, 9u);
+        cr_assert_eq(sim_info(sim, id).batches_rehashed, 0u);
+    }
+    cr_assert(sim_run_for(sim, 50 * SIM_MS), "%s", sim_failure(sim));
+    sim_set_filter(sim, watch, &seen);
+    for (uint64_t t = 2; t <= 9; t++)
+        sim_inject_client(sim, 0, 0, put_request(sim, t, "v"));
+    cr_assert(sim_run_for(sim, SIM_SECOND), "%s", sim_failure(sim));
+    cr_assert_eq(seen.replies, 8u);
+    cr_assert_eq(seen.executed, 8u);
+    sim_free(sim);
 }
 
 Test(node, one_body_and_digests_from_the_others)

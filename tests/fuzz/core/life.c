@@ -122,7 +122,7 @@ void world_begin(uint8_t how)
         config.id = id;
         config.functions =
             (struct pbft_core_functions){.context = node,
-                                         .digest_proposal = pbft_digest_proposal,
+                                         .digest_proposal = core_digest_proposal,
                                          .digest_null = pbft_digest_null,
                                          .digest_view_change = pbft_digest_view_change,
                                          .digest_new_view = pbft_digest_new_view,

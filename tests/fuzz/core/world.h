@@ -126,6 +126,8 @@ extern struct world w;
 /* What the cores, their doors and their pool are made with. */
 struct pbft_frame *frame_alloc(struct pbft_frame_pool *pool, uint32_t capacity);
 void frame_free(struct pbft_frame_pool *pool, struct pbft_frame *frame);
+void core_digest_proposal(void *context, struct pbft_digest *out, uint64_t time_ns, uint32_t count,
+                          struct pbft_span leaves);
 void core_sign_frame(void *context, uint8_t *frame, size_t size);
 void core_sign_body(void *context, uint8_t type, struct pbft_span body, uint8_t *signature);
 bool wants(const void *context, const struct pbft_peer *from, const struct pbft_claim *claim);
