@@ -2,6 +2,7 @@
 #include "crypto/keys.h"
 
 #include "crypto/hash.h"
+#include "crypto/verify.h"
 
 #include <sodium.h>
 #include <string.h>
@@ -79,5 +80,7 @@ void pbft_sign(const struct pbft_secret_key *key, struct pbft_span message,
 bool pbft_verify(const struct pbft_public_key *key, struct pbft_span message,
                  const uint8_t signature[PBFT_SIGNATURE_BYTES])
 {
-    return crypto_sign_verify_detached(signature, message.data, message.size, key->bytes) == 0;
+    /* The first can be trusted with a yes, the second with both (FAULTS 2.30). */
+    return verify_quickly(key, message, signature) ||
+           crypto_sign_verify_detached(signature, message.data, message.size, key->bytes) == 0;
 }

@@ -25,6 +25,10 @@ PBFT_MUST_USE enum pbft_status pbft_crypto_init(void);
  * handshake (PROTOCOL 5). */
 uint64_t pbft_crypto_verdicts(void);
 
+/* How pbft_verify() comes to a yes: "tables" of the key's multiples, or "libsodium" where these did
+ * not agree with it at the start. */
+const char *pbft_crypto_verifier(void);
+
 PBFT_MUST_USE enum pbft_status pbft_keypair_generate(struct pbft_keypair *out);
 /* Deterministic, for tests and the simulator. */
 void pbft_keypair_from_seed(struct pbft_keypair *out, const uint8_t seed[32]);

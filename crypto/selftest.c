@@ -8,6 +8,8 @@
  */
 #include "crypto/keys.h"
 
+#include "crypto/verify.h"
+
 #include <pthread.h>
 #include <sodium.h>
 #include <string.h>
@@ -181,7 +183,10 @@ static bool judge_odd(uint64_t *out)
             !pbft_hex_decode(odd[i].signature, signature, sizeof(signature)))
             return false;
         struct pbft_span message = {(const uint8_t *)odd[i].message, strlen(odd[i].message)};
-        if (pbft_verify(&key, message, signature)) bits |= UINT64_C(1) << i;
+        bool accepted =
+            crypto_sign_verify_detached(signature, message.data, message.size, key.bytes) == 0;
+        if (verify_quickly(&key, message, signature) && !accepted) verify_disable();
+        if (accepted) bits |= UINT64_C(1) << i;
     }
     *out = bits;
     return ((bits >> ODD_ACCEPTED) & 1u) == 1 && ((bits >> ODD_REFUSED) & 1u) == 0;
@@ -190,6 +195,8 @@ static bool judge_odd(uint64_t *out)
 static void run_once(void)
 {
     if (sodium_init() < 0) return;
+    verify_init(); /* what it says yes to is compared below; if it differs, libsodium judges alone
+                    */
     if (!signatures_right() || !hash_right() || !exchange_right() || !judge_odd(&verdicts)) return;
     outcome = PBFT_STATUS_OK;
 }
@@ -198,6 +205,11 @@ enum pbft_status pbft_crypto_init(void)
 {
     (void)pthread_once(&once, run_once);
     return outcome;
+}
+
+const char *pbft_crypto_verifier(void)
+{
+    return verify_enabled() ? "tables" : "libsodium";
 }
 
 uint64_t pbft_crypto_verdicts(void)

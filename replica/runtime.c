@@ -548,13 +548,13 @@ int pbft_runtime_run(const struct pbft_runtime_config *config)
     if (opened) {
         pbft_logger_write(config->logger, PBFT_LOG_INFO, "started",
                           "version=%s epoch=%u n=%u f=%u peers=%u clients=%u admin=%u threads=%u "
-                          "starts=%" PRIu64,
+                          "verify=%s starts=%" PRIu64,
                           PBFT_VERSION, (unsigned)r->cluster->epoch, (unsigned)r->cluster->params.n,
                           (unsigned)pbft_quorum_faults(r->cluster->params.n),
                           (unsigned)pbft_net_peer_port(r->net),
                           (unsigned)pbft_net_client_port(r->net),
                           r->http == NULL ? 0u : (unsigned)pbft_http_port(r->http),
-                          r->jobs.worker_count + 1, r->starts);
+                          r->jobs.worker_count + 1, pbft_crypto_verifier(), r->starts);
         serve(r);
         pbft_logger_write(config->logger, PBFT_LOG_INFO,
                           r->proof == NULL ? "stopping" : "epoch_over", "executed=%" PRIu64,
