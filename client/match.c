@@ -437,6 +437,13 @@ static enum pbft_verdict on_reply(struct pbft_match *m, uint64_t now_ns, pbft_id
     view_hint(m, from, r->view);
     struct match_exchange *e = request_of(m, r->session, r->t);
     if (e == NULL) return PBFT_DROP_UNWANTED;
+    /* A refusal by LIMIT leaves no record, and an execution may follow, but never the other way
+     * round: this one is late. Else: nobody stands by what was agreed on, and its body never comes.
+     */
+    const struct match_vote *said = &e->votes[from];
+    if (r->outcome == PBFT_OUTCOME_LIMIT && said->given && !said->alien &&
+        said->outcome != PBFT_OUTCOME_LIMIT)
+        return PBFT_DROP_DUPLICATE;
     bool whole = (r->flags & PBFT_REPLY_HAS_BODY) != 0;
     match_body_heard(m, e, from, whole, now_ns);
     struct match_vote vote = {.given = true,

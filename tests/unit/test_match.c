@@ -147,6 +147,36 @@ Test(match, equal_digests_of_different_outcomes_do_not_match)
     world_free(w);
 }
 
+/* Refused by LIMIT, executed by a later attempt; the refusals come after all. Found by the fuzzer
+ * (corpus/client/regress-late-limit): nobody stood by the result any more, or was asked for it. */
+Test(match, a_late_refusal_takes_nothing_back)
+{
+    struct world *w = world_new(4, 4, 16);
+    submit(w, 0);
+    struct answer executed = {.t = 1, .request = sent_digest(w), .text = "x", .seq = 2};
+    struct answer limit = executed;
+    limit.outcome = PBFT_OUTCOME_LIMIT;
+    limit.seq = 1;
+    reply(w, 0, &limit); /* before its execution it counts: this replica changes its mind below */
+    for (pbft_id i = 0; i < 3; i++)
+        reply(w, i, &executed);
+    for (pbft_id i = 0; i < 3; i++)
+        cr_assert_eq(reply(w, i, &limit), PBFT_DROP_DUPLICATE);
+    unsigned asked = 0;
+    for (unsigned round = 0; round < 3; round++) {
+        w->now = pbft_match_deadline(w->m);
+        tick(w);
+        for (size_t i = 0; i < w->sent_count; i++)
+            asked += w->sent[i].type == PBFT_RESULT_FETCH;
+    }
+    cr_assert_gt(asked, 0u);
+    cr_assert_eq(w->done_count, 0u);
+    executed.whole = true;
+    reply(w, 1, &executed);
+    expect_answer(w, "x");
+    world_free(w);
+}
+
 Test(match, the_primary_moves_at_f_plus_one_hints)
 {
     struct world *w = world_new(7, 8, 16);
