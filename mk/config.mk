@@ -51,7 +51,7 @@ SANITIZE := -fsanitize=thread -fno-omit-frame-pointer
 else ifeq ($(VARIANT),coverage)
 OUT      := build/coverage
 OPTIMISE := -O0
-SANITIZE := --coverage
+SANITIZE := --coverage -fprofile-update=atomic # threads count, too
 else
 $(error VARIANT=$(VARIANT) is none of release, fast, asan, tsan, clang, coverage)
 endif
