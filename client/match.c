@@ -366,6 +366,12 @@ enum pbft_verdict pbft_match_submit(struct pbft_match *m, uint64_t now_ns, uint6
     return PBFT_OK;
 }
 
+/* Both are outcomes of executing: they have a result, and leave a record. */
+static bool executed(uint8_t outcome)
+{
+    return outcome == PBFT_OUTCOME_EXECUTED || outcome == PBFT_OUTCOME_INVALID;
+}
+
 /* Record what was agreed on, hand out the answer, keep what late replies are compared with. */
 static void request_finish(struct pbft_match *m, struct match_exchange *e,
                            const struct match_vote *answer)
@@ -373,8 +379,7 @@ static void request_finish(struct pbft_match *m, struct match_exchange *e,
     for (pbft_id i = 0; i < m->n; i++)
         if (e->votes[i].given) count_wrong(m, e, i, &e->votes[i]);
     match_raise_floor(m, e);
-    if (e->outcome == PBFT_OUTCOME_EXECUTED || e->outcome == PBFT_OUTCOME_INVALID)
-        m->opened = true; /* both are outcomes of executing */
+    if (executed(e->outcome)) m->opened = true;
     if (m->opened) introduce(m, e);
     if (answer != NULL) match_body_accepted(m, answer->body.size);
     if (e->state == EXCHANGE_ACTIVE) {
@@ -407,7 +412,7 @@ static void request_advance(struct pbft_match *m, struct match_exchange *e, uint
         request_finish(m, e, answer);
         return;
     }
-    if (e->outcome != PBFT_OUTCOME_EXECUTED && e->outcome != PBFT_OUTCOME_INVALID) {
+    if (!executed(e->outcome)) {
         request_finish(m, e, NULL);
         return;
     }
@@ -437,12 +442,11 @@ static enum pbft_verdict on_reply(struct pbft_match *m, uint64_t now_ns, pbft_id
     view_hint(m, from, r->view);
     struct match_exchange *e = request_of(m, r->session, r->t);
     if (e == NULL) return PBFT_DROP_UNWANTED;
-    /* A refusal by LIMIT leaves no record, and an execution may follow, but never the other way
+    /* A refusal by LIMIT leaves no record and an execution may follow it, but never the other way
      * round: this one is late. Else: nobody stands by what was agreed on, and its body never comes.
      */
     const struct match_vote *said = &e->votes[from];
-    if (r->outcome == PBFT_OUTCOME_LIMIT && said->given && !said->alien &&
-        said->outcome != PBFT_OUTCOME_LIMIT)
+    if (r->outcome == PBFT_OUTCOME_LIMIT && said->given && !said->alien && executed(said->outcome))
         return PBFT_DROP_DUPLICATE;
     bool whole = (r->flags & PBFT_REPLY_HAS_BODY) != 0;
     match_body_heard(m, e, from, whole, now_ns);

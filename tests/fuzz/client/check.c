@@ -28,6 +28,11 @@ static void count(struct tally *tally, pbft_id from, const struct said *said)
     tally->agreed = agreed;
 }
 
+static bool executed(uint8_t outcome)
+{
+    return outcome == PBFT_OUTCOME_EXECUTED || outcome == PBFT_OUTCOME_INVALID;
+}
+
 static void note_reply(pbft_id from, const struct pbft_reply *r)
 {
     if (r->session != SESSION) return;
@@ -37,8 +42,10 @@ static void note_reply(pbft_id from, const struct pbft_reply *r)
     struct said said = {.given = pbft_digest_equal(&r->request, &request->digest),
                         .outcome = r->outcome,
                         .result = r->result};
+    const struct said *before = &request->tally.newest[from];
+    if (said.outcome == PBFT_OUTCOME_LIMIT && before->given && executed(before->outcome)) return;
     count(&request->tally, from, &said);
-    bool bodiless = said.outcome != PBFT_OUTCOME_EXECUTED && said.outcome != PBFT_OUTCOME_INVALID;
+    bool bodiless = !executed(said.outcome);
     bool whole = bodiless || (r->flags & PBFT_REPLY_HAS_BODY) != 0;
     if (whole && request->tally.decided && same(&said, &request->tally.answer)) due_t = r->t;
 }
