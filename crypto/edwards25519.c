@@ -3,7 +3,7 @@
 #ifdef __SIZEOF_INT128__
 #include "crypto/edwards25519.h"
 
-#define PIECE_BITS     64u
+#define PIECE_BITS     32u
 #define DIGITS         (PIECE_BITS + 1) /* a digit may carry beyond the last bit */
 #define MULTIPLES_MOST (ED_PIECES * ED_BASE_MULTIPLES)
 
@@ -197,33 +197,30 @@ void ed_init(void)
 /* All digits of all pieces of two scalars. Row 2i is the base's piece i, row 2i + 1 the key's. */
 struct digits {
     int8_t at[2 * ED_PIECES][DIGITS];
-    uint8_t rows[DIGITS]; /* which of them are not zero */
+    uint16_t rows[DIGITS]; /* which of them are not zero */
 };
 
 /* The piece as digits that are odd or zero, each followed by width - 1 zeros at least. */
-static void recode(struct digits *d, unsigned row, uint64_t piece, unsigned width)
+static void recode(struct digits *d, unsigned row, uint32_t piece, unsigned width)
 {
-    fe_wide rest = piece; /* a negative digit carries beyond its 64 bits */
+    uint64_t rest = piece; /* a negative digit carries beyond its 32 bits */
     for (unsigned position = 0; rest != 0; position++, rest >>= 1) {
-        unsigned zeros =
-            (uint64_t)rest == 0 ? PIECE_BITS : (unsigned)__builtin_ctzll((uint64_t)rest);
+        unsigned zeros = (unsigned)__builtin_ctzll(rest);
         position += zeros;
         rest >>= zeros;
-        unsigned low = (unsigned)((uint64_t)rest & ((1u << width) - 1));
+        unsigned low = (unsigned)rest & ((1u << width) - 1);
         bool negative = low > 1u << (width - 1);
         d->at[row][position] = (int8_t)((int)low - (negative ? 1 << width : 0));
-        d->rows[position] |= (uint8_t)(1u << row);
+        d->rows[position] |= (uint16_t)(1u << row);
         rest -= low;
         if (negative) rest += 1u << width;
     }
 }
 
-static uint64_t piece_of(const uint8_t scalar[32], unsigned i)
+static uint32_t piece_of(const uint8_t scalar[32], unsigned i)
 {
-    uint64_t piece = 0;
-    for (unsigned k = 0; k < 8; k++)
-        piece |= (uint64_t)scalar[8 * i + k] << (8 * k);
-    return piece;
+    const uint8_t *at = scalar + (size_t)4 * i;
+    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
 static struct completed add_digit(const struct ed_point *p, const struct ed_multiple *table,

@@ -21,9 +21,9 @@ struct ed_multiple {           /* an affine point as additions want it */
     struct fe product;         /* 2dxy */
 };
 
-/* A scalar is cut into so many pieces of 64 bits, and there is a table for each: 64 doublings do
+/* A scalar is cut into so many pieces of 32 bits, and there is a table for each: 32 doublings do
  * then for all. */
-#define ED_PIECES 4u
+#define ED_PIECES 8u
 /* Digits of a piece are odd and below 2^(width-1). One more for the key is no faster, for its
  * tables are twice as large and compete for the processor's cache with those of other keys. */
 #define ED_KEY_WIDTH      4u
@@ -31,7 +31,7 @@ struct ed_multiple {           /* an affine point as additions want it */
 #define ED_KEY_MULTIPLES  (1u << (ED_KEY_WIDTH - 2))
 #define ED_BASE_MULTIPLES (1u << (ED_BASE_WIDTH - 2))
 
-struct ed_key_tables { /* [i][k]: (2k + 1) 2^(64 i) times the point */
+struct ed_key_tables { /* [i][k]: (2k + 1) 2^(32 i) times the point */
     struct ed_multiple at[ED_PIECES][ED_KEY_MULTIPLES];
 };
 

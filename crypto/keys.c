@@ -81,6 +81,9 @@ bool pbft_verify(const struct pbft_public_key *key, struct pbft_span message,
                  const uint8_t signature[PBFT_SIGNATURE_BYTES])
 {
     /* The first can be trusted with a yes, the second with both (FAULTS 2.30). */
-    return verify_quickly(key, message, signature) ||
-           crypto_sign_verify_detached(signature, message.data, message.size, key->bytes) == 0;
+    if (verify_quickly(key, message, signature)) return true;
+    if (crypto_sign_verify_detached(signature, message.data, message.size, key->bytes) != 0)
+        return false;
+    verify_accepted(key);
+    return true;
 }

@@ -18,6 +18,10 @@ struct key_entry {
 
 struct key_cache { /* of a thread; a set's ways are in the order of their last use */
     struct key_entry *sets[VERIFY_SETS][VERIFY_WAYS];
+    struct candidates { /* of each set, whose signatures were accepted last */
+        struct pbft_public_key keys[VERIFY_WAYS];
+        unsigned oldest;
+    } once[VERIFY_SETS];
 };
 
 static pthread_key_t cache_key;
@@ -55,27 +59,68 @@ static void entry_make(struct key_entry *entry, const struct pbft_public_key *ke
     ed_key_tables(&entry->tables, &point);
 }
 
-/* The entry of a key, the first of its set now. A new one takes the place of that which was unused
- * for longest: making it costs as much as libsodium's verdict, so that many keys lose nothing.
- * NULL: out of memory. */
-static struct key_entry *entry_of(const struct pbft_public_key *key)
+static bool same_key(const struct pbft_public_key *a, const struct pbft_public_key *b)
+{
+    return memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
+
+static size_t set_of(const struct pbft_public_key *key)
+{
+    return key->bytes[0] % VERIFY_SETS;
+}
+
+static void put_first(struct key_entry **set, size_t way, struct key_entry *entry)
+{
+    memmove(set + 1, set, way * sizeof(struct key_entry *));
+    set[0] = entry;
+}
+
+/* The key's entry, the first of its set now; NULL: it has none. */
+static const struct key_entry *entry_of(const struct pbft_public_key *key)
 {
     struct key_cache *cache = cache_of_thread();
     if (cache == NULL) return NULL;
-    struct key_entry **set = cache->sets[key->bytes[0] % VERIFY_SETS];
-    size_t way = 0;
-    while (way < VERIFY_WAYS - 1 && set[way] != NULL &&
-           memcmp(set[way]->key.bytes, key->bytes, sizeof key->bytes) != 0)
-        way++;
-    struct key_entry *entry = set[way];
-    if (entry == NULL || memcmp(entry->key.bytes, key->bytes, sizeof key->bytes) != 0) {
-        if (entry == NULL) entry = malloc(sizeof *entry);
-        if (entry == NULL) return NULL;
-        entry_make(entry, key);
+    struct key_entry **set = cache->sets[set_of(key)];
+    for (size_t way = 0; way < VERIFY_WAYS && set[way] != NULL; way++) {
+        if (!same_key(&set[way]->key, key)) continue;
+        put_first(set, way, set[way]);
+        return set[0];
     }
-    memmove(set + 1, set, way * sizeof(struct key_entry *));
-    set[0] = entry;
-    return entry;
+    return NULL;
+}
+
+/* In the place of the one that was unused for longest. */
+static void entry_add(struct key_cache *cache, const struct pbft_public_key *key)
+{
+    struct key_entry **set = cache->sets[set_of(key)];
+    size_t way = 0;
+    while (way < VERIFY_WAYS - 1 && set[way] != NULL)
+        way++;
+    struct key_entry *entry = set[way] != NULL ? set[way] : malloc(sizeof *entry);
+    if (entry == NULL) return;
+    entry_make(entry, key);
+    put_first(set, way, entry);
+}
+
+bool verify_learn(const struct pbft_public_key *key)
+{
+    struct key_cache *cache = cache_of_thread();
+    if (cache != NULL && entry_of(key) == NULL) entry_add(cache, key);
+    return cache != NULL && entry_of(key) != NULL;
+}
+
+void verify_accepted(const struct pbft_public_key *key)
+{
+    if (!enabled || entry_of(key) != NULL) return;
+    struct key_cache *cache = cache_of_thread();
+    if (cache == NULL) return;
+    struct candidates *once = &cache->once[set_of(key)];
+    for (size_t i = 0; i < VERIFY_WAYS; i++) {
+        if (!same_key(&once->keys[i], key)) continue;
+        entry_add(cache, key);
+        return;
+    }
+    once->keys[once->oldest++ % VERIFY_WAYS] = *key;
 }
 
 /* ---- the equation ---- */
@@ -142,7 +187,7 @@ static bool agrees(void)
         memset(message, (int)i, sizeof message);
         struct pbft_span span = {message, i};
         if (crypto_sign_seed_keypair(key.bytes, secret, seed) != 0 ||
-            crypto_sign_detached(signature, NULL, message, i, secret) != 0 ||
+            crypto_sign_detached(signature, NULL, message, i, secret) != 0 || !verify_learn(&key) ||
             !right(&key, span, signature))
             return false;
         signature[i * 8] ^= (uint8_t)(1u << i);
@@ -169,6 +214,17 @@ bool verify_quickly(const struct pbft_public_key *key, struct pbft_span message,
     (void)key;
     (void)message;
     (void)signature;
+    return false;
+}
+
+void verify_accepted(const struct pbft_public_key *key)
+{
+    (void)key;
+}
+
+bool verify_learn(const struct pbft_public_key *key)
+{
+    (void)key;
     return false;
 }
 

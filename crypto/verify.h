@@ -15,13 +15,20 @@
 void verify_init(void);
 void verify_disable(void);
 bool verify_enabled(void);
-/* True: libsodium would accept it. False: it may all the same. Any thread; keeps up to
- * VERIFY_TABLES keys' tables for each, 1 MiB, until the thread ends. */
+/* True: libsodium would accept it. False: it may all the same. Any thread. */
 bool verify_quickly(const struct pbft_public_key *key, struct pbft_span message,
                     const uint8_t signature[PBFT_SIGNATURE_BYTES]);
+/* libsodium has accepted a signature of this key, which verify_quickly() did not. The second time,
+ * with fewer than VERIFY_WAYS others of its set between, its tables are made: so that nobody has
+ * them made by signatures that are wrong or with keys that come once. Each thread keeps those of up
+ * to VERIFY_TABLES keys, 2 MiB, until it ends. */
+void verify_accepted(const struct pbft_public_key *key);
+/* Its tables are made at once, if it is a key at all: for the self-test, and for tests. Once
+ * verify_init() has begun. False: out of memory, or never any. */
+bool verify_learn(const struct pbft_public_key *key);
 
-#define VERIFY_SETS   128u /* of VERIFY_WAYS, by the key's bytes */
-#define VERIFY_WAYS   4u
+#define VERIFY_SETS   64u /* of VERIFY_WAYS, by the key's bytes */
+#define VERIFY_WAYS   8u
 #define VERIFY_TABLES ((size_t)VERIFY_SETS * VERIFY_WAYS)
 
 #endif

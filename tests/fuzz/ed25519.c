@@ -35,6 +35,7 @@ static bool judge(const uint8_t *key, const uint8_t *signature, struct pbft_span
     struct pbft_public_key k;
     memcpy(k.bytes, key, sizeof k.bytes);
     bool right = crypto_sign_verify_detached(signature, message.data, message.size, key) == 0;
+    REQUIRE(verify_learn(&k));
     REQUIRE(verify_quickly(&k, message, signature) == right);
     REQUIRE(pbft_verify(&k, message, signature) == right);
     return right;

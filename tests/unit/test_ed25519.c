@@ -243,9 +243,11 @@ Test(ed25519, scalars_at_their_ends)
 
 /* ---- verdicts ---- */
 
+/* With tables, whatever the key. */
 static bool quick(const struct pbft_public_key *key, const uint8_t *message,
                   const uint8_t *signature)
 {
+    cr_assert(verify_learn(key));
     return verify_quickly(key, (struct pbft_span){message, MESSAGE_BYTES}, signature);
 }
 
@@ -309,6 +311,7 @@ Test(ed25519, messages_of_any_length)
         uint8_t signature[PBFT_SIGNATURE_BYTES];
         struct pbft_span span = {size == 0 ? NULL : message, size};
         pbft_sign(&pair.secret, (struct pbft_span){message, size}, signature);
+        cr_assert(verify_learn(&pair.public));
         cr_assert(verify_quickly(&pair.public, span, signature), "%zu", size);
         signature[40] ^= 4;
         cr_assert_not(verify_quickly(&pair.public, span, signature), "%zu", size);
@@ -337,40 +340,68 @@ Test(ed25519, what_is_of_small_order_is_refused)
     cr_assert_eq(satisfied, 128u);
 }
 
-/* The secret's owner can make R of small order: R = 0 B, S = h a. The equation holds. */
-Test(ed25519, an_r_of_small_order_is_refused)
-{
-    uint8_t seed[32] = {5}, secret[64], hash[64], a[32], h[32];
+struct owner { /* of a key, who can make S for any R */
     struct pbft_public_key key;
-    uint8_t message[MESSAGE_BYTES] = {7}, signature[PBFT_SIGNATURE_BYTES] = {1};
-    cr_assert_eq(crypto_sign_seed_keypair(key.bytes, secret, seed), 0);
+    uint8_t a[32]; /* the secret scalar */
+};
+
+static struct owner drawn_owner(uint64_t number)
+{
+    struct owner o;
+    uint8_t seed[32], secret[64], hash[64], wide[64] = {0};
+    draw(seed, sizeof seed, number);
+    cr_assert_eq(crypto_sign_seed_keypair(o.key.bytes, secret, seed), 0);
     crypto_hash_sha512(hash, seed, sizeof seed);
     hash[0] &= 248;
     hash[31] &= 127;
     hash[31] |= 64;
-    uint8_t wide[64] = {0};
     memcpy(wide, hash, 32);
-    crypto_core_ed25519_scalar_reduce(a, wide);
-    uint8_t input[32 + 32 + MESSAGE_BYTES];
+    crypto_core_ed25519_scalar_reduce(o.a, wide);
+    return o;
+}
+
+/* S = r + h a, where h is the challenge of the R that stands in `signature`. */
+static void answer(const struct owner *o, const uint8_t r[32], const uint8_t *message,
+                   uint8_t signature[PBFT_SIGNATURE_BYTES])
+{
+    uint8_t input[32 + 32 + MESSAGE_BYTES], wide[64], h[32];
     memcpy(input, signature, 32);
-    memcpy(input + 32, key.bytes, 32);
+    memcpy(input + 32, o->key.bytes, 32);
     memcpy(input + 64, message, MESSAGE_BYTES);
     crypto_hash_sha512(wide, input, sizeof input);
     crypto_core_ed25519_scalar_reduce(h, wide);
-    crypto_core_ed25519_scalar_mul(signature + 32, h, a);
+    crypto_core_ed25519_scalar_mul(signature + 32, h, o->a);
+    crypto_core_ed25519_scalar_add(signature + 32, signature + 32, r);
+}
 
-    struct ed_point point; /* it does hold */
-    static struct ed_key_tables tables;
-    uint8_t encoded[32];
-    cr_assert(ed_decode(&point, key.bytes));
-    point = ed_negative(&point);
-    ed_key_tables(&tables, &point);
-    point = ed_double_multiply(signature + 32, &tables, h);
-    ed_encode(encoded, &point);
-    cr_assert_arr_eq(encoded, signature, 32);
+Test(ed25519, an_r_of_small_order_is_refused)
+{
+    struct owner o = drawn_owner(5);
+    uint8_t zero[32] = {0}, r[32] = {77}, message[MESSAGE_BYTES] = {7};
+    uint8_t signature[PBFT_SIGNATURE_BYTES] = {1}; /* R the neutral element: the equation holds */
+    answer(&o, zero, message, signature);
+    cr_assert_not(sodium(&o.key, message, signature));
+    cr_assert_not(quick(&o.key, message, signature));
+    /* Made alike with an ordinary R it is right. */
+    cr_assert_eq(crypto_scalarmult_ed25519_base_noclamp(signature, r), 0);
+    answer(&o, r, message, signature);
+    cr_assert(sodium(&o.key, message, signature));
+    cr_assert(quick(&o.key, message, signature));
+}
 
-    cr_assert_not(sodium(&key, message, signature));
-    cr_assert_not(quick(&key, message, signature));
+/* The sum is r B, and R is that but for one bit. A changed R of an ordinary signature would not do:
+ * the challenge changes with it. */
+Test(ed25519, r_is_compared_whole)
+{
+    struct owner o = drawn_owner(6);
+    uint8_t r[32] = {77}, message[MESSAGE_BYTES] = {7}, signature[PBFT_SIGNATURE_BYTES];
+    for (size_t bit = 0; bit < 256; bit++) {
+        cr_assert_eq(crypto_scalarmult_ed25519_base_noclamp(signature, r), 0);
+        signature[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+        answer(&o, r, message, signature);
+        cr_assert_not(quick(&o.key, message, signature), "bit %zu", bit);
+        cr_assert_not(sodium(&o.key, message, signature), "bit %zu", bit);
+    }
 }
 
 /* S and S + L satisfy the same equation. */
@@ -412,6 +443,42 @@ static struct signer *many_signers(const uint8_t *message)
         pbft_sign(&pair.secret, (struct pbft_span){message, MESSAGE_BYTES}, signers[i].signature);
     }
     return signers;
+}
+
+/* Tables are made for the second signature in turn that libsodium accepts, and for no other. */
+Test(ed25519, tables_have_to_be_earned)
+{
+    uint8_t message[MESSAGE_BYTES] = {4};
+    struct pbft_span span = {message, sizeof message};
+    struct signer signers[VERIFY_WAYS + 1];
+    for (uint64_t i = 0; i < VERIFY_WAYS + 1; i++) { /* of one set, in which they take turns */
+        struct pbft_keypair pair;
+        uint64_t number = 10000 * i;
+        do
+            pair = drawn_key(number++);
+        while (pair.public.bytes[0] != 9);
+        signers[i].key = pair.public;
+        pbft_sign(&pair.secret, span, signers[i].signature);
+    }
+    struct signer wrong = signers[0];
+    wrong.signature[33] ^= 1;
+    for (unsigned times = 0; times < 5; times++)
+        cr_assert_not(pbft_verify(&wrong.key, span, wrong.signature));
+    cr_assert_not(verify_quickly(&signers[0].key, span, signers[0].signature));
+    for (unsigned round = 0; round < 2; round++) { /* one too many */
+        for (unsigned i = 0; i < VERIFY_WAYS + 1; i++) {
+            const struct signer *it = &signers[i];
+            cr_assert(pbft_verify(&it->key, span, it->signature));
+            cr_assert_not(verify_quickly(&it->key, span, it->signature));
+        }
+    }
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < VERIFY_WAYS; i++) {
+            const struct signer *it = &signers[i];
+            cr_assert_eq(verify_quickly(&it->key, span, it->signature), round > 1);
+            cr_assert(pbft_verify(&it->key, span, it->signature));
+        }
+    }
 }
 
 /* More keys than there is room for, in turns that evict and that do not: each is judged by itself.
