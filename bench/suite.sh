@@ -11,7 +11,7 @@
 #   NODES="4 7 10 13 16"  clusters of J
 #   MEMORY_SECONDS=30     load of I
 #   KEYS=100000           keys, where a case does not say otherwise
-#   CLIENTS=8 BUNDLE=512  of bundled cases: each client keeps one bundle outstanding
+#   CLIENTS=4 BUNDLES=2 BUNDLE=512  of bundled cases: clients, bundles that each keeps outstanding, operations of one
 #
 # Cases with repetitions alternate: round 1 of each, round 2 of each, so that a noisy minute of the
 # machine does not hit one of them alone.
@@ -29,7 +29,8 @@ HOSTILE_RATE=${HOSTILE_RATE:-500}
 NODES=${NODES:-4 7 10 13 16}
 MEMORY_SECONDS=${MEMORY_SECONDS:-30}
 KEYS=${KEYS:-100000}
-CLIENTS=${CLIENTS:-8}
+CLIENTS=${CLIENTS:-4}
+BUNDLES=${BUNDLES:-2}
 BUNDLE=${BUNDLE:-512}
 load=
 . bench/suite/round.sh
@@ -47,7 +48,7 @@ for name in $CASES; do
     *) die "there is no case '$name': CASES takes some of A B C D E F G H I J keys curve transfer" ;;
     esac
 done
-for name in ROUND_SECONDS HALF_SECONDS REPEATS REPEATS_MORE KEYS CLIENTS BUNDLE MEMORY_SECONDS HOSTILE_RATE; do
+for name in ROUND_SECONDS HALF_SECONDS REPEATS REPEATS_MORE KEYS CLIENTS BUNDLES BUNDLE MEMORY_SECONDS HOSTILE_RATE; do
     [[ ${!name} =~ ^[1-9][0-9]*$ ]] || die "$name is '${!name}', and must be a whole number above 0"
 done
 command -v jq >/dev/null || die "there is no jq: make deps installs it"

@@ -8,7 +8,7 @@ curve_run() {
     cluster_start memory
     populate "$KEYS"
     # In an open loop more is outstanding when it has to wait.
-    curve_of bundled $((8 * BUNDLE)) "${bundled[@]}" --keys "$KEYS"
+    curve_of bundled $((8 * BUNDLES * BUNDLE)) "${bundled[@]}" --keys "$KEYS"
     curve_of single 1 --clients 100 "${single[@]}"
     cluster_end
 }

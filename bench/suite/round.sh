@@ -21,7 +21,7 @@ totals() {
     done
 }
 
-bundled=(--clients "$CLIENTS" --bundle "$BUNDLE")
+bundled=(--clients "$CLIENTS" --bundle "$BUNDLE" --inflight $((BUNDLES * BUNDLE)))
 
 # Every key once, so that no round writes into an emptier store than the next.
 populate() { # populate KEYS
