@@ -355,6 +355,8 @@ Test(wire, replies_hold_results_or_nothing)
     expect(b, frame, PBFT_DROP_MALFORMED);
     p[73] = 2;
     expect(b, frame, PBFT_DROP_MALFORMED);
+    p[73] = 3; /* its flag, and one that nobody knows */
+    expect(b, frame, PBFT_DROP_MALFORMED);
     p[73] = 1;
     p[72] = PBFT_OUTCOME_COUNT;
     expect(b, frame, PBFT_DROP_MALFORMED);
