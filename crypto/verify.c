@@ -18,12 +18,14 @@ struct key_entry {
 
 struct key_cache { /* of a thread; a set's ways are in the order of their last use */
     struct key_entry *sets[VERIFY_SETS][VERIFY_WAYS];
-    struct candidates { /* of each set, whose signatures were accepted last */
+    struct candidates { /* of each set, whose signatures libsodium has accepted last */
         struct pbft_public_key keys[VERIFY_WAYS];
+        uint8_t times[VERIFY_WAYS]; /* 0: nobody's place */
         unsigned oldest;
-    } once[VERIFY_SETS];
+    } candidates[VERIFY_SETS];
 };
 
+static bool keyed; /* there is a cache_key */
 static pthread_key_t cache_key;
 
 /* ---- keys ---- */
@@ -39,6 +41,7 @@ static void cache_free(void *memory)
 
 static struct key_cache *cache_of_thread(void)
 {
+    if (!keyed) return NULL; /* the number in cache_key may be that of somebody else's */
     struct key_cache *cache = pthread_getspecific(cache_key);
     if (cache != NULL) return cache;
     cache = calloc(1, sizeof *cache);
@@ -109,18 +112,34 @@ bool verify_learn(const struct pbft_public_key *key)
     return cache != NULL && entry_of(key) != NULL;
 }
 
+/* Once more, or for the first time in the oldest's place: how often by now? */
+static uint8_t *times_accepted(struct candidates *c, const struct pbft_public_key *key)
+{
+    for (size_t i = 0; i < VERIFY_WAYS; i++) {
+        if (c->times[i] == 0 || !same_key(&c->keys[i], key)) continue;
+        c->times[i]++;
+        return &c->times[i];
+    }
+    unsigned at = c->oldest++ % VERIFY_WAYS;
+    c->keys[at] = *key;
+    c->times[at] = 1;
+    return &c->times[at];
+}
+
+/* Where there is room, tables pay from the third signature on. Where another's make way, which may
+ * be as busy, they have to pay several times over: else keys that take turns in a full set, one
+ * more than it holds, would each find its tables gone and have them made again. */
 void verify_accepted(const struct pbft_public_key *key)
 {
     if (!enabled || entry_of(key) != NULL) return;
     struct key_cache *cache = cache_of_thread();
     if (cache == NULL) return;
-    struct candidates *once = &cache->once[set_of(key)];
-    for (size_t i = 0; i < VERIFY_WAYS; i++) {
-        if (!same_key(&once->keys[i], key)) continue;
-        entry_add(cache, key);
-        return;
-    }
-    once->keys[once->oldest++ % VERIFY_WAYS] = *key;
+    size_t set = set_of(key);
+    bool full = cache->sets[set][VERIFY_WAYS - 1] != NULL;
+    uint8_t *times = times_accepted(&cache->candidates[set], key);
+    if (*times < (full ? VERIFY_EARNED_FULL : VERIFY_EARNED)) return;
+    *times = 0;
+    entry_add(cache, key);
 }
 
 /* ---- the equation ---- */
@@ -199,7 +218,8 @@ static bool agrees(void)
 void verify_init(void)
 {
     ed_init();
-    enabled = pthread_key_create(&cache_key, cache_free) == 0 && agrees();
+    keyed = pthread_key_create(&cache_key, cache_free) == 0;
+    enabled = keyed && agrees();
 }
 
 #else

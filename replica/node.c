@@ -114,7 +114,7 @@ static bool make_parts(struct pbft_node *node)
     node->peers = calloc(node->n, sizeof *node->peers);
     node->done = calloc(node->p->batch_max_requests, sizeof *node->done);
     return node->side.apply != NULL && node->clients != NULL && node->peers != NULL &&
-           node->done != NULL;
+           node->done != NULL && node_opened_init(node);
 }
 
 struct pbft_node *pbft_node_new(const struct pbft_node_config *config)

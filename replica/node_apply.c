@@ -74,7 +74,6 @@ void node_execute(struct pbft_node *node, const struct pbft_effect *effect)
     if (task->frame == NULL) return;
     task->proposal = effect->execute.proposal;
     task->requests = node_opened_take(node, &effect->execute.digest, &task->digest_count);
-    node->batches_rehashed += task->requests == NULL;
 }
 
 void node_take_checkpoint(struct pbft_node *node, pbft_seq seq)
@@ -246,6 +245,7 @@ static void executed(struct pbft_node *node, struct task *task)
         a->reply = NULL;
     }
     node->batches_executed++;
+    node->batches_rehashed += task->rehashed;
     node->requests_executed += task->applied_count;
     node->ops_executed += task->op_count;
     struct pbft_event event = {.kind = PBFT_EVENT_EXECUTED};

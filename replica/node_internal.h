@@ -31,7 +31,7 @@
 #define EXECUTES_PER_JOB      64u
 #define TASKS_PER_JOB         1024u
 #define ROOTS_KEPT            8u
-#define OPENED_KEPT           8u /* proposals whose requests' digests are at hand */
+#define OPENED_LEAST          8u /* proposals whose requests' digests are at hand */
 #define RECHECKS_PER_TIMEOUT  4u
 #define QUERY_HOLD_TIMEOUTS   2u  /* a held read is dropped after so many base time-outs */
 #define CARRY_BYTES_DIVISOR   32u /* cut the log once it is filled to this part of its cap */
@@ -82,6 +82,7 @@ struct task {
     pbft_seq last;                /* of the epoch */
     struct pbft_applied *applied; /* out; malloc'ed */
     uint32_t applied_count, op_count;
+    bool rehashed;                  /* out: its requests' digests had to be computed */
     struct pbft_snapshot *snapshot; /* out */
     /* INSTALL_* */
     struct pbft_span page;
@@ -384,8 +385,8 @@ struct pbft_node {
     struct kept_snapshot *snapshots; /* ascending */
     size_t snapshot_count, snapshot_capacity;
     pbft_seq stable_seq;
-    struct opened opened[OPENED_KEPT];
-    size_t opened_next;
+    struct opened *opened; /* opened_capacity */
+    size_t opened_capacity, opened_next;
     struct known_root roots[ROOTS_KEPT];
     size_t root_next;
     struct pbft_done_request *done; /* batch_max_requests */
@@ -507,6 +508,7 @@ bool node_replay(struct pbft_node *node, pbft_seq seq);
 
 /* node_opened.c */
 /* The requests' digests of what the door let in, or we propose, are kept for its execution. */
+bool node_opened_init(struct pbft_node *node); /* false: out of memory */
 void node_opened(struct pbft_node *node, const struct pbft_msg *msg);
 void node_digest_proposal(void *context, struct pbft_digest *out, uint64_t time_ns, uint32_t count,
                           struct pbft_span leaves); /* pbft_core_functions */

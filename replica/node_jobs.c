@@ -16,6 +16,7 @@ static void run_execute(struct apply_side *side, struct task *task)
             pbft_door_reopen_proposal(side->door, task->proposal, task->requests,
                                       task->digest_count, &proposal);
         PBFT_ASSERT(verdict == PBFT_OK); /* it passed the door before it was ordered */
+        task->rehashed = task->requests == NULL && proposal.request_count > 0;
     }
     struct pbft_apply_done done;
     pbft_apply_execute(side->apply, task->seq, null ? NULL : &proposal, &done);

@@ -12,9 +12,19 @@
 
 #define LEAF_BYTES (PBFT_DIGEST_BYTES + PBFT_SIGNATURE_BYTES)
 
+/* Twice what is in flight: a proposal may be opened again, by a certificate, before it executes. */
+bool node_opened_init(struct pbft_node *node)
+{
+    size_t most = 2u * (size_t)node->p->pipeline_depth;
+    if (most < OPENED_LEAST) most = OPENED_LEAST;
+    node->opened = calloc(most, sizeof *node->opened);
+    if (node->opened != NULL) node->opened_capacity = most;
+    return node->opened != NULL;
+}
+
 static struct opened *find(struct pbft_node *node, const struct pbft_digest *proposal)
 {
-    for (size_t i = 0; i < OPENED_KEPT; i++) {
+    for (size_t i = 0; i < node->opened_capacity; i++) {
         struct opened *o = &node->opened[i];
         if (o->requests != NULL && pbft_digest_equal(&o->proposal, proposal)) return o;
     }
@@ -27,7 +37,7 @@ static struct pbft_digest *add(struct pbft_node *node, const struct pbft_digest 
 {
     if (count == 0 || find(node, proposal) != NULL) return NULL;
     struct opened *o = &node->opened[node->opened_next];
-    node->opened_next = (node->opened_next + 1) % OPENED_KEPT;
+    node->opened_next = (node->opened_next + 1) % node->opened_capacity;
     free(o->requests);
     *o = (struct opened){*proposal, count, node_buffer(count * sizeof *o->requests)};
     return o->requests;
@@ -70,6 +80,7 @@ struct pbft_digest *node_opened_take(struct pbft_node *node, const struct pbft_d
 
 void node_opened_free(struct pbft_node *node)
 {
-    for (size_t i = 0; i < OPENED_KEPT; i++)
+    for (size_t i = 0; i < node->opened_capacity; i++)
         free(node->opened[i].requests);
+    free(node->opened);
 }

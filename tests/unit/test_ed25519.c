@@ -445,21 +445,27 @@ static struct signer *many_signers(const uint8_t *message)
     return signers;
 }
 
-/* Tables are made for the second signature in turn that libsodium accepts, and for no other. */
-Test(ed25519, tables_have_to_be_earned)
+/* One more than a set has room for. */
+static void signers_of_one_set(struct signer signers[VERIFY_WAYS + 1], struct pbft_span message)
 {
-    uint8_t message[MESSAGE_BYTES] = {4};
-    struct pbft_span span = {message, sizeof message};
-    struct signer signers[VERIFY_WAYS + 1];
-    for (uint64_t i = 0; i < VERIFY_WAYS + 1; i++) { /* of one set, in which they take turns */
+    for (uint64_t i = 0; i < VERIFY_WAYS + 1; i++) {
         struct pbft_keypair pair;
         uint64_t number = 10000 * i;
         do
             pair = drawn_key(number++);
         while (pair.public.bytes[0] != 9);
         signers[i].key = pair.public;
-        pbft_sign(&pair.secret, span, signers[i].signature);
+        pbft_sign(&pair.secret, message, signers[i].signature);
     }
+}
+
+/* Tables are made for the second signature in turn that libsodium accepts, and for no other. */
+Test(ed25519, tables_have_to_be_earned)
+{
+    uint8_t message[MESSAGE_BYTES] = {4};
+    struct pbft_span span = {message, sizeof message};
+    struct signer signers[VERIFY_WAYS + 1];
+    signers_of_one_set(signers, span);
     struct signer wrong = signers[0];
     wrong.signature[33] ^= 1;
     for (unsigned times = 0; times < 5; times++)
@@ -479,6 +485,52 @@ Test(ed25519, tables_have_to_be_earned)
             cr_assert(pbft_verify(&it->key, span, it->signature));
         }
     }
+}
+
+/* Nine keys take turns where there is room for eight: a key that has no tables does not have them
+ * made, and another's thrown away, each time that it comes. */
+Test(ed25519, turns_in_a_full_set_make_few_tables)
+{
+    uint8_t message[MESSAGE_BYTES] = {5};
+    struct pbft_span span = {message, sizeof message};
+    struct signer signers[VERIFY_WAYS + 1];
+    signers_of_one_set(signers, span);
+    for (unsigned i = 0; i < VERIFY_WAYS; i++)
+        cr_assert(verify_learn(&signers[i].key));
+    unsigned rounds = 20 * VERIFY_EARNED_FULL, made = 0, quickly = 0;
+    for (unsigned round = 0; round < rounds; round++) {
+        for (unsigned i = 0; i < VERIFY_WAYS + 1; i++) {
+            const struct signer *it = &signers[i];
+            bool had = verify_quickly(&it->key, span, it->signature);
+            cr_assert(pbft_verify(&it->key, span, it->signature));
+            made += !had && verify_quickly(&it->key, span, it->signature);
+            quickly += had;
+        }
+    }
+    cr_assert_geq(quickly, rounds * (VERIFY_WAYS - 1), "%u of %u", quickly,
+                  rounds * (VERIFY_WAYS + 1));
+    cr_assert_leq(made, rounds / (VERIFY_EARNED_FULL - 1), "%u tables", made);
+    cr_assert_geq(made, rounds / VERIFY_EARNED_FULL / 2, "only %u tables", made);
+}
+
+/* A program that has used up its thread-specific values goes on with libsodium, and nothing of its
+ * own is touched. */
+Test(ed25519_alone, no_thread_specific_value_left)
+{
+    static uint8_t mine[64], zero[64];
+    pthread_key_t key;
+    while (pthread_key_create(&key, NULL) == 0)
+        cr_assert_eq(pthread_setspecific(key, mine), 0);
+    cr_assert_eq(pbft_crypto_init(), PBFT_STATUS_OK);
+    cr_assert_not(verify_enabled());
+    struct pbft_keypair pair = drawn_key(3);
+    uint8_t message[MESSAGE_BYTES] = {3}, signature[PBFT_SIGNATURE_BYTES];
+    struct pbft_span span = {message, sizeof message};
+    pbft_sign(&pair.secret, span, signature);
+    for (unsigned times = 0; times < 2 * VERIFY_EARNED_FULL; times++)
+        cr_assert(pbft_verify(&pair.public, span, signature));
+    cr_assert_not(verify_learn(&pair.public));
+    cr_assert_eq(memcmp(mine, zero, sizeof mine), 0);
 }
 
 /* More keys than there is room for, in turns that evict and that do not: each is judged by itself.

@@ -107,23 +107,28 @@ static void execute_one(struct sim *sim, uint64_t t)
 
 /* Of four proposals in flight each execution has the digests of its own requests: one of another's
  * would be recorded, and the request that comes again called a CONFLICT (PROTOCOL 7). */
-Test(node, what_is_executed_was_hashed_once)
+static struct sim *execute_in_flight(uint32_t pipeline_depth, uint64_t requests)
 {
-    struct seen seen;
     struct sim_options o = sim_defaults(4, 1, 3);
-    o.params.pipeline_depth = 4;
+    o.params.pipeline_depth = pipeline_depth;
     o.params.batch_max_requests = 1;
     struct sim *sim = sim_new(&o);
-    memset(&seen, 0, sizeof seen);
     execute_one(sim, 1);
-    for (uint64_t t = 2; t <= 9; t++)
+    for (uint64_t t = 2; t <= requests; t++)
         sim_inject_client(sim, 0, 0, put_request(sim, t, "v"));
-    struct sim_at_least goal = {.who = pbft_everyone(4), .executed = 9};
+    struct sim_at_least goal = {.who = pbft_everyone(4), .executed = requests};
     cr_assert(sim_run_until(sim, sim_reached, &goal, SOON), "%s", sim_failure(sim));
     for (pbft_id id = 0; id < 4; id++) {
-        cr_assert_eq(sim_info(sim, id).batches_executed, 9u);
+        cr_assert_eq(sim_info(sim, id).batches_executed, requests);
         cr_assert_eq(sim_info(sim, id).batches_rehashed, 0u);
     }
+    return sim;
+}
+
+Test(node, what_is_executed_was_hashed_once)
+{
+    struct seen seen = {0};
+    struct sim *sim = execute_in_flight(4, 9);
     cr_assert(sim_run_for(sim, 50 * SIM_MS), "%s", sim_failure(sim));
     sim_set_filter(sim, watch, &seen);
     for (uint64_t t = 2; t <= 9; t++)
@@ -132,6 +137,11 @@ Test(node, what_is_executed_was_hashed_once)
     cr_assert_eq(seen.replies, 8u);
     cr_assert_eq(seen.executed, 8u);
     sim_free(sim);
+}
+
+Test(node, a_deep_pipeline_hashes_once_too)
+{
+    sim_free(execute_in_flight(20, 33));
 }
 
 Test(node, one_body_and_digests_from_the_others)
