@@ -3,7 +3,7 @@
 #   make sim                                       the suite of tests/sim, and a small campaign
 #   make sim SEEDS=100000 [SEED=1] [STATE=FILE]    a campaign; STATE=FILE: interrupted, it goes on
 
-.PHONY: sim sim-suite sim-regressions sim-images
+.PHONY: sim sim-suite sim-regressions sim-images sim-compare
 PBFT_SIM  := $(OUT)/bin/pbft-sim
 SEED      ?= 1
 STATE     ?=
@@ -31,9 +31,14 @@ endif
 sim-regressions: $(PBFT_SIM) ## every seed that once failed (tests/sim/regressions), twice
 	@scripts/sim-regressions.sh $(PBFT_SIM)
 
+IMAGES ?= docs/images
 sim-images: $(PBFT_SIM) ## draw the pictures of docs/images again
-	@mkdir -p docs/images
-	@$(PBFT_SIM) --scenario 2.3 --seed 4 --quiet --svg docs/images/view-change.svg
+	@mkdir -p $(IMAGES)
+	@$(PBFT_SIM) --scenario 2.3 --seed 4 --quiet --svg $(IMAGES)/view-change.svg
+
+sim-compare: $(PBFT_SIM) ## gcc's and clang's builds make the same traces, and the picture in docs/images
+	@$(MAKE) VARIANT=clang build/clang/bin/pbft-sim
+	@scripts/sim-compare.sh $(PBFT_SIM) build/clang/bin/pbft-sim
 
 # The commit that a failing seed is reported with.
 SIM_COMMIT := $(OUT)/obj/sim-commit
