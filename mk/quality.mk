@@ -1,6 +1,6 @@
 # The gates. Each fails on a finding and says what it looked at.
 
-.PHONY: model purity tidy cppcheck format format-check lint mutants sim-mutants mutants-table fresh-check demo ci loc
+.PHONY: model purity tidy cppcheck format format-check lint mutants sim-mutants sim-mutants-smoke mutants-table fresh-check demo ci loc
 
 PURE_SRC := $(filter-out pbft/panic.c,$(sort $(wildcard pbft/*.c)))
 
@@ -53,6 +53,10 @@ mutants: ## every wrong-rule patch of tests/mutants is caught (FILTER=NAME for s
 
 sim-mutants: $(PBFT_SIM) ## after how many seeds pbft-sim notices each of them (SEEDS=1000, FILTER=NAME)
 	@MAKE='$(MAKE)' SEEDS='$(or $(SEEDS),1000)' scripts/sim-mutants.sh $(FILTER)
+
+SIMULATED := $(shell grep -v '^\#' tests/mutants/simulated)
+sim-mutants-smoke: $(PBFT_SIM) ## those of tests/mutants/simulated, within 200 seeds each
+	@MAKE='$(MAKE)' SEEDS=200 ROW_SEEDS=1 LEAST=$(words $(SIMULATED)) scripts/sim-mutants.sh $(SIMULATED)
 
 mutants-table: test-binaries $(PBFT_SIM) ## docs/mutants.md anew, from both; about an hour
 	@MAKE='$(MAKE)' SEEDS='$(or $(SEEDS),1000)' scripts/mutants-table.sh

@@ -28,6 +28,7 @@ lane_computing() {
     gate tsan tsan
     gate tidy tidy
     gate mutants mutants
+    gate sim-mutants sim-mutants-smoke
     gate "sim (5000 seeds)" sim SEEDS=5000
     gate sim-compare sim-compare
     gate twins twins-smoke
@@ -119,7 +120,7 @@ while read -r name; do failed+=("$name"); done < <(sed -n 's/ *FAILED .*//p' "$w
 for name in "${failed[@]}"; do
     [[ -s $work/$name.log ]] || continue
     echo "#### $name: FAILED on"
-    grep -E '^\[(FAIL|CRASH|ERR|WARN|----)|FAILED|rror:|warning:|ERROR|still running|DATA RACE|FINDING|repeat it' "$work/$name.log" |
+    grep -E '^\[(FAIL|CRASH|ERR|WARN|----)|FAILED|rror:|warning:|ERROR|still running|DATA RACE|FINDING|repeat it|survived' "$work/$name.log" |
         tail -n 40 | sed 's/^/  | /'
 done
 printf '#### %-19s %-6s %8s %8s\n' gate verdict wall CPU
