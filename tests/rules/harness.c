@@ -468,6 +468,7 @@ static void do_evidence(struct net_node *node, const struct pbft_effect *e)
 void net_carry_out(struct net_node *node)
 {
     struct net *t = node->net;
+    const struct pbft_effect *last = NULL; /* VIEW */
     for (size_t i = 0; i < t->effects.count; i++) {
         const struct pbft_effect *e = &t->effects.items[i];
         switch (e->kind) {
@@ -492,9 +493,15 @@ void net_carry_out(struct net_node *node)
         case PBFT_EFFECT_VIEW:
             cr_assert_geq(e->view.view, node->last_view, "FAULTS 3.9: the view goes up");
             node->last_view = e->view.view;
+            last = e;
             break;
         case PBFT_EFFECT_MUTED: node->muted++; break;
         }
+    }
+    if (last != NULL) {
+        struct pbft_core_info info = net_info(t, node->id);
+        cr_assert(info.view == last->view.view && info.view_active == last->view.active,
+                  "the last VIEW effect says what is so");
     }
     t->effects.count = 0;
     uint64_t due = pbft_core_deadline(node->core);

@@ -2,6 +2,8 @@
  * verification each time that anybody repeats it; what is refused by mistake is never seen. */
 #include "tests/rules/harness.h"
 
+#include <string.h>
+
 /* Replica 1 of `t`, asked by the channel of another. */
 static bool wants(struct net *t, uint8_t type, pbft_view view, pbft_seq seq, pbft_id sender,
                   const struct pbft_digest *digest)
@@ -45,6 +47,7 @@ Test(protocol, r16_a_second_proposal_is_wanted_as_evidence_once)
     cr_assert_not(wants(t, PBFT_PRE_PREPARE, 0, 1, nobody, &c.digest), "it is known for a liar");
     cr_assert_not(wants(t, PBFT_PRE_PREPARE, 0, 0, nobody, &c.digest));
     cr_assert_not(wants(t, PBFT_PRE_PREPARE, 0, t->params.window + 1, nobody, &c.digest));
+    cr_assert_not(wants(t, PBFT_PRE_PREPARE, 2, 1, nobody, &c.digest), "two views ahead");
     net_free(t);
 }
 
@@ -178,5 +181,73 @@ Test(protocol, r16_certificates_of_what_is_known_are_not_wanted)
         cr_assert_eq(wants(t, PBFT_CERTIFICATE, 0, seq, PBFT_REPLICAS_MAX, NULL), seq == k, "%u",
                      (unsigned)seq);
     cr_assert(wants(t, PBFT_CERTIFICATE, 0, k + 2, PBFT_REPLICAS_MAX, NULL));
+    net_free(t);
+
+    t = net_solo(4, 1);
+    struct net_batch b = net_batch(t, 0, 1, 1, "b");
+    cr_assert_eq(net_deliver(t, 0, 1, net_commit_certificate(t, 0, 2, &b, 0x0d)), PBFT_OK);
+    cr_assert_eq(net_info(t, 1).committed, 0u, "1 is missing");
+    cr_assert_not(wants(t, PBFT_CERTIFICATE, 0, 2, PBFT_REPLICAS_MAX, NULL));
+    cr_assert(wants(t, PBFT_CERTIFICATE, 0, 1, PBFT_REPLICAS_MAX, NULL));
+    net_free(t);
+}
+
+/* What comes before the NEW-VIEW of its view is kept, and counts when that is installed: be the old
+ * view still the present one, or left already. */
+static void votes_before_their_view(bool left)
+{
+    struct net *t = net_solo(4, 2);
+    struct pbft_frame *vcs[3];
+    static const pbft_id senders[] = {0, 1, 3};
+    for (unsigned i = 0; i < 3; i++) {
+        vcs[i] = net_view_change(t, &(struct net_vc){.view = 1, .sender = senders[i]});
+        if (left) cr_assert_eq(net_deliver(t, senders[i], 2, pbft_frame_retain(vcs[i])), PBFT_OK);
+    }
+    cr_assert_eq(net_info(t, 2).view, left ? 1u : 0u);
+    struct net_batch a = net_batch(t, 0, 1, 1, "a");
+    cr_assert_eq(net_deliver(t, 1, 2, net_pre_prepare(t, 1, 1, &a)), PBFT_OK);
+    cr_assert_eq(net_deliver(t, 1, 2, net_pre_prepare(t, 1, 1, &a)), PBFT_DROP_DUPLICATE);
+    cr_assert_eq(net_deliver(t, 0, 2, net_vote(t, PBFT_PREPARE, 0, 1, 1, &a.digest)), PBFT_OK);
+    cr_assert_eq(net_deliver(t, 3, 2, net_vote(t, PBFT_PREPARE, 3, 1, 1, &a.digest)), PBFT_OK);
+    struct pbft_digest digest;
+    cr_assert_eq(net_phase(t, 2, 1, &digest), PBFT_PHASE_NONE);
+    struct net_nv nv = net_new_view(t, 1, vcs, 3);
+    cr_assert_eq(net_deliver(t, 1, 2, net_new_view_frame(t, &nv)), PBFT_OK);
+    for (unsigned i = 0; i < 3; i++) {
+        if (!left) (void)net_deliver(t, senders[i], 2, pbft_frame_retain(vcs[i]));
+        pbft_frame_release(vcs[i]);
+    }
+    cr_assert(net_info(t, 2).view == 1 && net_info(t, 2).view_active);
+    cr_assert_eq(net_phase(t, 2, 1, &digest), PBFT_PHASE_PREPARED);
+    net_free(t);
+}
+
+Test(protocol, r16_votes_that_come_before_their_view_count_in_it)
+{
+    votes_before_their_view(false);
+    votes_before_their_view(true);
+}
+
+/* A third of the room for proposals is for those of a view that has not begun. */
+Test(protocol, r16_proposals_of_the_next_view_have_bounded_room)
+{
+    static char op[1500];
+    memset(op, 'x', sizeof op - 1);
+    struct pbft_params params = net_params(4);
+    struct net *t =
+        net_new_bounded(&params, 1); /* the least: three times a batch, and 4 KiB each */
+    for (pbft_id id = 0; id < 4; id++)
+        if (id != 2) net_puppet(t, id);
+    uint64_t bytes = 0;
+    bool refused = false;
+    for (pbft_seq seq = 1; seq <= params.window && !refused; seq++) {
+        struct net_batch batch = net_batch(t, 0, 1, seq, op);
+        struct pbft_frame *frame = net_pre_prepare(t, 1, seq, &batch);
+        bytes += frame->size;
+        refused = bytes > NET_BATCH_MAX + 4096;
+        cr_assert_eq(net_deliver(t, 1, 2, frame), refused ? PBFT_DROP_QUOTA : PBFT_OK, "%u",
+                     (unsigned)seq);
+    }
+    cr_assert(refused);
     net_free(t);
 }
