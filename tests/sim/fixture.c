@@ -124,9 +124,9 @@ void sim_tell_fault(struct sim *sim, const char *format, ...)
 
 /* ---- failing ---- */
 
-void sim_fail(struct sim *sim, const char *format, ...)
+void sim_fail_at(struct sim *sim, const char *alarm, const char *format, ...)
 {
-    if (sim->failed) return;
+    if (sim->failed || !alarm_rings(alarm)) return;
     sim->failed = true;
     char text[384];
     va_list arguments;

@@ -28,6 +28,7 @@
 
 #include "client/match.h"
 #include "replica/node.h"
+#include "tests/sim/alarm.h"
 #include "tests/sim/observe.h"
 #include "tests/sim/world.h"
 
@@ -105,8 +106,14 @@ typedef bool sim_predicate(struct sim *sim, void *context);
 bool sim_run_until(struct sim *sim, sim_predicate *predicate, void *context, uint64_t max_ns);
 bool sim_ok(const struct sim *sim);
 const char *sim_failure(const struct sim *sim);
-/* Report a failure of one's own; the first one stays. */
-__attribute__((format(printf, 2, 3))) void sim_fail(struct sim *sim, const char *format, ...);
+/* sim_fail(sim, format, ...): report a failure of one's own; the first one stays. */
+#define sim_fail(sim, ...)                                                                         \
+    do {                                                                                           \
+        ALARM(alarm_here, __VA_ARGS__);                                                            \
+        sim_fail_at(sim, alarm_here, __VA_ARGS__);                                                 \
+    } while (0)
+__attribute__((format(printf, 3, 4))) void sim_fail_at(struct sim *sim, const char *alarm,
+                                                       const char *format, ...);
 /* Equal runs have equal hashes (FAULTS 3.19). */
 uint64_t sim_trace_hash(const struct sim *sim);
 /* A line per delivery to this file (a FILE *), for people; NULL: none. */

@@ -25,9 +25,9 @@
 #define EARLY_END_OF    4u      /* with a seed: one round in so many ends before it settles */
 #define SKIP_TIMEOUT_OF 3u
 
-void twins_fail(struct twins *w, const char *format, ...)
+void twins_fail_at(struct twins *w, const char *alarm, const char *format, ...)
 {
-    if (w->failed) return;
+    if (w->failed || !alarm_rings(alarm)) return;
     w->failed = true;
     va_list arguments;
     va_start(arguments, format);

@@ -6,6 +6,7 @@
 
 #include "replica/node.h"
 #include "replica/pool.h"
+#include "tests/sim/alarm.h"
 #include "tests/sim/statement.h"
 #include "tests/sim/twins.h"
 
@@ -72,7 +73,13 @@ struct twins {
     char failure[TWINS_LINE_BYTES];
 };
 
-__attribute__((format(printf, 2, 3))) void twins_fail(struct twins *w, const char *format, ...);
+#define twins_fail(w, ...)                                                                         \
+    do {                                                                                           \
+        ALARM(alarm_here, __VA_ARGS__);                                                            \
+        twins_fail_at(w, alarm_here, __VA_ARGS__);                                                 \
+    } while (0)
+__attribute__((format(printf, 3, 4))) void twins_fail_at(struct twins *w, const char *alarm,
+                                                         const char *format, ...);
 uint64_t twins_random(uint64_t *state, uint64_t below);
 
 /* twins_check.c */
