@@ -188,7 +188,8 @@ static void note_requests(struct twins *w, const struct pbft_effect *e)
     struct pbft_span p = e->execute.proposal;
     uint32_t count = p.size < 12 ? 0 : pbft_get_u32(p.data + 8);
     size_t at = 12;
-    for (uint32_t k = 0; k < count; k++) {
+    uint32_t k = 0;
+    for (; k < count; k++) {
         size_t size = p.size - at < 4 ? SIZE_MAX : pbft_get_u32(p.data + at);
         if (size == SIZE_MAX || size > p.size - at - 4) break;
         at += 4;
@@ -203,7 +204,7 @@ static void note_requests(struct twins *w, const struct pbft_effect *e)
             w->requests_executed |= UINT64_C(1) << r;
         at += size;
     }
-    if (p.size < 12 || at != p.size)
+    if (p.size < 12 || k < count || at != p.size)
         twins_fail(w, "FAULTS 3.4: the proposal of seq %llu does not parse",
                    (unsigned long long)e->execute.seq);
 }
