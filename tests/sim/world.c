@@ -223,14 +223,22 @@ static void wait_for_repairs(struct world *w)
     }
 }
 
+static void meddle(struct world *w, enum sim_act act)
+{
+    if (w->options->meddler != NULL && sim_ok(w->sim))
+        w->options->meddler(w->options->meddler_context, w->sim, act);
+}
+
 static void liveness_phase(struct world *w)
 {
     world_heal(w);
+    meddle(w, SIM_ACT_HEALED);
     load_all(w, LAST_OPERATIONS);
     settle(w, "after healing");
     /* Views stop changing: from here on each liar can be deposed once at most, and so can whoever
      * had not come along. */
     pbft_view view = highest_view(w, false);
+    meddle(w, SIM_ACT_SETTLED);
     load_all(w, LAST_OPERATIONS);
     settle(w, "at the end");
     wait_for_repairs(w);
@@ -244,6 +252,7 @@ static void liveness_phase(struct world *w)
 static void judge(struct world *w)
 {
     struct sim_world_result *r = w->result;
+    meddle(w, SIM_ACT_OVER);
     if (sim_ok(w->sim)) (void)sim_check_history(w->sim);
     if (sim_ok(w->sim)) (void)sim_check_bandwidth(w->sim);
     world_collect(w);

@@ -111,6 +111,14 @@ enum sim_reach {
 };
 const char *sim_reach_text(enum sim_reach reach);
 
+struct sim;
+
+/* What a test may add to a run, in its second half: the faults are over and the network has healed;
+ * all is answered for the first time, and from here on views are to stay; all is over but the
+ * verdict. */
+enum sim_act { SIM_ACT_HEALED, SIM_ACT_SETTLED, SIM_ACT_OVER };
+typedef void sim_meddler(void *context, struct sim *sim, enum sim_act act);
+
 struct sim_world_options {
     uint64_t seed;
     uint32_t n;             /* 0: drawn */
@@ -121,6 +129,8 @@ struct sim_world_options {
     uint64_t forbid;        /* for tests: bit i: sim_fault i is drawn but never acts out */
     sim_observer *observer; /* NULL: nobody looks */
     void *observer_context;
+    sim_meddler *meddler; /* for tests; NULL: nobody */
+    void *meddler_context;
 };
 
 struct sim_world_result {
