@@ -21,6 +21,7 @@ struct history {
     size_t capacity;
     uint64_t clock_ns;
     uint64_t *patience_ns; /* by client: gives up after that; 0: never */
+    uint64_t budget;       /* of linear_check() */
 };
 struct history *history_of(struct sim *sim); /* made when first asked for */
 void history_submitted(struct sim *sim, size_t number);

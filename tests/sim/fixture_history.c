@@ -17,6 +17,7 @@ struct history *history_of(struct sim *sim)
     if (sim->history == NULL) {
         sim->history = sim_alloc(sizeof *sim->history);
         sim->history->patience_ns = sim_alloc(sim->o.clients * sizeof *sim->history->patience_ns);
+        sim->history->budget = BUDGET;
     }
     return sim->history;
 }
@@ -405,7 +406,8 @@ bool sim_check_history(struct sim *sim)
     struct story s = {.sim = sim};
     bool ok = collect_keys(&s) && collect_ops(&s);
     char failure[256] = "";
-    if (ok && linear_check(s.ops, s.op_count, BUDGET, failure) != LINEAR_YES) report(&s, failure);
+    if (ok && linear_check(s.ops, s.op_count, sim->history->budget, failure) != LINEAR_YES)
+        report(&s, failure);
     for (size_t i = 0; i < s.found_count; i++)
         free(s.found[i]);
     free(s.found);

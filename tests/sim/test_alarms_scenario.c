@@ -1,0 +1,54 @@
+/* Rows of FAULTS 2 that go wrong (scenario.c): plays of our own, in which what must not happen
+ * does. */
+#include "tests/sim/scenario.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+static void fails(void (*play)(struct stage *s), const char *words)
+{
+    const struct stage_row row = {.name = "2.0", .play = play};
+    struct sim_world_options options = {.seed = 1};
+    struct sim_world_result result;
+    stage_run(&row, &options, &result);
+    cr_expect(!result.ok, "%s: nothing rang", words);
+    cr_expect_not_null(strstr(result.failure, words), "%s: %s", words, result.failure);
+}
+
+static void nobody_hears(struct stage *s)
+{
+    sim_set_loss(s->sim, 1000000, 0);
+    stage_load(s, 1);
+}
+Test(alarms, a_row_whose_operations_are_not_answered)
+{
+    fails(nobody_hears, "operations are not answered in time");
+}
+
+Test(alarms, a_row_without_its_fault)
+{
+    fails(NULL, "scenario 2.0: its fault never happened");
+}
+
+static void is_taken_for_good(struct stage *s)
+{
+    stage_wait(s);
+    const struct pbft_digest digest = {{1}};
+    struct pbft_frame *vote =
+        sim_vote(s->sim, PBFT_PREPARE, 2, 0, sim_executed_last(s->sim) + 1, &digest);
+    stage_inject(s, 2, 1, vote, false);
+}
+Test(alarms, a_row_whose_fault_is_accepted)
+{
+    fails(is_taken_for_good, "replica 1 accepts a PREPARE that it must refuse");
+}
+
+static void one_stays_behind(struct stage *s)
+{
+    sim_break_log(s->sim, 3);
+    s->injected++;
+}
+Test(alarms, a_row_after_which_states_differ)
+{
+    fails(one_stays_behind, "the correct replicas do not converge");
+}
