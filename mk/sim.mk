@@ -1,6 +1,7 @@
 # Simulated clusters out of seeds: pbft-sim. Included after build.mk and test.mk.
 #
-#   make sim                                       the suite of tests/sim, and a small campaign
+#   make sim                                       the suite of tests/sim, whether its oracle rings, and a
+#                                                  small campaign
 #   make sim SEEDS=100000 [SEED=1] [STATE=FILE]    a campaign; STATE=FILE: interrupted, it goes on
 
 .PHONY: sim sim-suite sim-regressions sim-images sim-compare
@@ -23,10 +24,16 @@ ifneq ($(CAMPAIGN),)
 else ifneq ($(SEEDS),)
 	$(LIVE_OUTPUT)@$(PBFT_SIM) --seeds $(SEEDS) --seed $(SEED) $(if $(STATE),--state $(STATE))
 else
+	@rm -f $(SIM_HEARD)
 	@$(MAKE) sim-suite
+	@$(if $(FILTER)$(slower),,scripts/sim-alarms.sh $(OUT)/tests/sim $(SIM_HEARD))
 	@$(if $(FILTER),,$(MAKE) sim-regressions && $(PBFT_SIM) --seeds $(SIM_SMALL) --quiet && \
 	    echo "== sim: $(SIM_SMALL) seeds passed")
 endif
+
+# What rang in the suite, and in which test.
+SIM_HEARD := $(CURDIR)/$(OUT)/tests/sim.alarms
+sim-suite: export PBFT_SIM_ALARMS := $(SIM_HEARD)
 
 sim-regressions: $(PBFT_SIM) ## every seed that once failed (tests/sim/regressions), twice
 	@scripts/sim-regressions.sh $(PBFT_SIM)
