@@ -188,6 +188,7 @@ void client_frame(struct sim *sim, uint32_t client, pbft_id from, struct pbft_fr
     struct pbft_msg msg;
     if (pbft_door_open_client(c->door, &peer, pbft_frame_span(frame), &msg) != PBFT_OK) return;
     if (msg.type == PBFT_ADMIN_REPLY) return;
+    if (msg.type == PBFT_REPLY) note_reply(sim, client, from, &msg.reply);
     struct pbft_match_out out = {0};
     pbft_match_message(c->match, sim->now_ns, from, &msg, frame, &out);
     carry_out(sim, client, &out);

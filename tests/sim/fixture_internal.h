@@ -230,6 +230,7 @@ struct sim {
     size_t executed_count, executed_capacity;
     struct map requests;    /* digests of requests that clients signed, FAULTS 3.4 */
     struct map results;     /* (client, session, t) -> outcome and result */
+    struct map replies;     /* (client, session, t, outcome, result) -> who told the client so */
     struct map results_any; /* every (client, op bytes, outcome, result) that was executed */
     struct map roots;       /* seq -> root, the oracle's, FAULTS 3.12 */
     struct map prepared;    /* (view, seq) -> digest of COMMITs, FAULTS 3.8 */
@@ -341,6 +342,8 @@ void oracle_execute(struct sim *sim, const struct pbft_effect *e);
 void check_request(struct sim *sim, const struct pbft_request *request); /* a client signed it */
 void check_ordered(struct sim *sim, struct op *op, uint8_t outcome,
                    const struct pbft_digest *result);
+/* A client hears this REPLY. */
+void note_reply(struct sim *sim, uint32_t client, pbft_id from, const struct pbft_reply *reply);
 void check_fast(struct sim *sim, struct op *op);
 struct key_history *check_key(struct sim *sim, const char *key); /* watched from now on */
 

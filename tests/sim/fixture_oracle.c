@@ -6,6 +6,7 @@
 #include "service/txn.h"
 
 #include "crypto/hash.h"
+#include "pbft/quorum.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,8 @@ static void key_free(struct key_history *k)
 
 void oracle_free(struct sim *sim)
 {
-    struct map *maps[] = {&sim->requests, &sim->results, &sim->results_any, &sim->roots};
+    struct map *maps[] = {&sim->requests, &sim->results, &sim->results_any, &sim->replies,
+                          &sim->roots};
     for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++)
         map_free(maps[i]);
     for (size_t i = 0; i < sim->key_count; i++)
@@ -253,10 +255,40 @@ static bool refused_for_good(struct sim *sim, const struct op *op, uint8_t outco
     return same;
 }
 
+static void reply_key(const struct sim *sim, struct pbft_digest *key, uint32_t client, uint64_t t,
+                      uint8_t outcome, const struct pbft_digest *result)
+{
+    key_with_digest(key, (uint64_t)client << 8 | outcome, sim->clients[client].session, t, result);
+}
+
+void note_reply(struct sim *sim, uint32_t client, pbft_id from, const struct pbft_reply *reply)
+{
+    struct pbft_digest key;
+    bool fresh;
+    if (reply->session != sim->clients[client].session) return;
+    reply_key(sim, &key, client, reply->t, reply->outcome, &reply->result);
+    map_put(&sim->replies, &key, &fresh)->number |= pbft_signers_of(from);
+}
+
+/* PROTOCOL 31: whoever repeats itself is still one. */
+static void check_quorum(struct sim *sim, const struct op *op, uint8_t outcome,
+                         const struct pbft_digest *result)
+{
+    struct pbft_digest key;
+    if (op->op.t == 0) return;
+    reply_key(sim, &key, op->op.client, op->op.t, outcome, result);
+    const struct map_entry *told_by = map_find(&sim->replies, &key);
+    unsigned count = told_by == NULL ? 0 : pbft_signers_count(told_by->number);
+    if (count < pbft_quorum(sim->n))
+        sim_fail(sim, "PROTOCOL 31: client %u accepted what %u replicas gave it for t %llu",
+                 op->op.client, count, (unsigned long long)op->op.t);
+}
+
 /* FAULTS 3.17: the oracle gave that result to this operation of this client. */
 void check_ordered(struct sim *sim, struct op *op, uint8_t outcome,
                    const struct pbft_digest *result)
 {
+    check_quorum(sim, op, outcome, result);
     struct pbft_digest key;
     struct pbft_span ops = {op->bytes, op->size};
     any_key(&key, op->op.client, ops, outcome, result);

@@ -64,6 +64,20 @@ Test(alarms, a_result_that_is_none)
     hears(sim, &l);
     rings(sim, "client 0 accepted a result that is none");
 }
+Test(alarms, a_result_that_too_few_gave)
+{
+    struct sim *sim = sound(0);
+    size_t number = sim_put(sim, 0, "k", "v");
+    wait(sim);
+    cr_assert(sim_ok(sim), "%s", sim_failure(sim));
+    for (size_t i = 0; i < sim->replies.capacity; i++) /* as if one had said it twice */
+        if (sim->replies.entries[i].used) sim->replies.entries[i].number = 3;
+    struct pbft_digest key;
+    key_numbers(&key, 0, sim_client_session(sim, 0), sim->ops[number].op.t, 0);
+    check_ordered(sim, &sim->ops[number], PBFT_OUTCOME_EXECUTED,
+                  &map_find(&sim->results, &key)->value);
+    rings(sim, "client 0 accepted what 2 replicas gave it for t 1");
+}
 Test(alarms, a_fast_read_of_what_never_was)
 {
     struct lie l = {.find = "right", .put = "wrong"};
