@@ -217,12 +217,42 @@ struct pbft_peer node_peer_client(uint32_t client)
 static void check_flipped(struct sim *sim, const struct node *n, const struct event *e)
 {
     char why[RECHECK_WHY_BYTES];
-    if (!e->flipped || n->verdict != PBFT_OK || !sim_is_correct(sim, n->id)) return;
-    if (pbft_wire_signed_body(pbft_frame_span(e->frame)).data == NULL) return;
+    if (!e->flipped || pbft_wire_signed_body(pbft_frame_span(e->frame)).data == NULL) return;
     if (!recheck_frame(sim->epochs[n->epoch].cluster, sim->o.signer, pbft_frame_span(e->frame),
                        why))
         sim_fail(sim, "FAULTS 2.35: replica %u takes a %s in which a bit flipped: %s", n->id,
                  pbft_type_text(e->frame->bytes[0]), why);
+}
+
+/* FAULTS 3.7, 4.11: what views and checkpoints are built on, whoever says it. */
+static void check_built_on(struct sim *sim, const struct node *n, const struct pbft_frame *frame)
+{
+    char why[RECHECK_WHY_BYTES];
+    uint8_t type = frame->bytes[0];
+    if (type != PBFT_VIEW_CHANGE && type != PBFT_NEW_VIEW && type != PBFT_CERTIFICATE) return;
+    if (!recheck_frame(sim->epochs[n->epoch].cluster, sim->o.signer, pbft_frame_span(frame), why))
+        sim_fail(sim, "FAULTS 3.7: replica %u takes a %s: %s", n->id, pbft_type_text(type), why);
+}
+
+/* FAULTS 3.13, at the low end; `stable` was h before. */
+static void check_above(struct sim *sim, const struct node *n, const struct pbft_frame *frame,
+                        pbft_seq stable)
+{
+    struct pbft_claim claim;
+    if (frame->bytes[0] != PBFT_PRE_PREPARE ||
+        pbft_wire_peek(pbft_frame_span(frame), &claim) != PBFT_OK || claim.seq > stable)
+        return;
+    sim_fail(sim, "FAULTS 3.13: replica %u takes a proposal for %llu, while h is %llu", n->id,
+             (unsigned long long)claim.seq, (unsigned long long)stable);
+}
+
+static void check_taken(struct sim *sim, const struct node *n, const struct event *e,
+                        pbft_seq stable)
+{
+    if (n->verdict != PBFT_OK || !sim_is_correct(sim, n->id)) return;
+    check_flipped(sim, n, e);
+    check_built_on(sim, n, e->frame);
+    check_above(sim, n, e->frame, stable);
 }
 
 static void seen_by_correct(struct sim *sim, struct node *n, const struct event *e)
@@ -247,11 +277,12 @@ void node_frame(struct sim *sim, const struct event *e)
     node_wake(sim, n);
     if (e->frame->size > 0) count_clock(sim, n, e->frame);
     pbft_view view = n->view;
+    pbft_seq stable = n->stable;
     const struct event *outer = sim->stepping;
     sim->stepping = e;
     n->verdict = pbft_node_frame(n->node, sim_time_of(sim, e->to), &from, e->frame);
     sim->stepping = outer;
-    check_flipped(sim, n, e);
+    check_taken(sim, n, e, stable);
     if (correct) {
         struct pbft_claim claim;
         if (pbft_wire_peek(pbft_frame_span(e->frame), &claim) == PBFT_OK)

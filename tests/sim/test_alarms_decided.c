@@ -258,7 +258,7 @@ Test(alarms, a_memory_that_was_not_lost)
     rings(sim, "PROTOCOL 29: replica 1 thinks");
 }
 
-/* ---- FAULTS 3.15, 2.35 ---- */
+/* ---- what it takes: FAULTS 2.35, 3.7, 3.13; and 3.15 ---- */
 
 Test(alarms, a_request_with_two_results)
 {
@@ -288,4 +288,24 @@ Test(alarms, a_bit_flipped_and_nobody_noticed)
     node_frame(sim, &e);
     pbft_frame_release(e.frame);
     rings(sim, "FAULTS 2.35");
+}
+Test(alarms, a_view_change_that_its_sender_did_not_sign)
+{
+    struct sim *sim = sound(0);
+    struct pbft_msg msg = {.type = PBFT_VIEW_CHANGE};
+    msg.view_change.view = 1;
+    msg.view_change.sender = 2;
+    msg.view_change.stable_root = sim_cluster(sim)->genesis_root;
+    struct pbft_frame *frame = sim_message(sim, 2, &msg);
+    sim->o.signer = &pbft_signer_ed25519; /* by which the signature is none */
+    (void)sim_inject(sim, 2, 1, frame);
+    rings(sim, "FAULTS 3.7: replica 1 takes a VIEW-CHANGE");
+}
+Test(alarms, a_proposal_below_the_window)
+{
+    struct sim *sim = sound(20);
+    pbft_seq seq = sim_executed_last(sim) + 1;
+    sim->nodes[1].stable = seq; /* so the core takes what is over */
+    (void)sim_inject(sim, 0, 1, sim_pre_prepare(sim, 0, 0, seq, sim_wall_ns(sim), NULL, 0, NULL));
+    rings(sim, "FAULTS 3.13: replica 1 takes a proposal");
 }
