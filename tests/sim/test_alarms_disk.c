@@ -21,17 +21,29 @@ Test(alarms, a_crash_after_a_load_is_silent)
         is_silent(sim);
     }
 }
-Test(alarms, something_said_that_the_disk_does_not_hold)
+/* A vote that replica 2 never made. */
+static struct sim *said_and_lost(void)
 {
     struct sim *sim = sound(20);
     struct pbft_digest key;
     bool fresh;
     key_numbers(&key, PBFT_COMMIT, 7, 1000, 0);
     map_put(&sim->nodes[2].said, &key, &fresh)->value = some;
+    return sim;
+}
+Test(alarms, something_said_that_the_disk_does_not_hold)
+{
+    struct sim *sim = said_and_lost();
     sim_kill(sim, 2);
     rings(sim, "which its disk does not hold");
 }
-
+Test(alarms, something_said_that_a_loss_of_power_would_take)
+{
+    struct sim *sim = said_and_lost();
+    sim_load(sim, 0, 400, SIM_WRITES); /* so that disks are looked at now and then */
+    (void)sim_run_until(sim, sim_loads_done, NULL, ENOUGH);
+    rings(sim, "which its disk does not hold");
+}
 Test(alarms, a_crash_that_damages)
 {
     struct sim *sim = sound(20);

@@ -1,6 +1,7 @@
 /* Rows of FAULTS 2 that go wrong (scenario.c): plays of our own, in which what must not happen
  * does. */
 #include "tests/sim/scenario.h"
+#include "tests/sim/test_alarms.h"
 
 #include <criterion/criterion.h>
 #include <string.h>
@@ -51,4 +52,21 @@ static void one_stays_behind(struct stage *s)
 Test(alarms, a_row_after_which_states_differ)
 {
     fails(one_stays_behind, "the correct replicas do not converge");
+}
+
+static void a_client_is_lied_to(struct stage *s)
+{
+    static const struct sim_part part = {.kind = SIM_GET, .key = "k"};
+    static struct lie l = {.find = "right", .put = "wrong"};
+    stage_wait(s);
+    sim_put(s->sim, STAGE_HAND, "k", "right");
+    stage_run_for(s, 500);
+    lie_to_clients(s->sim, &l);
+    sim_reads(s->sim, STAGE_HAND, &part, 1); /* of which only the history knows */
+    stage_run_for(s, 500);
+    s->injected++;
+}
+Test(alarms, a_row_with_a_wrong_history)
+{
+    fails(a_client_is_lied_to, "FAULTS 3.16: not linearizable");
 }
