@@ -97,12 +97,13 @@ pbft_seq mutator_near_seq(struct mutator *m)
 
 static void look(struct mutator *m)
 {
-    m->high_view = m->high_seq = 0;
+    m->high_view = m->high_seq = m->stable = 0;
     for (pbft_id id = 0; id < m->n; id++) {
         if (pbft_signers_has(m->liars, id) || !sim_alive(m->sim, id)) continue;
         struct pbft_core_info info = sim_info(m->sim, id).core;
         if (info.view > m->high_view) m->high_view = info.view;
         if (info.committed > m->high_seq) m->high_seq = info.committed;
+        if (info.stable > m->stable) m->stable = info.stable;
     }
 }
 
@@ -187,8 +188,9 @@ static struct pbft_frame *invented(struct mutator *m, pbft_id as)
     case 4: return invented_status(m, as);
     case 5: return invented_fetch(m, as);
     case 6: /* an empty proposal, if it is its turn; else a header with somebody else's name */
-        return sim_pre_prepare(m->sim, as, view, mutator_near_seq(m), sim_wall_ns(m->sim), NULL, 0,
-                               NULL);
+        return sim_pre_prepare(m->sim, as, view,
+                               mutator_chance(m, 300) ? m->stable : mutator_near_seq(m),
+                               sim_wall_ns(m->sim), NULL, 0, NULL);
     default: break;
     }
     struct pbft_frame *old = m->records[mutator_roll(m, MUTATOR_RECORDS)];
@@ -231,6 +233,21 @@ static void invent(struct mutator *m, struct pbft_node *node, pbft_id as)
     pbft_frame_release(frame);
 }
 
+/* It is the primary of the view that begins: who is told so before the real one is heard, might
+ * believe it. */
+static void claim_view(struct mutating *liar, struct pbft_node *node,
+                       const struct pbft_frame *frame)
+{
+    struct mutator *m = liar->m;
+    struct pbft_frame *own = another_s_words(m, liar->id, frame);
+    m->acts++;
+    for (pbft_id id = 0; id < m->n; id++) {
+        struct pbft_peer peer = {.kind = PBFT_PEER_REPLICA, .index = id, .connection = 0};
+        if (id != liar->id) pbft_node_emit(node, &peer, own);
+    }
+    pbft_frame_release(own);
+}
+
 /* What views are built on is rare and worth more lies than votes are. */
 static uint32_t level_of(const struct mutator *m, const struct pbft_frame *frame)
 {
@@ -269,6 +286,8 @@ static bool inbound(void *context, struct pbft_node *node, const struct pbft_pee
     struct mutating *liar = context;
     (void)from;
     listen(liar->m, frame);
+    if (frame->bytes[0] == PBFT_NEW_VIEW && mutator_chance(liar->m, level_of(liar->m, frame)))
+        claim_view(liar, node, frame);
     if (mutator_chance(liar->m, liar->m->per_mille / 8)) invent(liar->m, node, liar->id);
     return !mutator_chance(liar->m, liar->m->per_mille / 16);
 }

@@ -118,6 +118,15 @@ static uint32_t claim_entry(struct mutator *m, pbft_id as, const struct pbft_vie
     return count;
 }
 
+/* One number twice, each with a right certificate. */
+static uint32_t repeat_entry(struct mutator *m, struct pbft_prepared *entries, uint32_t count)
+{
+    if (count == 0 || count == MUTATOR_ENTRIES || count == mutator_params(m)->window) return count;
+    uint32_t at = (uint32_t)mutator_roll(m, count);
+    memmove(&entries[at + 1], &entries[at], (count - at) * sizeof *entries);
+    return count + 1;
+}
+
 struct pbft_frame *mutator_claim_view_change(struct mutator *m, pbft_id as,
                                              const struct pbft_view_change *in)
 {
@@ -130,7 +139,7 @@ struct pbft_frame *mutator_claim_view_change(struct mutator *m, pbft_id as,
     memcpy(entries, in->prepared, count * sizeof *entries);
     msg.view_change.prepared = entries;
     struct pbft_prepared *e = count == 0 ? NULL : &entries[mutator_roll(m, count)];
-    switch (mutator_roll(m, 4)) {
+    switch (mutator_roll(m, 5)) {
     case 0: lie_about_signers(m, &msg.view_change.stable_proof, &room); break;
     case 1:
         if (e == NULL) return NULL;
@@ -140,6 +149,7 @@ struct pbft_frame *mutator_claim_view_change(struct mutator *m, pbft_id as,
         if (e == NULL) return NULL;
         name_its_primary(m, as, e, &room);
         break;
+    case 3: count = repeat_entry(m, entries, count); break;
     default: count = claim_entry(m, as, in, entries, count, signature); break;
     }
     msg.view_change.prepared_count = count;

@@ -37,9 +37,9 @@ struct mutator {
     struct pbft_digest digests[MUTATOR_DIGESTS];
     size_t digest_next;
     struct heard heard[MUTATOR_HEARD];
-    size_t heard_count;  /* ever; the last ones are kept */
-    pbft_view high_view; /* highest that a correct replica spoke of */
-    pbft_seq high_seq;
+    size_t heard_count;        /* ever; the last ones are kept */
+    pbft_view high_view;       /* highest that a correct replica spoke of */
+    pbft_seq high_seq, stable; /* likewise, and the highest low mark */
     struct pbft_arena arena;
 };
 
