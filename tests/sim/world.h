@@ -9,10 +9,11 @@
  * show.
  *
  * Phase 1, safety: faults, load, every invariant of FAULTS 3 after every step. Phase 2, liveness:
- * the network heals, nobody crashes any more, crashed replicas count against f, the Byzantine go
- * on; every operation must be answered, views stop changing and states converge within a bound that
- * is computed from the time-outs (FAULTS 3.21). Then the clients' history goes through the
- * linearizability checker (tests/sim/linear.h).
+ * the network heals, nobody crashes any more, the Byzantine go on, and whoever is dead, mute or
+ * without a disk stays so; every operation must be answered, the states of all others converge,
+ * also of those that came back with their log, and no view with a primary among them is left,
+ * within a bound that is computed from the time-outs (FAULTS 3.21). Then the clients' history goes
+ * through the linearizability checker (tests/sim/linear.h).
  */
 #ifndef PBFT_TESTS_SIM_WORLD_H
 #define PBFT_TESTS_SIM_WORLD_H
@@ -127,6 +128,8 @@ struct sim_world_options {
     uint32_t traitors;      /* more than f twins that conspire (the alarm of FAULTS 3.1 must
                                ring); up to f: as drawn */
     uint64_t forbid;        /* for tests: bit i: sim_fault i is drawn but never acts out */
+    bool strand;            /* for tests: whoever came back with its log is cut off once all is
+                               healed, for ever */
     sim_observer *observer; /* NULL: nobody looks */
     void *observer_context;
     sim_meddler *meddler; /* for tests; NULL: nobody */
