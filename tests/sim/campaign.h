@@ -20,6 +20,7 @@
 #define SIM_TWICE_EVERY          50u   /* seeds that are multiples of it run twice, once observed */
 #define SIM_MEDIANS_FROM         100u  /* seeds from which on the medians below are enforced */
 #define SIM_REACHES_FROM         1000u /* seeds from which on every place and fault must occur */
+#define SIM_WAIVED_PER_1000      5u    /* seeds, for each sort of fault, from then on */
 #define SIM_MEDIAN_MESSAGES      1500u
 #define SIM_MEDIAN_OPERATIONS    50u
 #define SIM_MEDIAN_SORTS         2u
@@ -55,6 +56,7 @@ struct sim_totals {
     uint64_t by_n[16];
     uint64_t configured[SIM_FAULT_COUNT]; /* seeds that drew it */
     uint64_t met[SIM_FAULT_COUNT];        /* seeds in which it acted */
+    uint64_t waived[SIM_FAULT_COUNT];     /* seeds that drew it, where it could not act */
     uint64_t acts[SIM_FAULT_COUNT];
     uint64_t reached_in[SIM_REACH_COUNT]; /* seeds */
     uint64_t reached[SIM_REACH_COUNT];

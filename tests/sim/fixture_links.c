@@ -87,8 +87,8 @@ static bool by_chance(struct sim *sim, enum sim_fault fault, uint32_t ppm)
 
 static enum sim_fault cut_by(const struct sim *sim, const struct sim_packet *p)
 {
-    if (!p->from_client && sim->nodes[p->from].isolated) return SIM_FAULT_PARTITION;
-    if (!p->to_client && sim->nodes[p->to].isolated) return SIM_FAULT_PARTITION;
+    if (!p->from_client && sim->nodes[p->from].isolated) return SIM_FAULT_ISOLATION;
+    if (!p->to_client && sim->nodes[p->to].isolated) return SIM_FAULT_ISOLATION;
     if (p->from_client || p->to_client || !pbft_signers_has(sim->blocked[p->from], p->to))
         return SIM_FAULT_COUNT;
     return pbft_signers_has(sim->blocked[p->to], p->from) ? SIM_FAULT_PARTITION : SIM_FAULT_ONE_WAY;

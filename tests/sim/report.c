@@ -50,6 +50,7 @@ void sim_totals_add(struct sim_totals *t, uint64_t seed, const struct sim_world_
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++) {
         t->configured[i] += r->configured >> i & 1u;
         t->met[i] += r->faults[i] > 0;
+        t->waived[i] += r->waived >> i & 1u;
         t->acts[i] += r->faults[i];
     }
     for (size_t i = 0; i < SIM_REACH_COUNT; i++) {
@@ -115,6 +116,13 @@ static bool never(const struct sim_totals *t, char *why, size_t size)
         snprintf(why, size, "no seed reached '%s'", sim_reach_text((enum sim_reach)i));
         return true;
     }
+    for (size_t i = 0; i < SIM_FAULT_COUNT; i++) {
+        if (t->waived[i] * 1000u <= t->seeds * SIM_WAIVED_PER_1000) continue;
+        snprintf(why, size,
+                 "'%s' was drawn and could not act in %" PRIu64 " seeds, more than %u of 1,000",
+                 sim_fault_text((enum sim_fault)i), t->waived[i], SIM_WAIVED_PER_1000);
+        return true;
+    }
     if (t->real_signatures == 0 || t->twice == 0) {
         snprintf(why, size, "no seed %s", t->twice == 0 ? "was run twice" : "signed with Ed25519");
         return true;
@@ -175,11 +183,12 @@ void sim_failed_write(const char *build, const char *again, uint64_t seed, const
 static void write_faults(const struct sim_totals *t, FILE *file)
 {
     char a[32], b[32];
-    fprintf(file,
-            "  faults, how often they acted, and in how many seeds of those that drew them\n");
+    fprintf(file, "  faults, how often they acted, in how many seeds of those that drew them, and\n"
+                  "  in how many they could not act\n");
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++)
-        fprintf(file, "    %-30s %15s %10s of %" PRIu64 "\n", sim_fault_text((enum sim_fault)i),
-                grouped(t->acts[i], a), grouped(t->met[i], b), t->configured[i]);
+        fprintf(file, "    %-30s %15s %10s of %" PRIu64 ", waived in %" PRIu64 "\n",
+                sim_fault_text((enum sim_fault)i), grouped(t->acts[i], a), grouped(t->met[i], b),
+                t->configured[i], t->waived[i]);
     fprintf(file, "  places, how often they were reached, and in how many seeds\n");
     for (size_t i = 0; i < SIM_REACH_COUNT; i++)
         fprintf(file, "    %-42s %15s %10s\n", sim_reach_text((enum sim_reach)i),
@@ -270,12 +279,14 @@ static json_t *hex(uint64_t number)
     return json_sprintf("%016llx", (unsigned long long)number);
 }
 
-static json_t *faults_json(const uint64_t *acts, const uint64_t *met)
+static json_t *faults_json(const uint64_t *acts, const uint64_t *met, const uint64_t *waived)
 {
     json_t *all = json_object();
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++) {
         json_t *acted = integer(acts[i]);
-        if (met != NULL) acted = json_pack("{s:o,s:o}", "acts", acted, "seeds", integer(met[i]));
+        if (met != NULL)
+            acted = json_pack("{s:o,s:o,s:o}", "acts", acted, "seeds", integer(met[i]), "waived",
+                              integer(waived[i]));
         json_object_set_new(all, sim_fault_text((enum sim_fault)i), acted);
     }
     return all;
@@ -331,7 +342,7 @@ bool sim_report_write_json(const struct sim_campaign *c, const struct sim_report
     if (json == NULL) return false;
     json_object_set_new(json, "hash", hex(t->hash));
     if (c->scenario == NULL) {
-        json_object_set_new(json, "faults", faults_json(t->acts, t->met));
+        json_object_set_new(json, "faults", faults_json(t->acts, t->met, t->waived));
         json_object_set_new(json, "reached", reached_json(t->reached, t->reached_in));
     }
     return write_json(json, path);
@@ -345,6 +356,6 @@ bool sim_result_write_json(uint64_t seed, const struct sim_world_result *r, cons
                   (double)r->virtual_ns / 1e9, "messages", integer(r->delivered), "operations",
                   integer(r->executed), "view_changes", integer(r->view_changes), "ed25519",
                   (int)r->real_signatures, "hash", hex(r->trace_hash), "faults",
-                  faults_json(r->faults, NULL), "reached", reached_json(r->reached, NULL));
+                  faults_json(r->faults, NULL, NULL), "reached", reached_json(r->reached, NULL));
     return write_json(json, path);
 }

@@ -247,15 +247,34 @@ static void harmless(const struct sim_world_options *options, struct sim_world_r
     r->faults[SIM_FAULT_MUTATOR] = 0;
 }
 
+/* The fault was drawn and could not act: in five seeds of 1,000, in six. */
+static void bears(const struct sim_world_options *options, struct sim_world_result *r)
+{
+    quick(options, r);
+    r->waived = options->seed % 200 == 0 ? UINT64_C(1) << SIM_FAULT_BROKEN_DISK : 0;
+}
+
+static void waives(const struct sim_world_options *options, struct sim_world_result *r)
+{
+    quick(options, r);
+    r->waived = options->seed % 160 == 0 ? UINT64_C(1) << SIM_FAULT_BROKEN_DISK : 0;
+}
+
 Test(campaign, small_seeds_and_places_never_reached_fail_it)
 {
     static const struct {
         sim_runner *run;
         uint64_t seeds;
         const char *why; /* NULL: it passes */
-    } cases[] = {{feeble, 99, NULL},    {feeble, 100, "too small"},
-                 {lucky, 999, NULL},    {lucky, 1000, "state transfers"},
-                 {harmless, 999, NULL}, {harmless, 1000, "mutating replica"}};
+    } cases[] = {{feeble, 99, NULL},
+                 {feeble, 100, "too small"},
+                 {lucky, 999, NULL},
+                 {lucky, 1000, "state transfers"},
+                 {harmless, 999, NULL},
+                 {harmless, 1000, "mutating replica"},
+                 {bears, 1000, NULL},
+                 {waives, 999, NULL},
+                 {waives, 1000, "'broken disk' was drawn"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct sim_campaign c = campaign_of(cases[i].run, cases[i].seeds);
         cr_assert_eq(sim_campaign_run(&c, &report, error), PBFT_STATUS_OK);

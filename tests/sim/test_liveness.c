@@ -27,3 +27,19 @@ Test(liveness, whoever_came_back_with_its_log_must_catch_up)
     }
     cr_expect_geq(missed, 3, "of %u", resumed);
 }
+
+/* What a run does so that a liar becomes primary is not counted as a fault that was drawn. */
+Test(liveness, isolations_that_nobody_drew_are_not_counted)
+{
+    unsigned forced = 0;
+    for (uint64_t seed = 1; seed <= 80; seed++) {
+        struct sim_world_options options = {.seed = seed, .n = 4, .fast_signatures = true};
+        struct sim_world_result r;
+        sim_world_run(&options, &r);
+        cr_expect(r.ok, "%s", r.failure);
+        if ((r.configured >> SIM_FAULT_ISOLATION & 1u) != 0) continue;
+        forced += r.faults[SIM_FAULT_FORGE_NEW_VIEW] > 0;
+        cr_expect_eq(r.faults[SIM_FAULT_ISOLATION], 0, "seed %llu", (unsigned long long)seed);
+    }
+    cr_expect_gt(forced, 0);
+}

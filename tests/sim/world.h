@@ -30,6 +30,7 @@
     X(BIT_FLIP, "bit flips")                                                                       \
     X(SLOW_LINK, "slow links")                                                                     \
     X(PARTITION, "partition")                                                                      \
+    X(ISOLATION, "isolated replica")                                                               \
     X(ONE_WAY, "one-way partition")                                                                \
     X(CLOCK_SKEW, "clock skew")                                                                    \
     X(CLOCK_JUMP, "clock jump")                                                                    \
@@ -147,6 +148,7 @@ struct sim_world_result {
     uint64_t executed;  /* operations that clients got an answer to */
     uint64_t view_changes;
     uint64_t configured;               /* bit i: enum sim_fault i was drawn for this run */
+    uint64_t waived;                   /* ... and never acted, having had no chance to */
     uint64_t faults[SIM_FAULT_COUNT];  /* how often each acted */
     uint64_t reached[SIM_REACH_COUNT]; /* how often each place was reached */
     uint64_t injected; /* scenarios: how often the row's fault was; 0 is a failure */
@@ -154,8 +156,10 @@ struct sim_world_result {
 
 /**
  * Run one seed from beginning to end. Equal options give equal results, trace_hash included,
- * whatever the observer, the compiler and the machine. A configured fault that never acted although
- * it had the chance is a failure like any other. Frees all that it took.
+ * whatever the observer, the compiler and the machine. A configured fault that has not acted when
+ * phase 1 ends is played again; if it had the chance and never did, that is a failure like any
+ * other, and if it had none, it is in `waived`: campaigns bear few of these. Frees all that it
+ * took.
  */
 void sim_world_run(const struct sim_world_options *options, struct sim_world_result *result);
 

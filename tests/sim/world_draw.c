@@ -110,13 +110,21 @@ static const enum sim_fault strategies[] = {SIM_FAULT_SILENT,         SIM_FAULT_
                                             SIM_FAULT_DELAY,          SIM_FAULT_REPLAY,
                                             SIM_FAULT_FORGE_NEW_VIEW, SIM_FAULT_WRONG_CHECKPOINT};
 
+/* Whoever is silent has nothing more to say, and who signs nothing well no lie that anybody takes:
+ * it does not become primary, and of what it sends a frame can be spoilt once only. */
+static bool excludes(enum sim_fault a, enum sim_fault b)
+{
+    return a == SIM_FAULT_SILENT || (a == SIM_FAULT_BAD_SIGNATURE &&
+                                     (world_needs_turn(b) || b == SIM_FAULT_WRONG_CHECKPOINT ||
+                                      b == SIM_FAULT_WRONG_DIGEST));
+}
+
 static void draw_strategy(struct world_plan *plan, struct dice *d, pbft_id id)
 {
     struct liar_plan *l = &plan->liars[id];
     enum sim_fault kind = strategies[roll(d, sizeof strategies / sizeof strategies[0])];
-    for (unsigned i = 0; i < l->count; i++) /* whoever is silent has nothing more to say */
-        if (l->kind[i] == kind || l->kind[i] == SIM_FAULT_SILENT || kind == SIM_FAULT_SILENT)
-            return;
+    for (unsigned i = 0; i < l->count; i++)
+        if (l->kind[i] == kind || excludes(l->kind[i], kind) || excludes(kind, l->kind[i])) return;
     /* What a delay holds back is not for the others to spoil: it comes last. */
     unsigned at = l->count++;
     l->kind[at] = kind;
@@ -310,7 +318,7 @@ static void draw_window(struct world_plan *plan, struct dice *d, enum window win
         act(plan, end, ACTION_REJOIN, 1, 0, 0);
         break;
     case WINDOW_ISOLATE: /* far enough behind for a state transfer, or a view change, or both */
-        configure(plan, SIM_FAULT_PARTITION);
+        configure(plan, SIM_FAULT_ISOLATION);
         act(plan, at, ACTION_ISOLATE, who, 0, 0);
         act(plan, end + roll(d, 300 * SIM_MS), ACTION_RETURN, who, 0, 0);
         break;

@@ -288,6 +288,7 @@ bool world_had_chance(const struct world *w, enum sim_fault fault)
         return sim_hostile_acts(w->sim, (enum sim_hostile)15) >= UINT64_C(4) * OFTEN;
     case SIM_FAULT_SLOW_LINK:
     case SIM_FAULT_PARTITION:
+    case SIM_FAULT_ISOLATION:
     case SIM_FAULT_ONE_WAY: return w->dark == 0; /* it may have been in the dark */
     case SIM_FAULT_SLOW_DISK: return w->dark == 0 && w->fetching == 0;
     case SIM_FAULT_CLOCK_JUMP: /* or see no proposal of a twin's second instance */

@@ -91,7 +91,8 @@ struct world {
     uint64_t mutator_told;
     pbft_signers dark;     /* whom the blackout took */
     pbft_signers fetching; /* who fetched a state, and wrote nothing, when its slow disk was over */
-    enum sim_fault cut;    /* which partition there is; none: SIM_FAULT_COUNT */
+    uint64_t forced;    /* packets lost to isolations of world_force_turns(), which nobody drew */
+    enum sim_fault cut; /* which partition there is; none: SIM_FAULT_COUNT */
 };
 
 /* world_draw.c */
@@ -109,7 +110,18 @@ void world_heal(struct world *w);
 /* Could this fault have acted? For those that never did. */
 bool world_had_chance(const struct world *w, enum sim_fault fault);
 
+/* world.c */
+void world_load_all(struct world *w, uint64_t each);
+void world_wait_for(struct world *w, enum sim_fault fault, uint64_t ns); /* until it has acted */
+void world_return_all(struct world *w);                                  /* who is isolated */
+/* Who lies as a primary only must have its turn: the primaries before it fall silent under load. */
+void world_force_turns(struct world *w);
+
+/* world_insist.c */
+void world_insist(struct world *w);
+
 /* world_reach.c */
+uint64_t world_acts(const struct world *w, enum sim_fault fault); /* how often it acted so far */
 void world_collect(struct world *w);
 
 #endif

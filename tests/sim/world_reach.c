@@ -37,21 +37,27 @@ static void collect_clients(struct world *w)
     }
 }
 
-static void collect_faults(struct world *w)
+static uint64_t hostile_acts(const struct world *w, enum sim_fault fault)
 {
     static const enum sim_fault clients[] = {SIM_FAULT_CLIENT_FORGED, SIM_FAULT_CLIENT_CONFLICT,
                                              SIM_FAULT_CLIENT_HUGE_T, SIM_FAULT_CLIENT_FLOOD};
-    uint64_t *faults = w->result->faults;
-    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
-        faults[i] = sim_acted(w->sim, (enum sim_fault)i);
-    /* Links that keep no order, or clocks and disks as they come, are no faults if nobody asked. */
-    if (!world_configured(&w->plan, SIM_FAULT_REORDER)) faults[SIM_FAULT_REORDER] = 0;
     for (unsigned i = 0; i < 4; i++)
-        faults[clients[i]] += sim_hostile_acts(w->sim, (enum sim_hostile)(1u << i));
+        if (clients[i] == fault) return sim_hostile_acts(w->sim, (enum sim_hostile)(1u << i));
+    return 0;
+}
+
+uint64_t world_acts(const struct world *w, enum sim_fault fault)
+{
+    uint64_t acts = sim_acted(w->sim, fault) + hostile_acts(w, fault);
+    /* Links that keep no order, or clocks and disks as they come, are no faults if nobody asked. */
+    if (fault == SIM_FAULT_REORDER && !world_configured(&w->plan, fault)) return 0;
+    if (fault == SIM_FAULT_ISOLATION) acts -= w->forced;
     for (pbft_id id = 0; id < w->plan.o.params.n; id++)
         for (unsigned i = 0; i < w->liars[id].count; i++)
-            faults[w->plan.liars[id].kind[i]] += pbft_faults_acts(w->liars[id].faults[i]);
-    if (w->mutator != NULL) faults[SIM_FAULT_MUTATOR] += mutator_acts(w->mutator);
+            if (w->plan.liars[id].kind[i] == fault)
+                acts += pbft_faults_acts(w->liars[id].faults[i]);
+    if (fault == SIM_FAULT_MUTATOR && w->mutator != NULL) acts += mutator_acts(w->mutator);
+    return acts;
 }
 
 void world_collect(struct world *w)
@@ -60,7 +66,8 @@ void world_collect(struct world *w)
     for (unsigned i = 0; i < SIM_REACH_COUNT; i++)
         r->reached[i] = sim_reached_so_far(w->sim, (enum sim_reach)i);
     collect_clients(w);
-    collect_faults(w);
+    for (unsigned i = 0; i < SIM_FAULT_COUNT; i++)
+        r->faults[i] = world_acts(w, (enum sim_fault)i);
     r->trace_hash = sim_trace_hash(w->sim);
     r->virtual_ns = sim_now(w->sim);
     r->delivered = sim_delivered(w->sim);
