@@ -21,6 +21,7 @@
 #define SIM_MEDIANS_FROM         100u  /* seeds from which on the medians below are enforced */
 #define SIM_REACHES_FROM         1000u /* seeds from which on every place and fault must occur */
 #define SIM_WAIVED_PER_1000      5u    /* seeds, for each sort of fault, from then on */
+#define SIM_SHARES_FROM          10000u /* seeds from which on the share with Ed25519 is enforced */
 #define SIM_MEDIAN_MESSAGES      1500u
 #define SIM_MEDIAN_OPERATIONS    50u
 #define SIM_MEDIAN_SORTS         2u

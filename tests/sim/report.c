@@ -123,8 +123,11 @@ static bool never(const struct sim_totals *t, char *why, size_t size)
                  sim_fault_text((enum sim_fault)i), t->waived[i], SIM_WAIVED_PER_1000);
         return true;
     }
-    if (t->real_signatures == 0 || t->twice == 0) {
-        snprintf(why, size, "no seed %s", t->twice == 0 ? "was run twice" : "signed with Ed25519");
+    /* One in a hundred is drawn for Ed25519; half of that is far from chance once they are many. */
+    bool few = t->seeds >= SIM_SHARES_FROM && t->real_signatures < t->seeds / 200;
+    if (t->real_signatures == 0 || few || t->twice < t->seeds / SIM_TWICE_EVERY) {
+        snprintf(why, size, "only %" PRIu64 " seeds signed with Ed25519, %" PRIu64 " run twice",
+                 t->real_signatures, t->twice);
         return true;
     }
     return false;
