@@ -140,6 +140,8 @@ void sim_kill(struct sim *sim, pbft_id id);         /* gone, its memory with it 
 void sim_restart_mute(struct sim *sim, pbft_id id); /* PROTOCOL 29: memory mode, second start */
 /* With the vote log that its disk holds, and the last checkpoint there: it votes on. */
 void sim_restart(struct sim *sim, pbft_id id);
+/* As a process does: what the store makes of its log decides. True: it votes on. */
+bool sim_restart_as_found(struct sim *sim, pbft_id id);
 /* Before that: the checkpoint on its disk is gone. What is missing it fetches. */
 void sim_wipe_pages(struct sim *sim, pbft_id id);
 /* All at once that are correct and vote lose their power; whom it was is returned. */

@@ -263,8 +263,9 @@ void check_effects(struct sim *sim, struct node *node, const struct pbft_effects
                          (unsigned long long)e->view.view);
             break;
         case PBFT_EFFECT_MUTED:
-            if (!node->mute)
+            if (!node->mute && !node->forgetful)
                 sim_fail(sim, "PROTOCOL 29: replica %u thinks that it lost its memory", node->id);
+            node->mute = true;
             break;
         case PBFT_EFFECT_PERSIST: on_persist(sim, node, e); break;
         case PBFT_EFFECT_FETCH: check_fetch(sim, node, &e->fetch.what, true); break;

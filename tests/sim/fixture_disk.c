@@ -275,6 +275,15 @@ static enum pbft_status open_again(struct disk *d, struct pbft_log_file_report *
     return status;
 }
 
+bool disk_usable(const struct node *node)
+{
+    struct pbft_log_file_config config = disk_config(node, node->disk);
+    struct pbft_log_file_report report = {.text = ""};
+    node->disk->stopped = false;
+    return pbft_log_file_check(&config, &report) == PBFT_STATUS_OK &&
+           pbft_log_found_usable(report.found);
+}
+
 struct pbft_log *disk_reopen(struct node *node)
 {
     if (node->disk == NULL) return disk_open(node);

@@ -115,6 +115,8 @@ static bool roll_back(struct node *node)
 {
     if (node->snapshot == NULL) return false;
     swap_for(node, node->snapshot);
+    node->forgetful = true;
+    node->durable = 0; /* nothing of it is promised */
     return true;
 }
 

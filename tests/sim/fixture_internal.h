@@ -94,6 +94,7 @@ struct node {
     uint32_t place;       /* in sim->nodes: id, or n + id for a twin */
     uint64_t incarnation; /* also the number of its connections */
     bool mute, isolated, dying;
+    bool forgetful; /* its log is an older one, which it cannot see (FAULTS 2.44) */
     int64_t clock_offset_ns;
     uint64_t tick_at;
     uint64_t jobs_out;
@@ -316,6 +317,8 @@ void disk_show_synced(struct pbft_log *log);
  * the tail (FAULTS 3.6). That is what its next life finds. Returns how many records were lost. */
 uint64_t disk_crash(struct sim *sim, struct node *node, enum sim_harm harm);
 struct pbft_log_file_config disk_config(const struct node *node, struct vdisk *disk);
+/* May whoever finds this log vote on (PROTOCOL 29)? */
+bool disk_usable(const struct node *node);
 
 /* fixture_harm.c: while it is dead. False: there was nothing to harm. */
 bool disk_harm(struct sim *sim, struct node *node, enum sim_harm harm);

@@ -239,6 +239,17 @@ void sim_restart(struct sim *sim, pbft_id id)
     meet_others(sim, n);
 }
 
+bool sim_restart_as_found(struct sim *sim, pbft_id id)
+{
+    struct node *n = &sim->nodes[id];
+    if (n->disk == NULL || !disk_usable(n)) {
+        sim_restart_mute(sim, id);
+        return false;
+    }
+    sim_restart(sim, id);
+    return true;
+}
+
 /* ---- the next epoch ---- */
 
 /* Its old disk goes with its old key. */

@@ -12,13 +12,9 @@
  *
  *  36  slow-loris, descriptors: sockets, time-outs of connections and rlimits are the runtime's and
  *      the operating system's; there is none of them under the node. Live tests.
- *  40  power loss of all replicas at once: in memory durability every restart is amnesia (PROTOCOL
- *      29), so that nobody would be left to vote; and the directory that must be synced with its
- *      file: the disk here is one array of bytes. Both need a log that is read again.
+ *  40  power loss of all replicas at once: drawn worlds.
  *  42  no room for pages or snapshots: the state is in memory. The log's disk is played.
- *  43  that a record is found to be rotten, or misplaced, by whoever reads it: nobody reads in
- *  44  memory durability. Played is that a replica stays mute whatever its disk holds, also when
- *      that is readable, older, or another's. A cloned disk that two machines use at once is a twin
+ *  44  a cloned disk that two machines use at once is a twin
  *      (pbft-twins, and drawn worlds). */
 #define ROWS(X)                                                                                    \
     X(1, "the primary equivocates")                                                                \
@@ -57,7 +53,7 @@
     X(34, "partitions: majority, minority, one-way")                                               \
     X(35, "loss, duplication, reordering, bit flips")                                              \
     X(37, "clocks that are wrong and jump")                                                        \
-    X(38, "a replica is killed and comes back mute")                                               \
+    X(38, "a replica is killed and comes back")                                                    \
     X(39, "a replica is killed in its checkpoint")                                                 \
     X(40, "the power fails before a sync")                                                         \
     X(41, "a sync fails")                                                                          \

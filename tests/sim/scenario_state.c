@@ -164,16 +164,35 @@ static bool hashing(struct sim *sim, void *context)
     return info.executed % k == 0 && info.executed > info.stable;
 }
 
-/* 2.39 */
+/* It goes on with what is on its disk, and votes again. */
+static void returns(struct stage *s, pbft_id id)
+{
+    stage_must(s, sim_restart_as_found(s->sim, id), "its log is not what it wrote");
+    pbft_seq before = sim_executed_last(s->sim);
+    stage_load(s, 40);
+    stage_wait(s);
+    struct sim_at_least there = {.who = pbft_signers_of(id), .executed = before + 1};
+    stage_must(s, sim_run_until(s->sim, sim_reached, &there, STAGE_ENOUGH),
+               "the replica does not follow");
+    struct pbft_node_info info = sim_info(s->sim, id);
+    stage_must(s, sim_ok(s->sim) && !info.core.mute && info.core.own_checkpoint > before,
+               "the replica does not vote");
+}
+
+/* 2.39: a checkpoint is one transaction: what is on the disk afterwards is this one or the one
+ * before. */
 static void die_in_checkpoint(struct stage *s)
 {
     stage_load(s, 40);
     stage_must(s, sim_run_until(s->sim, hashing, s, STAGE_ENOUGH), "no checkpoint came");
+    if (!sim_ok(s->sim)) return;
+    pbft_seq flushed = sim_info(s->sim, 2).flushed;
     sim_kill(s->sim, 2);
     s->injected++;
     stage_run_for(s, 200);
-    sim_restart_mute(s->sim, 2);
-    stage_wait(s);
+    returns(s, 2);
+    stage_must(s, sim_ok(s->sim) && sim_info(s->sim, 2).flushed >= flushed,
+               "a checkpoint that was on its disk is gone");
 }
 
 /* 2.38 */
@@ -185,16 +204,11 @@ static void die_anywhere(struct stage *s)
     sim_kill(s->sim, victim);
     s->injected++;
     stage_run_for(s, 1 + sim_random(s->sim, 900));
-    sim_restart_mute(s->sim, victim);
-    stage_wait(s);
-    struct sim_at_least there = {.who = pbft_signers_of(victim),
-                                 .executed = sim_executed_last(s->sim) / 2};
-    stage_must(s, sim_run_until(s->sim, sim_reached, &there, STAGE_ENOUGH),
-               "the mute replica does not follow");
+    returns(s, victim);
 }
 
 /* 2.40: the power of one replica fails while its disk is behind with syncs. Nothing that it ever
- * said may have been in what is gone (FAULTS 3.6, checked when it dies). */
+ * said may have been in what is gone (FAULTS 3.6, checked when it dies), so it votes on. */
 static bool is_behind(struct sim *sim, void *context)
 {
     return sim_disk_unsynced(sim, *(const pbft_id *)context) > 0;
@@ -211,16 +225,12 @@ static void power_fails(struct stage *s)
     if (sim_kill_harming(s->sim, victim, SIM_HARM_POWER) > 0) s->injected++;
     stage_run_for(s, 1 + sim_random(s->sim, 900));
     sim_slow_disk(s->sim, victim, 0);
-    sim_restart_mute(s->sim, victim);
-    stage_wait(s);
-    struct sim_at_least there = {.who = pbft_signers_of(victim),
-                                 .executed = sim_executed_last(s->sim) / 2};
-    stage_must(s, sim_run_until(s->sim, sim_reached, &there, STAGE_ENOUGH),
-               "the mute replica does not follow");
+    returns(s, victim);
 }
 
-/* 2.43, 2.44: what comes back on a disk that is not what it wrote is shown its own old votes, and
- * never votes again, whatever it finds there. */
+/* 2.43, 2.44: whoever comes back on a disk that is not what it wrote is shown its own old votes,
+ * and never votes again. Its own reader sees what is rotten, gone or another's; that everything is
+ * whole and older its peers tell it (PROTOCOL 29). A tail that a crash has torn is neither. */
 static bool remember_own(struct sim *sim, const struct sim_packet *p, void *context)
 {
     struct stage *s = context;
@@ -233,7 +243,7 @@ static bool remember_own(struct sim *sim, const struct sim_packet *p, void *cont
 static bool votes_of_two(struct sim *sim, const struct sim_packet *p, void *context)
 {
     struct stage *s = context;
-    if (p->from_client || p->from != 2) return true;
+    if (p->from_client || p->from != 2 || !sim_info(sim, 2).core.mute) return true;
     if (p->type == PBFT_PREPARE || p->type == PBFT_COMMIT || p->type == PBFT_CHECKPOINT ||
         p->type == PBFT_VIEW_CHANGE || p->type == PBFT_PRE_PREPARE || p->type == PBFT_NEW_VIEW)
         sim_fail(sim, "scenario %s: a replica without memory sends a %s", s->row->name,
@@ -252,16 +262,26 @@ static void comes_back_on(struct stage *s, enum sim_harm harm)
         stage_load(s, 20);
         stage_wait(s);
     }
-    if (harm == SIM_HARM_TORN) { /* there must be a tail */
-        stage_load(s, 20);
-        stage_must(s, sim_run_until(s->sim, is_behind, &victim, STAGE_ENOUGH), "no tail");
+    uint64_t harmed = 0;
+    for (unsigned i = 0; i < 5 && sim_ok(s->sim) && harmed == 0; i++) {
+        if (i > 0) returns(s, victim); /* its last write was cut where a record ends */
+        if (harm == SIM_HARM_TORN) {   /* there must be a tail */
+            stage_load(s, 20);
+            stage_must(s, sim_run_until(s->sim, is_behind, &victim, STAGE_ENOUGH), "no tail");
+        }
+        if (sim_ok(s->sim)) harmed = sim_kill_harming(s->sim, victim, harm);
     }
-    if (!sim_ok(s->sim)) return;
-    uint64_t harmed = sim_kill_harming(s->sim, victim, harm);
     stage_must(s, harmed > 0, "nothing on its disk was harmed");
+    if (!sim_ok(s->sim)) return;
     s->injected++;
     stage_run_for(s, 300);
-    sim_restart_mute(s->sim, 2);
+    if (harm == SIM_HARM_TORN) {
+        returns(s, victim);
+        return;
+    }
+    bool older = harm == SIM_HARM_ROLLED_BACK;
+    stage_must(s, sim_restart_as_found(s->sim, victim) == older,
+               "it votes on what is no log of its");
     sim_set_filter(s->sim, votes_of_two, s);
     for (size_t i = 0; i < 64 && s->kept[i] != NULL; i++)
         stage_inject(s, 0, 2, pbft_frame_retain(s->kept[i]), true);
@@ -271,6 +291,7 @@ static void comes_back_on(struct stage *s, enum sim_harm harm)
                                  .executed = sim_executed_last(s->sim) / 2};
     stage_must(s, sim_run_until(s->sim, sim_reached, &there, STAGE_ENOUGH),
                "the mute replica does not follow");
+    stage_must(s, sim_ok(s->sim) && sim_info(s->sim, victim).core.mute, "it goes on voting");
 }
 
 static void damaged(struct stage *s)
