@@ -15,7 +15,8 @@
  *  40  power loss of all replicas at once: drawn worlds.
  *  42  no room for pages or snapshots: the state is in memory. The log's disk is played.
  *  44  a cloned disk that two machines use at once is a twin
- *      (pbft-twins, and drawn worlds). */
+ *      (pbft-twins, and drawn worlds).
+ *  46  two versions that understand each other: there is one so far, and another is refused. */
 #define ROWS(X)                                                                                    \
     X(1, "the primary equivocates")                                                                \
     X(2, "a sequence number skipped, or beyond the window")                                        \
