@@ -9,6 +9,9 @@
  *          was synced, and is: BEGIN, records, END. The last commit of a full segment is followed
  *          by NEXT, which is synced before the next segment takes its first commit.
  *
+ * A file is a multiple of 4096 bytes long, and a commit leaves 512 of them for NEXT; what has less
+ * was made by somebody else, and is damaged. BEGIN, END and NEXT have no payload.
+ *
  * A record is sum u64, length u32, kind u32, lsn u64, commit u64, payload, zeros up to a multiple
  * of 8; little-endian; the sum is SipHash-2-4 of all the rest, keyed with the segment's salt: what
  * a recycled or foreign segment left, and what a client wrote into a value, is never a valid

@@ -10,6 +10,7 @@
 #define LOG_SECTOR      512u
 #define LOG_MARK        512u  /* offset of the cut mark */
 #define LOG_DATA        1024u /* offset of the first commit */
+#define LOG_BLOCK       4096u /* every segment's size is a multiple of it */
 #define LOG_RECORD_HEAD 32u
 #define LOG_SALT_BYTES  16u
 #define LOG_NAME_BYTES  24u

@@ -75,7 +75,7 @@ static enum pbft_status record_at(struct cursor *c, uint64_t at, const uint8_t *
 /* One of our own. Returns whether it belongs here. */
 static bool step_own(struct cursor *c, const struct record_head *head)
 {
-    if (head->lsn != c->last) return false;
+    if (head->lsn != c->last || head->length != 0) return false;
     if (!c->open && head->kind == LOG_KIND_BEGIN) {
         c->open = true;
         c->start = c->at;
@@ -205,6 +205,12 @@ static enum pbft_status found(struct scan *scan, enum pbft_log_found what, const
     return PBFT_STATUS_OK;
 }
 
+/* Numbers begin with 1, and no log lives so long that they come near their end, and to 0 again. */
+static bool counts(uint64_t number)
+{
+    return number > 0 && number <= INT64_MAX;
+}
+
 static enum pbft_status load_header(struct writer *w, uint64_t number, struct segment *segment,
                                     enum pbft_log_found *what, pbft_lsn mark[2])
 {
@@ -225,7 +231,10 @@ static enum pbft_status load_header(struct writer *w, uint64_t number, struct se
     }
     disk->ops->close(file);
     if (status != PBFT_STATUS_OK || *what != PBFT_LOG_INTACT) return status;
-    if (segment->number != number || segment->size != size || segment->first == 0)
+    bool its_own = segment->number == number;
+    if (!its_own) *segment = (struct segment){.number = number}; /* another's has nothing to say */
+    if (!its_own || segment->size != size || size % LOG_BLOCK != 0 || !counts(segment->first) ||
+        !counts(segment->first_commit))
         *what = PBFT_LOG_DAMAGED;
     else
         (void)log_mark_decode(head + LOG_MARK, segment, &mark[0], &mark[1]);
@@ -279,6 +288,21 @@ static bool joined(const struct cursor *older, const struct segment *next)
            next->first_commit == older->commit;
 }
 
+/* Where new commits begin once it is repaired, or the next segment's NEXT goes. */
+static uint64_t repaired_end(const struct cursor *c, bool torn)
+{
+    uint64_t marks = c->open ? 1 : 2;
+    if (torn) return log_round_up(c->at + marks * LOG_RECORD_HEAD, LOG_SECTOR);
+    return c->open || c->closed ? c->start : c->at;
+}
+
+/* The writer leaves a sector for NEXT. Checksums are no secret, and what others made may leave
+ * none: repair and commits must not write behind the end of the file. */
+static bool has_room(const struct segment *segment, uint64_t end)
+{
+    return end <= segment->size && segment->size - end >= LOG_SECTOR;
+}
+
 static enum pbft_status judge_tail(struct scan *scan, const struct writer *w, bool next_missing)
 {
     struct cursor *c = &scan->tail;
@@ -293,11 +317,16 @@ static enum pbft_status judge_tail(struct scan *scan, const struct writer *w, bo
     bool used = scan->stale || c->open || c->previous != 0;
     if (next_missing && used)
         return found(scan, PBFT_LOG_DAMAGED, "segment %llu has a damaged end", number - 1);
-    if (c->last < scan->cut_last || scan->report->first < w->segments[0].first)
+    if (c->last < scan->cut_last || scan->cut_last < scan->cut_first ||
+        scan->report->first < w->segments[0].first)
         return found(scan, PBFT_LOG_DAMAGED,
                      "the records that segment %llu carries over are not all there",
                      w->segments[0].number);
-    if (scan->stale || (c->open && !begun_only(c)))
+    bool torn = scan->stale || (c->open && !begun_only(c));
+    if (!has_room(c->segment, repaired_end(c, torn)))
+        return found(scan, PBFT_LOG_DAMAGED, "segment %llu is fuller than it is ever written",
+                     number);
+    if (torn)
         return found(scan, PBFT_LOG_TORN,
                      "segment %llu ends in a commit that was under way at a crash", number);
     if (c->last == 0) return found(scan, PBFT_LOG_FRESH, "segment %llu was never used", number);
@@ -319,7 +348,10 @@ static enum pbft_status walk_segments(struct scan *scan, struct writer *w)
             return found(scan, PBFT_LOG_DAMAGED,
                          "segment %llu has a bad record, or the one after it is missing",
                          w->segments[i].number);
-        scan->next_at = c->open || c->closed ? c->start : c->at;
+        scan->next_at = repaired_end(c, false);
+        if (!has_room(c->segment, scan->next_at))
+            return found(scan, PBFT_LOG_DAMAGED, "segment %llu is fuller than it is ever written",
+                         w->segments[i].number);
     }
     return judge_tail(scan, w, next_missing);
 }

@@ -7,8 +7,7 @@
 
 #include <string.h>
 
-#define RUN_BYTES  (1u << 20) /* one write */
-#define FILE_BLOCK 4096u
+#define RUN_BYTES (1u << 20) /* one write */
 
 static struct segment *active_of(struct writer *w)
 {
@@ -195,7 +194,7 @@ enum pbft_status log_writer_add_segment(struct writer *w, uint64_t record)
 {
     uint64_t size =
         LOG_DATA + log_round_up(2 * (uint64_t)LOG_RECORD_HEAD + record, LOG_SECTOR) + LOG_SECTOR;
-    size = log_round_up(size, FILE_BLOCK);
+    size = log_round_up(size, LOG_BLOCK);
     if (size < w->config.segment_bytes) size = w->config.segment_bytes;
     uint64_t total = size + w->config.segment_bytes; /* the spare one's room */
     for (size_t i = 0; i < w->count; i++)
