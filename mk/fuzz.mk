@@ -12,9 +12,9 @@ FUZZ_BIN     := $(addprefix $(FUZZ_OUT)/bin/,$(FUZZ_TARGETS))
 FUZZ_LIB_SRC := $(sort $(wildcard pbft/*.c crypto/*.c store/*.c service/*.c)) replica/backup.c replica/config.c \
                 replica/config_files.c replica/evidence.c net/frames.c client/match.c \
                 client/match_body.c client/match_read.c $(addprefix bench/chain/,accept.c block.c hash.c node.c \
-                operation.c pool.c state.c table.c tree.c work.c) tests/sim/samples.c tests/sim/signer_fast.c tests/sim/recheck.c
+                operation.c pool.c state.c table.c tree.c work.c) tests/sim/samples.c tests/sim/signer_fast.c tests/sim/recheck.c tests/sim/vdisk.c
 # The parts of a target that is more than one file.
-FUZZ_SPLIT   := core client
+FUZZ_SPLIT   := core client log
 FUZZ_PARTS   := $(sort $(wildcard $(FUZZ_SPLIT:%=tests/fuzz/%/*.c)))
 FUZZ_LIB     := $(FUZZ_OUT)/libfuzzed.a
 FUZZ_CHECKS  := address,undefined

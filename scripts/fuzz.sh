@@ -32,7 +32,8 @@ fi
 max_len() { # no longer input makes sense
     case $1 in
     client | core) echo 768 ;;
-    config | install | kv | receive) echo 2048 ;;
+    log) echo 1024 ;;
+    config | epoch | install | kv | receive) echo 2048 ;;
     snapshot) echo 16384 ;;
     *) echo 4096 ;;
     esac

@@ -3,6 +3,8 @@
  * the product's own writers: `make fuzz-seeds`. What runs add is kept with `make fuzz-corpus`.
  */
 #include "crypto/door.h"
+#include "crypto/epoch_file.h"
+#include "crypto/replace.h"
 #include "replica/backup.h"
 #include "replica/config.h"
 #include "replica/evidence.h"
@@ -10,6 +12,7 @@
 #include "store/tree.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/sim/samples.h"
+#include "tests/unit/epoch_fixture.h"
 
 #include <ctype.h>
 #include <sys/stat.h>
@@ -388,6 +391,74 @@ static void client_seeds(void)
     save_with("client", "adversary", adversary, sizeof adversary, none);
 }
 
+/* ---- lives and changes for tests/fuzz/log.c ---- */
+
+/* Steps of a life: how many records there are, and of what size; sync unless it is 192 or more. */
+#define LIFE 8, 2, 20, 1, 200, 7, 8, 0, 0xf0, 2, 9, 0, 0xfa, 195, 30, 1, 5
+
+static void log_seeds(void)
+{
+    static const uint8_t torn[] = {0, 3, 40, 0,    1, 2, 3, 4, LIFE, 3, 0, 0,   9,
+                                   8, 7, 6,  LIFE, 4, 6, 0, 5, 5,    5, 5, LIFE};
+    static const uint8_t unsynced[] = {0, 0, 0, 9,    0, 0, 0, 0, LIFE, 1, 0, 0,   0,
+                                       0, 0, 0, LIFE, 5, 0, 0, 0, 0,    0, 0, LIFE};
+    static const uint8_t flipped[] = {1, LIFE, 0, 0, 0, 40, 4, 1};
+    static const uint8_t copied[] = {1, LIFE, 1, 1, 2, 0, 6, 1, 3, 0, 6, 8, 1};
+    static const uint8_t shorter[] = {1, LIFE, 0, 1, 4, 0, 16};
+    static const uint8_t numbered[] = {1, LIFE, 0, 1, 7, 9};
+    static const uint8_t header[] = {2, LIFE, 0, 1, 0, 0, 2, 0, 1};
+    static const uint8_t record[] = {2, LIFE, 1, 1, 1, 2, 15, 0, 8, 3, 0, 1, 0, 1, 1, 2, 3, 16};
+    static const uint8_t more[] = {2, LIFE, 0, 1, 2, 1, 0, 0, 0, 0, 5, 3, 1, 0, 3, 1};
+    static const uint8_t mark[] = {2, LIFE, 0, 0, 3, 0, 0, 1, 0, 0};
+    static const uint8_t files[] = {3, 1, 1, 0, 12, 0, 0, 1, 2, 3};
+    static const struct pbft_span none = {torn, 0};
+    save_with("log", "torn", torn, sizeof torn, none);
+    save_with("log", "unsynced", unsynced, sizeof unsynced, none);
+    save_with("log", "flipped", flipped, sizeof flipped, none);
+    save_with("log", "copied", copied, sizeof copied, none);
+    save_with("log", "shorter", shorter, sizeof shorter, none);
+    save_with("log", "numbered", numbered, sizeof numbered, none);
+    save_with("log", "header", header, sizeof header, none);
+    save_with("log", "record", record, sizeof record, none);
+    save_with("log", "more", more, sizeof more, none);
+    save_with("log", "mark", mark, sizeof mark, none);
+    save_with("log", "files", files, sizeof files, none);
+}
+
+/* ---- epochs ---- */
+
+static void epoch_seeds(void)
+{
+    static const uint8_t signed_op[] = {1, 0xc0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 1, 60, 1};
+    static const uint8_t proof[] = {2, 0, 0, 1, 0xc0, 0x70, 1, 1};
+    static const uint8_t wrong[] = {2, 1, 0, 1, 0xc0, 0x72, 1, 0x80, 0, 0};
+    static const uint8_t kept[] = {3, 1, 0}, fewer[] = {3, 1, 1, 2, 0, 3},
+                         other[] = {3, 1, 1, 0, 0, 5, 2, 0, 1, 0xc0, 0x70};
+    static const struct pbft_span none = {proof, 0};
+    save_with("epoch", "signed", signed_op, sizeof signed_op, none);
+    save_with("epoch", "proof", proof, sizeof proof, none);
+    save_with("epoch", "proof-wrong", wrong, sizeof wrong, none);
+    save_with("epoch", "file", kept, sizeof kept, none);
+    save_with("epoch", "file-fewer", fewer, sizeof fewer, none);
+    save_with("epoch", "file-other", other, sizeof other, none);
+
+    uint8_t op[PBFT_REPLACE_OP_BYTES], kind = 0, bytes[4096];
+    struct epoch_chain *chain = chain_new(4, 7); /* the target's */
+    pbft_replace_encode(&chain->at[0], 1, &chain->stranger, op);
+    save_with("epoch", "operation", &kind, 1, (struct pbft_span){op, sizeof op});
+    char folder[] = "/tmp/pbft-seeds-XXXXXX", path[64];
+    REQUIRE(mkdtemp(folder) != NULL);
+    (void)snprintf(path, sizeof path, "%s/epochs", folder);
+    REQUIRE(pbft_epoch_file_save(path, &chain->at[2]) == PBFT_STATUS_OK);
+    FILE *file = fopen(path, "rb");
+    REQUIRE(file != NULL);
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    REQUIRE(fclose(file) == 0 && unlink(path) == 0 && rmdir(folder) == 0);
+    kind = 4;
+    save_with("epoch", "file-bytes", &kind, 1, (struct pbft_span){bytes, size});
+    chain_free(chain);
+}
+
 /* ---- snapshots ---- */
 
 /* Its pages alone, as (u16 size, bytes). */
@@ -468,6 +539,8 @@ int main(int argc, char **argv)
     snapshot_seed("leaf", 3);
     snapshot_seed("tree", 150);
     client_seeds();
+    log_seeds();
+    epoch_seeds();
     samples_free(cluster);
     return 0;
 }
