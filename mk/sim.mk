@@ -34,9 +34,11 @@ endif
 # What rang in the suite, and in which test.
 SIM_HEARD := $(CURDIR)/$(OUT)/tests/sim.alarms
 sim-suite: export PBFT_SIM_ALARMS := $(SIM_HEARD)
+# That the alarms ring, and equal runs are equal, is no matter of sanitizers.
+sim-suite: export FILTER := $(or $(FILTER),$(if $(slower),!(alarms*)/*))
 
 sim-regressions: $(PBFT_SIM) ## every seed that once failed (tests/sim/regressions), twice
-	@scripts/sim-regressions.sh $(PBFT_SIM)
+	@scripts/sim-regressions.sh $(PBFT_SIM) $(if $(slower),once)
 
 IMAGES ?= docs/images
 sim-images: $(PBFT_SIM) ## draw the pictures of docs/images again
