@@ -234,11 +234,15 @@ static void invent(struct mutator *m, struct pbft_node *node, pbft_id as)
 }
 
 /* It is the primary of the view that begins: who is told so before the real one is heard, might
- * believe it. */
+ * believe it. Only what the real one said is claimed: of each other's claims three liars would make
+ * more without an end (seed 19863). */
 static void claim_view(struct mutating *liar, struct pbft_node *node,
                        const struct pbft_frame *frame)
 {
     struct mutator *m = liar->m;
+    struct pbft_claim claim;
+    if (pbft_wire_peek(pbft_frame_span(frame), &claim) != PBFT_OK) return;
+    if (claim.sender != pbft_primary(m->n, claim.view)) return;
     struct pbft_frame *own = another_s_words(m, liar->id, frame);
     m->acts++;
     for (pbft_id id = 0; id < m->n; id++) {
