@@ -76,7 +76,7 @@ static void depose(void *context, struct sim *sim, enum sim_act act)
     (void)context;
     if (act != SIM_ACT_SETTLED) return;
     for (pbft_id id = 0; id < sim->n; id++)
-        if (sim_info(sim, id).core.view + 3 > view) view = sim_info(sim, id).core.view + 3;
+        if (sim_info(sim, id).core.view + 4 > view) view = sim_info(sim, id).core.view + 4;
     sim_set_filter(sim, not_before, &view);
 }
 Test(alarms_world, views_go_on_changing)

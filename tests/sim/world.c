@@ -234,12 +234,26 @@ static void meddle(struct world *w, enum sim_act act)
         w->options->meddler(w->options->meddler_context, w->sim, act);
 }
 
+/* In it somebody still waits for the NEW-VIEW: its time-out may be near, and the VIEW-CHANGEs that
+ * were named may be lost to all but a liar. */
+static bool awaited(struct world *w, pbft_view view)
+{
+    pbft_signers all = counting(w);
+    for (pbft_id id = 0; id < w->sim->n; id++) {
+        if (!pbft_signers_has(all, id)) continue;
+        struct pbft_core_info info = sim_info(w->sim, id).core;
+        if (info.view == view && !info.view_active) return true;
+    }
+    return false;
+}
+
 /* The view that is not left any more: the first from the highest on, be that one where somebody
  * waits alone and liars may call the others to, whose primary counts. */
 static pbft_view last_view(struct world *w)
 {
     pbft_signers all = counting(w);
     pbft_view view = highest_view(w, false);
+    if (awaited(w, view)) view++;
     while (all != 0 && !pbft_signers_has(all, (pbft_id)(view % w->sim->n)))
         view++;
     return view;
