@@ -11,6 +11,8 @@ STATE     ?=
 # Of `make sim` and of `make test`. From 100 on a campaign demands seeds of a certain size.
 SIM_SMALL := $(if $(slower),100,300)
 
+SIM_PAIRS := $(if $(slower),30,100)
+
 # --output-sync would keep the progress bar to itself; a recipe that calls make (+) is not synced. It
 # also runs in a dry run, so not then.
 LIVE_OUTPUT := $(if $(findstring n,$(filter-out --%,$(firstword $(MAKEFLAGS)))),,+)
@@ -28,7 +30,8 @@ else
 	@$(MAKE) sim-suite
 	@$(if $(FILTER)$(slower),,scripts/sim-alarms.sh $(OUT)/tests/sim $(SIM_HEARD))
 	@$(if $(FILTER),,$(MAKE) sim-regressions && $(PBFT_SIM) --seeds $(SIM_SMALL) --quiet && \
-	    echo "== sim: $(SIM_SMALL) seeds passed")
+	    echo "== sim: $(SIM_SMALL) seeds passed" && $(PBFT_SIM) --scenario pairs --seeds $(SIM_PAIRS) --quiet && \
+	    echo "== sim: $(SIM_PAIRS) pairs of rows passed")
 endif
 
 # What rang in the suite, and in which test.

@@ -64,6 +64,8 @@ struct sim_totals {
     uint64_t messages[SIM_MESSAGES_BUCKETS];     /* seeds by messages / width; the last: or more */
     uint64_t operations[SIM_OPERATIONS_BUCKETS]; /* seeds by operations */
     uint64_t sorts[SIM_FAULT_COUNT + 1];         /* seeds by how many sorts of fault acted */
+    uint64_t pairs[SIM_ROWS_MAX * SIM_ROWS_MAX]; /* seeds by pair of rows */
+    uint64_t skipped;                            /* pairs drawn that cannot go together */
 };
 #define SIM_TOTALS_COUNT (sizeof(struct sim_totals) / sizeof(uint64_t))
 

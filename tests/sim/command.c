@@ -16,7 +16,8 @@ const char sim_command_help[] =
     "  --seed S           which seed, or the first of many [1]\n"
     "  --seeds N          how many\n"
     "  --nodes n          replicas, 4 to 10 [drawn]\n"
-    "  --scenario NAME    2.1 to 2.47; `list` lists them\n"
+    "  --scenario NAME    2.1 to 2.47; `list` lists them; 2.3,2.14: two in one cluster;\n"
+    "                     pairs: two that the seed draws\n"
     "  --traitors T       so many Byzantine replicas, more than f to see the alarm ring\n"
     "  --signatures KIND  drawn, fast (keyed hashes) or real (Ed25519) [drawn: 1 seed in 100]\n"
     "  --quiet            the verdict only\n"
@@ -113,10 +114,26 @@ static bool signatures(struct sim_command *c, const char *text)
     return c->real || c->fast || strcmp(text, "drawn") == 0;
 }
 
+static bool pair(struct sim_command *c, const char *text, size_t size, const char *second)
+{
+    char first[16] = "";
+    if (size < sizeof first) memcpy(first, text, size);
+    c->rows[0] = sim_scenario_find(first);
+    c->rows[1] = sim_scenario_find(second);
+    return c->rows[0] != NULL && c->rows[1] != NULL;
+}
+
 static bool scenario(struct sim_command *c, const char *text)
 {
     c->list = strcmp(text, "list") == 0;
-    if (!c->list) c->scenario = sim_scenario_find(text);
+    const char *comma = strchr(text, ',');
+    if (comma != NULL && !pair(c, text, (size_t)(comma - text), comma + 1)) return false;
+    if (strcmp(text, "pairs") == 0 || comma != NULL) {
+        c->pair = (struct sim_scenario){text, "two rows in one cluster", sim_pair_run};
+        c->scenario = &c->pair;
+    } else if (!c->list) {
+        c->scenario = sim_scenario_find(text);
+    }
     return c->list || c->scenario != NULL;
 }
 
@@ -165,6 +182,8 @@ static const char *nonsense(const struct sim_command *c, bool seed_given)
         return "--trace, --svg, --explain and --twice are for one seed: leave --seeds out";
     if (!c->many && (c->state != NULL || c->jobs > 0 || c->failures_max > 0))
         return "--state, --jobs and --failures are for campaigns: add --seeds N";
+    if (c->rows[0] != NULL && sim_pair_refused(c->rows[0], c->rows[1]) != NULL)
+        return sim_pair_refused(c->rows[0], c->rows[1]);
     if (c->window.given && c->svg == NULL) return "--from and --to limit the diagram of --svg FILE";
     if (c->window.given && c->window.to_ns <= c->window.from_ns)
         return "--to MS must be given and be later than --from";

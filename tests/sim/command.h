@@ -14,6 +14,8 @@ struct sim_command {
     uint32_t nodes, traitors;            /* 0: drawn */
     bool real, fast;                     /* --signatures */
     const struct sim_scenario *scenario; /* NULL: drawn worlds */
+    const struct sim_scenario *rows[2];  /* of a pair; NULL: drawn, if it is one */
+    struct sim_scenario pair;            /* what `scenario` points to then */
     unsigned jobs;                       /* 0: as many as there are cores */
     uint64_t failures_max;
     const char *state, *json, *trace, *svg;

@@ -125,8 +125,8 @@ enum pbft_verdict sim_last_verdict(const struct sim *sim, pbft_id id)
     return sim->nodes[id].verdict;
 }
 
-/* Views may differ: a replica that timed out alone stays where it is and follows pushed
- * certificates (PROTOCOL 23). */
+/* Views may differ: a replica that timed out alone stays where it is, follows pushed certificates,
+ * and may keep a hostile client's request (PROTOCOL 23). */
 bool sim_converged(struct sim *sim, void *context)
 {
     (void)context;
@@ -135,7 +135,7 @@ bool sim_converged(struct sim *sim, void *context)
     for (pbft_id id = 0; id < sim->n; id++) {
         if (!pbft_signers_has(sim_correct(sim), id) || sim->nodes[id].isolated) continue;
         struct pbft_core_info info = sim_info(sim, id).core;
-        if (info.pending > 0 || info.transferring) return false;
+        if (info.transferring || (info.view_active && info.pending > 0)) return false;
         if (have && (info.executed != first.executed || info.stable != first.stable)) return false;
         first = info;
         have = true;

@@ -86,6 +86,7 @@ static void on_crash(int signal_number)
 static struct sim_world_options world_of(const struct sim_command *c)
 {
     return (struct sim_world_options){.seed = c->seed,
+                                      .rows = {c->rows[0], c->rows[1]},
                                       .n = c->nodes,
                                       .real_signatures = c->real,
                                       .fast_signatures = c->fast,

@@ -45,6 +45,8 @@ void sim_totals_add(struct sim_totals *t, uint64_t seed, const struct sim_world_
     t->executed += r->executed;
     t->view_changes += r->view_changes;
     t->injected += r->injected;
+    t->skipped += r->skipped;
+    if (r->pair > 0) t->pairs[r->pair - 1]++;
     t->hash += scramble(scramble(seed) ^ r->trace_hash);
     t->by_n[r->n < 16 ? r->n : 0]++;
     for (size_t i = 0; i < SIM_FAULT_COUNT; i++) {
@@ -198,6 +200,20 @@ static void write_faults(const struct sim_totals *t, FILE *file)
                 grouped(t->reached[i], a), grouped(t->reached_in[i], b));
 }
 
+static void write_pairs(const struct sim_totals *t, FILE *file)
+{
+    uint64_t tried = 0, distinct = 0;
+    for (size_t i = 0; i < SIM_ROWS_MAX * SIM_ROWS_MAX; i++) {
+        tried += t->pairs[i];
+        distinct += t->pairs[i] > 0;
+    }
+    if (tried == 0) return;
+    fprintf(file,
+            "  pairs of rows: %" PRIu64 " tried, %" PRIu64 " of them different; %" PRIu64
+            " drawn that cannot go together\n",
+            tried, distinct, t->skipped);
+}
+
 static void write_sizes(const struct sim_campaign *c, const struct sim_totals *t, FILE *file)
 {
     char a[32], b[32], d[32];
@@ -229,6 +245,7 @@ void sim_report_write(const struct sim_campaign *c, const struct sim_report *r, 
             grouped(t->seeds, a), grouped(c->count, b), c->first, r->seconds,
             r->seconds > 0 ? (double)t->seeds / r->seconds : 0, c->build);
     write_sizes(c, t, file);
+    write_pairs(t, file);
     if (c->scenario == NULL) write_faults(t, file);
     fprintf(file, "  hash of all traces %016" PRIx64 "\n", t->hash);
     for (size_t i = 0; i < r->failed_count && i < 20; i++)

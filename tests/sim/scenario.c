@@ -65,8 +65,9 @@
     X(46, "another format version")                                                                \
     X(47, "a view change during a state transfer")
 
-static const struct stage_row *row_of(const char *name)
+const struct stage_row *stage_row_of(const struct sim_scenario *scenario)
 {
+    const char *name = scenario->name;
     const struct stage_row *files[] = {stage_rows_primary, stage_rows_votes, stage_rows_state,
                                        stage_rows_clients, stage_rows_network};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
@@ -79,7 +80,7 @@ static const struct stage_row *row_of(const char *name)
     static void run_##number(const struct sim_world_options *options,                              \
                              struct sim_world_result *result)                                      \
     {                                                                                              \
-        stage_run(row_of("2." #number), options, result);                                          \
+        stage_run(stage_row_of(sim_scenario_find("2." #number)), NULL, options, result);           \
     }
 ROWS(X)
 #undef X
@@ -120,6 +121,38 @@ void stage_run_for(struct stage *s, uint64_t ms)
 void stage_must(struct stage *s, bool condition, const char *what)
 {
     if (!condition) sim_fail(s->sim, "scenario %s: %s", s->row->name, what);
+}
+
+/* No row injects what another's filter has called forth: the frame that it came for is under way.
+ */
+static bool filter_all(struct sim *sim, const struct sim_packet *p, void *context)
+{
+    struct stage *first = context;
+    bool busy = false, pass = true;
+    for (const struct stage *s = first; s != NULL; s = s->next)
+        busy = busy || s->busy;
+    for (struct stage *s = first; s != NULL && pass; s = s->next) {
+        if (s->filter == NULL) continue;
+        bool was = s->busy;
+        s->busy = busy;
+        pass = s->filter(sim, p, s);
+        s->busy = was;
+    }
+    return pass;
+}
+
+void stage_filter(struct stage *s, sim_filter *filter)
+{
+    s->filter = filter;
+    sim_set_filter(s->sim, filter_all, s->first);
+}
+
+pbft_id stage_victim(struct stage *s)
+{
+    pbft_id id = (pbft_id)sim_random(s->sim, s->n);
+    while (!pbft_signers_has(sim_correct(s->sim), id))
+        id = (id + 1) % s->n;
+    return id;
 }
 
 pbft_view stage_view(struct stage *s)
@@ -195,6 +228,28 @@ void stage_inject(struct stage *s, pbft_id from, pbft_id to, struct pbft_frame *
 
 /* ---- a row from beginning to end ---- */
 
+static bool all_outbound(void *context, struct pbft_node *node, const struct pbft_peer *to,
+                         struct pbft_frame *frame)
+{
+    const struct stage *of = context;
+    for (struct stage *s = of->first; s != NULL; s = s->next)
+        if (s->faults != NULL && s->row->liar == of->row->liar &&
+            !s->hooks.outbound(s->hooks.context, node, to, frame))
+            return false;
+    return true;
+}
+
+static bool all_inbound(void *context, struct pbft_node *node, const struct pbft_peer *from,
+                        struct pbft_frame *frame)
+{
+    const struct stage *of = context;
+    for (struct stage *s = of->first; s != NULL; s = s->next)
+        if (s->faults != NULL && s->row->liar == of->row->liar &&
+            !s->hooks.inbound(s->hooks.context, node, from, frame))
+            return false;
+    return true;
+}
+
 static void play_strategy(struct stage *s)
 {
     if (s->row->strategy == NULL) return;
@@ -207,54 +262,95 @@ static void play_strategy(struct stage *s)
     s->faults = pbft_faults_new(s->row->strategy, &config, error);
     if (s->faults == NULL) pbft_panic(__FILE__, __LINE__, error);
     s->hooks = pbft_faults_hooks(s->faults);
-    sim_set_hooks(s->sim, s->row->liar, &s->hooks);
+    s->all = (struct pbft_node_hooks){s, NULL, all_outbound, all_inbound};
+    sim_set_hooks(s->sim, s->row->liar, &s->all);
 }
 
 /* The last act: no faults of the network any more, the liars go on. */
-static void finish(struct stage *s)
+static void finish(struct stage *first)
 {
-    sim_heal(s->sim);
-    stage_load(s, 5);
-    stage_wait(s);
-    if (sim_ok(s->sim) && !sim_run_until(s->sim, sim_converged, NULL, STAGE_ENOUGH) &&
-        sim_ok(s->sim))
-        sim_fail(s->sim, "the correct replicas do not converge");
-    if (sim_ok(s->sim)) (void)sim_check_history(s->sim);
-    if (s->faults != NULL) s->injected += pbft_faults_acts(s->faults);
-    stage_must(s, s->injected > 0, "its fault never happened");
+    struct sim *sim = first->sim;
+    sim_heal(sim);
+    stage_load(first, 5);
+    stage_wait(first);
+    if (sim_ok(sim) && !sim_run_until(sim, sim_converged, NULL, STAGE_ENOUGH) && sim_ok(sim))
+        sim_fail(sim, "the correct replicas do not converge");
+    if (sim_ok(sim)) (void)sim_check_history(sim);
+    for (struct stage *s = first; s != NULL; s = s->next) {
+        if (s->faults != NULL) s->injected += pbft_faults_acts(s->faults);
+        stage_must(s, s->injected > 0, "its fault never happened");
+    }
 }
 
-void stage_run(const struct stage_row *row, const struct sim_world_options *options,
-               struct sim_world_result *result)
+static void begin(struct stage *first, const struct sim_world_options *options)
 {
-    struct stage s = {.row = row, .n = options->n == 0 ? 4 : options->n};
-    struct sim_options o = sim_defaults(s.n, STAGE_LOADS + 1, options->seed);
-    o.byzantine = row->byzantine;
-    o.expect_no_view_change = row->no_view_change;
-    if (row->options != NULL) row->options(&o);
-    s.signer = o.signer;
-    s.sim = sim_new(&o);
-    if (options->observer != NULL) sim_observe(s.sim, options->observer, options->observer_context);
-    play_strategy(&s);
-    stage_load(&s, STAGE_OPS);
-    if (row->play != NULL) row->play(&s);
-    stage_wait(&s);
-    finish(&s);
+    struct sim_options o = sim_defaults(first->n, STAGE_LOADS + 1, options->seed);
+    o.expect_no_view_change = true;
+    for (struct stage *s = first; s != NULL; s = s->next) {
+        o.byzantine |= s->row->byzantine;
+        o.expect_no_view_change = o.expect_no_view_change && s->row->no_view_change;
+        if (s->row->options != NULL) s->row->options(&o);
+    }
+    struct sim *sim = sim_new(&o);
+    if (options->observer != NULL) sim_observe(sim, options->observer, options->observer_context);
+    for (struct stage *s = first; s != NULL; s = s->next) {
+        s->signer = o.signer;
+        s->sim = sim;
+        play_strategy(s);
+    }
+}
+
+static void end(struct stage *first)
+{
+    struct sim *sim = first->sim;
+    for (struct stage *s = first; s != NULL; s = s->next) {
+        for (size_t i = 0; i < KEPT_MAX; i++)
+            pbft_frame_release(s->kept[i]);
+        if (s->faults != NULL) pbft_faults_free(s->faults);
+    }
+    sim_free(sim);
+}
+
+/* A culprit that has left the view alone says nothing that it could lie with: all leave it. */
+static void gather(struct stage *s)
+{
+    bool alone = false;
+    for (pbft_id id = 0; id < s->n && sim_ok(s->sim); id++) {
+        if (!pbft_signers_has(s->row->byzantine, id) || !sim_alive(s->sim, id)) continue;
+        struct pbft_core_info info = sim_info(s->sim, id).core;
+        alone = alone || !info.view_active || info.view != stage_view(s);
+    }
+    if (alone) stage_change_views(s, stage_view(s) + 1);
+}
+
+void stage_run(const struct stage_row *row, const struct stage_row *second,
+               const struct sim_world_options *options, struct sim_world_result *result)
+{
+    uint32_t n = options->n == 0 ? 4 : options->n;
+    struct stage stages[2] = {{.row = row, .n = n}, {.row = second, .n = n}};
+    stages[0].first = stages[1].first = &stages[0];
+    stages[0].next = second == NULL ? NULL : &stages[1];
+    begin(stages, options);
+    struct sim *sim = stages[0].sim;
+    for (struct stage *s = stages; s != NULL; s = s->next) {
+        if (s != stages) gather(s);
+        stage_load(s, STAGE_OPS);
+        if (s->row->play != NULL && sim_ok(sim)) s->row->play(s);
+        stage_wait(s);
+    }
+    finish(stages);
 
     memset(result, 0, sizeof *result);
-    result->ok = sim_ok(s.sim);
-    if (!result->ok) snprintf(result->failure, sizeof result->failure, "%s", sim_failure(s.sim));
-    result->trace_hash = sim_trace_hash(s.sim);
-    result->n = s.n;
-    result->real_signatures = o.signer == &pbft_signer_ed25519;
-    result->virtual_ns = sim_now(s.sim);
+    result->ok = sim_ok(sim);
+    if (!result->ok) snprintf(result->failure, sizeof result->failure, "%s", sim_failure(sim));
+    result->trace_hash = sim_trace_hash(sim);
+    result->n = n;
+    result->real_signatures = stages[0].signer == &pbft_signer_ed25519;
+    result->virtual_ns = sim_now(sim);
     for (unsigned type = 0; type < 64; type++)
-        result->delivered += sim_sent(s.sim, (uint8_t)type);
-    result->executed = sim_op_count(s.sim);
-    result->view_changes = sim_view_changes(s.sim);
-    result->injected = s.injected;
-    for (size_t i = 0; i < KEPT_MAX; i++)
-        pbft_frame_release(s.kept[i]);
-    if (s.faults != NULL) pbft_faults_free(s.faults);
-    sim_free(s.sim);
+        result->delivered += sim_sent(sim, (uint8_t)type);
+    result->executed = sim_op_count(sim);
+    result->view_changes = sim_view_changes(sim);
+    result->injected = stages[0].injected + stages[1].injected;
+    end(stages);
 }

@@ -33,19 +33,22 @@ struct stage {
     struct sim *sim;
     const struct pbft_signer *signer;
     uint32_t n;
-    bool busy;         /* inside a filter that injects */
-    uint64_t injected; /* how often the row's fault was */
-    uint64_t hand_t;   /* last request number used by hand */
+    struct stage *first, *next; /* of the rows that are played in one cluster */
+    sim_filter *filter;         /* NULL: none */
+    bool busy;                  /* inside a filter that injects */
+    uint64_t injected;          /* how often the row's fault was */
+    uint64_t hand_t;            /* last request number used by hand */
     struct pbft_faults *faults;
-    struct pbft_node_hooks hooks;
-    struct pbft_frame *kept[64]; /* frames that a play remembers; released at the end */
+    struct pbft_node_hooks hooks, all; /* the second: of every row whose liar this is */
+    struct pbft_frame *kept[64];       /* frames that a play remembers; released at the end */
     size_t kept_count;
     uint64_t number; /* for plays that count */
 };
 
-/* Play a row from beginning to end. */
-void stage_run(const struct stage_row *row, const struct sim_world_options *options,
-               struct sim_world_result *result);
+const struct stage_row *stage_row_of(const struct sim_scenario *scenario);
+/* Play a row from beginning to end; or, behind it in the same cluster, another (NULL: none). */
+void stage_run(const struct stage_row *row, const struct stage_row *second,
+               const struct sim_world_options *options, struct sim_world_result *result);
 
 /* For plays. All but the first do nothing once an invariant is broken. */
 void stage_load(struct stage *s, uint64_t operations); /* on each loaded client, without waiting */
@@ -54,6 +57,9 @@ void stage_run_for(struct stage *s, uint64_t ms);
 void stage_must(struct stage *s, bool condition, const char *what);
 /* Isolate one primary after the other, under load, until `view` is reached. */
 void stage_change_views(struct stage *s, pbft_view view);
+/* This row's filter, called with the stage; NULL: none any more. */
+void stage_filter(struct stage *s, sim_filter *filter);
+pbft_id stage_victim(struct stage *s);                      /* any that is correct */
 pbft_view stage_view(struct stage *s);                      /* highest of a correct replica */
 void stage_keep(struct stage *s, struct pbft_frame *frame); /* retained; forgets beyond 64 */
 

@@ -36,7 +36,7 @@ static bool hide(struct sim *sim, const struct sim_packet *p, void *context)
 
 static void hidden(struct stage *s)
 {
-    sim_set_filter(s->sim, hide, s);
+    stage_filter(s, hide);
     stage_load(s, 60);
     stage_wait(s);
 }

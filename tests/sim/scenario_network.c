@@ -12,24 +12,26 @@ static bool between_replicas(const struct sim_packet *p)
 
 /* ---- 2.28 ---- */
 
+static void flood_one(struct stage *s, pbft_id to, unsigned round)
+{
+    if (!sim_alive(s->sim, to)) return;
+    uint32_t window = sim_cluster(s->sim)->params.window;
+    struct pbft_core_info info = sim_info(s->sim, to).core;
+    for (pbft_seq seq = info.stable + 1; seq <= info.stable + window + 4; seq++) {
+        struct pbft_digest digest = {{(uint8_t)seq, (uint8_t)round}};
+        stage_inject(s, 3, to, sim_vote(s->sim, PBFT_COMMIT, 3, info.view + 1, seq, &digest), true);
+        stage_inject(s, 3, to, sim_vote(s->sim, PBFT_PREPARE, 3, info.view + 2, seq, &digest),
+                     false);
+        pbft_seq beyond = seq + 10u * (pbft_seq)window;
+        stage_inject(s, 3, to, sim_vote(s->sim, PBFT_COMMIT, 3, info.view, beyond, &digest), false);
+    }
+}
+
 static void flood(struct stage *s)
 {
-    uint32_t window = sim_cluster(s->sim)->params.window;
     for (unsigned round = 0; round < 20 && sim_ok(s->sim); round++) {
-        struct pbft_core_info info = sim_info(s->sim, 0).core;
-        for (pbft_seq seq = info.stable + 1; seq <= info.stable + window + 4; seq++) {
-            struct pbft_digest digest = {{(uint8_t)seq, (uint8_t)round}};
-            for (pbft_id to = 0; to < 3; to++) {
-                stage_inject(s, 3, to,
-                             sim_vote(s->sim, PBFT_COMMIT, 3, info.view + 1, seq, &digest), true);
-                stage_inject(s, 3, to,
-                             sim_vote(s->sim, PBFT_PREPARE, 3, info.view + 2, seq, &digest), false);
-                stage_inject(s, 3, to,
-                             sim_vote(s->sim, PBFT_COMMIT, 3, info.view,
-                                      seq + 10u * (pbft_seq)window, &digest),
-                             false);
-            }
-        }
+        for (pbft_id to = 0; to < 3; to++)
+            flood_one(s, to, round);
         stage_load(s, 3);
         stage_run_for(s, 20);
     }
@@ -71,7 +73,7 @@ static bool spoilt_copies(struct sim *sim, const struct sim_packet *p, void *con
 
 static void spoilt(struct stage *s)
 {
-    sim_set_filter(s->sim, spoilt_copies, s);
+    stage_filter(s, spoilt_copies);
     stage_load(s, 30);
     stage_wait(s);
 }
@@ -96,7 +98,8 @@ static void add_order(uint8_t scalar[32])
 static bool odd_signatures(struct sim *sim, const struct sim_packet *p, void *context)
 {
     struct stage *s = context;
-    if (s->busy || !between_replicas(p) || p->from != 1 || p->type != PBFT_COMMIT) return true;
+    bool is_vote = p->type == PBFT_COMMIT || p->type == PBFT_VIEW_CHANGE;
+    if (s->busy || !between_replicas(p) || p->from != 1 || !is_vote) return true;
     s->busy = true;
     struct pbft_frame *odd = stage_copy(s, pbft_frame_span(p->frame));
     uint8_t *signature = odd->bytes + odd->size - PBFT_SIGNATURE_BYTES;
@@ -118,7 +121,7 @@ static void with_ed25519(struct sim_options *o)
 
 static void odd(struct stage *s)
 {
-    sim_set_filter(s->sim, odd_signatures, s);
+    stage_filter(s, odd_signatures);
     stage_load(s, 5);
     stage_wait(s);
 }
@@ -127,7 +130,7 @@ static void odd(struct stage *s)
 
 static void partitions(struct stage *s)
 {
-    pbft_signers left = pbft_signers_of(0) | pbft_signers_of(1);
+    pbft_signers left = pbft_everyone(s->n / 2); /* no quorum in either half */
     pbft_signers right = pbft_everyone(s->n) & ~left, minority = pbft_signers_of(3);
     pbft_seq before = 0;
     for (unsigned kind = 0; kind < 3; kind++) {
@@ -143,7 +146,7 @@ static void partitions(struct stage *s)
         stage_load(s, 15);
         stage_run_for(s, 3000);
         if (kind == 0)
-            stage_must(s, sim_executed_last(s->sim) == before, "two of four decided alone");
+            stage_must(s, sim_executed_last(s->sim) == before, "a half decided alone");
         else
             stage_wait(s); /* the majority goes on */
         sim_block(s->sim, a, b, false);
@@ -179,7 +182,7 @@ static bool flip(struct sim *sim, const struct sim_packet *p, void *context)
 
 static void bad_network(struct stage *s)
 {
-    sim_set_filter(s->sim, flip, s);
+    stage_filter(s, flip);
     stage_load(s, 40);
     stage_wait(s);
 }
@@ -226,7 +229,7 @@ static void full_disk(struct stage *s)
     stage_run_for(s, 1 + sim_random(s->sim, 30));
     sim_fill_disk(s->sim, 2, sim_random(s->sim, 4096));
     bool full = false;
-    for (unsigned more = 0; more < 50 && !full && sim_ok(s->sim); more++) {
+    for (unsigned more = 0; more < 200 && !full && sim_ok(s->sim); more++) {
         stage_load(s, 20);
         stage_wait(s);
         full = is_full(s->sim, s);
@@ -282,7 +285,7 @@ static bool next_version(struct sim *sim, const struct sim_packet *p, void *cont
 
 static void mixed_versions(struct stage *s)
 {
-    sim_set_filter(s->sim, next_version, s);
+    stage_filter(s, next_version);
     stage_load(s, 20);
     stage_wait(s);
 }

@@ -26,6 +26,11 @@ static void propose(struct stage *s, pbft_seq seq, struct pbft_frame *const *req
                  may_pass);
 }
 
+static bool is_beyond(struct sim *sim, void *context)
+{
+    return sim_executed_last(sim) > *(const pbft_seq *)context;
+}
+
 /* 2.2: h+L is inside, h+L+1 is not; what follows a gap is prepared and must not be executed; the
  * view change fills the gap with a null request. */
 static void skip(struct stage *s)
@@ -41,7 +46,8 @@ static void skip(struct stage *s)
     stage_must(s, sim_executed_last(s->sim) < next, "executed behind a gap");
     pbft_frame_release(request);
     stage_change_views(s, 1);
-    stage_must(s, sim_executed_last(s->sim) > next, "the gap was never filled");
+    stage_must(s, sim_run_until(s->sim, is_beyond, &next, STAGE_ENOUGH),
+               "the gap was never filled");
 }
 
 static void die(struct stage *s)
@@ -66,14 +72,14 @@ static bool hold_back(struct sim *sim, const struct sim_packet *p, void *context
 static void slow(struct stage *s)
 {
     uint64_t ms = sim_cluster(s->sim)->params.view_timeout_ns / SIM_MS;
-    sim_set_filter(s->sim, hold_back, s);
+    stage_filter(s, hold_back);
     stage_load(s, 4);
     for (unsigned round = 0; round < 12 && sim_ok(s->sim); round++) {
         stage_run_for(s, ms * 9 / 10);
         for (size_t i = 0; i < s->kept_count && i < 64; i++)
             BACKUPS(s, id) stage_inject(s, 0, id, pbft_frame_retain(s->kept[i]), true);
     }
-    sim_set_filter(s->sim, NULL, NULL);
+    stage_filter(s, NULL);
 }
 
 /* 2.6: replica 3 sees the votes, never the proposal; replica 1, which it asks first, says nothing.
@@ -91,7 +97,7 @@ static bool without_body(struct sim *sim, const struct sim_packet *p, void *cont
 
 static void hide_body(struct stage *s)
 {
-    sim_set_filter(s->sim, without_body, s);
+    stage_filter(s, without_body);
     stage_load(s, 20);
     stage_wait(s);
     struct sim_at_least there = {.who = pbft_signers_of(3),
@@ -134,7 +140,7 @@ static bool prepare_too(struct sim *sim, const struct sim_packet *p, void *conte
 
 static void both_roles(struct stage *s)
 {
-    sim_set_filter(s->sim, prepare_too, s);
+    stage_filter(s, prepare_too);
     stage_load(s, 20);
     stage_wait(s);
 }

@@ -1,6 +1,9 @@
 /* FAULTS 2.20 to 2.24, 2.38 to 2.40, 2.43, 2.44, 2.47: checkpoints, state transfer, and what a
  * restart finds and forgets. */
 #include "tests/sim/scenario.h"
+#include "tests/sim/statement.h"
+
+#include "pbft/quorum.h"
 
 #include <string.h>
 
@@ -14,33 +17,52 @@ static bool between_replicas(const struct sim_packet *p)
 /* Cut one replica off for so long that only a state transfer brings it back. */
 static void lag(struct stage *s)
 {
+    pbft_seq from = sim_executed_last(s->sim);
     sim_isolate(s->sim, LAGGARD, true);
     for (unsigned i = 0; i < 20 && sim_ok(s->sim); i++) {
         stage_load(s, 20);
         stage_wait(s);
-        if (sim_executed_last(s->sim) > 4 * (pbft_seq)sim_cluster(s->sim)->params.window) break;
+        if (sim_executed_last(s->sim) > from + 4 * (pbft_seq)sim_cluster(s->sim)->params.window)
+            break;
     }
 }
 
-/* Its view may be another: cut off it timed out alone (PROTOCOL 23). */
-static bool is_back(struct sim *sim, void *context)
+/* Its view may be another: it may have timed out alone (PROTOCOL 23). */
+struct goal {
+    pbft_id who;
+    pbft_seq executed;
+};
+static bool follows(struct sim *sim, void *context)
 {
-    return sim_info(sim, LAGGARD).core.executed >= *(const pbft_seq *)context;
+    const struct goal *goal = context;
+    return sim_alive(sim, goal->who) && sim_info(sim, goal->who).core.executed >= goal->executed;
 }
 
 static void return_laggard(struct stage *s)
 {
-    pbft_seq goal = sim_executed_last(s->sim);
+    struct goal goal = {LAGGARD, sim_executed_last(s->sim)};
     sim_isolate(s->sim, LAGGARD, false);
     stage_load(s, 40);
-    stage_must(s, sim_run_until(s->sim, is_back, &goal, STAGE_ENOUGH),
+    stage_must(s, sim_run_until(s->sim, follows, &goal, STAGE_ENOUGH),
                "the laggard never came back");
+}
+
+/* The laggard's questions for pages get lost until the liar is asked: many others could be. */
+static bool asks_another(const struct stage *s, const struct sim_packet *p)
+{
+    if (s->injected > 0 || !between_replicas(p) || p->type != PBFT_FETCH || p->from != LAGGARD)
+        return false;
+    struct pbft_msg msg;
+    return pbft_wire_decode(pbft_frame_span(p->frame), &sim_cluster(s->sim)->params, NULL, &msg) ==
+               PBFT_OK &&
+           msg.fetch.kind == PBFT_FETCH_PAGE && p->to != 1;
 }
 
 /* 2.21: replica 1 changes one byte of each page that it serves. */
 static bool poison(struct sim *sim, const struct sim_packet *p, void *context)
 {
     struct stage *s = context;
+    if (asks_another(s, p)) return false;
     if (s->busy || !between_replicas(p) || p->type != PBFT_PAGE || p->from != 1) return true;
     s->busy = true;
     struct pbft_frame *bad = stage_copy(s, pbft_frame_span(p->frame));
@@ -53,7 +75,7 @@ static bool poison(struct sim *sim, const struct sim_packet *p, void *context)
 static void poisoned_pages(struct stage *s)
 {
     lag(s);
-    sim_set_filter(s->sim, poison, s);
+    stage_filter(s, poison);
     return_laggard(s);
 }
 
@@ -75,7 +97,7 @@ static void false_target(struct stage *s)
     for (pbft_seq seq = 1000; seq < 1010; seq++)
         for (pbft_id to = 0; to < s->n; to++)
             if (to != 1) stage_inject(s, 1, to, sim_checkpoint(s->sim, 1, seq * k, &root), true);
-    sim_set_filter(s->sim, stall, s);
+    stage_filter(s, stall);
     return_laggard(s);
 }
 
@@ -85,6 +107,7 @@ static bool shift(struct sim *sim, const struct sim_packet *p, void *context)
 {
     struct stage *s = context;
     (void)sim;
+    if (asks_another(s, p)) return false;
     if (s->busy || !between_replicas(p) || p->type != PBFT_PAGE) return true;
     size_t last = (s->kept_count + 63) % 64;
     struct pbft_frame *other = s->kept_count > 0 ? pbft_frame_retain(s->kept[last])
@@ -103,7 +126,7 @@ static bool shift(struct sim *sim, const struct sim_packet *p, void *context)
 static void shifted_pages(struct stage *s)
 {
     lag(s);
-    sim_set_filter(s->sim, shift, s);
+    stage_filter(s, shift);
     return_laggard(s);
 }
 
@@ -117,39 +140,70 @@ static bool keep_commits(struct sim *sim, const struct sim_packet *p, void *cont
     return true;
 }
 
-static void mixed_votes(struct stage *s)
+struct mixture {
+    pbft_signers of;
+    uint8_t signatures[PBFT_REPLICAS_MAX][PBFT_SIGNATURE_BYTES];
+};
+
+static const uint8_t *signature_of(const struct pbft_frame *vote)
 {
-    sim_set_filter(s->sim, keep_commits, s);
-    stage_load(s, 20);
-    stage_wait(s);
-    sim_set_filter(s->sim, NULL, NULL);
-    uint8_t signatures[PBFT_REPLICAS_MAX * PBFT_SIGNATURE_BYTES];
-    struct pbft_msg msg = {.type = PBFT_CERTIFICATE};
-    struct pbft_certificate *c = &msg.certificate;
-    c->kind = PBFT_CERT_COMMIT;
-    pbft_seq next = sim_executed_last(s->sim) + 1;
+    return vote->bytes + vote->size - PBFT_SIGNATURE_BYTES;
+}
+
+static void mix(struct stage *s, struct mixture *m)
+{
+    pbft_signers heard = 0;
     for (size_t i = 0; i < 64 && s->kept[i] != NULL; i++) {
         struct pbft_claim claim;
         if (pbft_wire_peek(pbft_frame_span(s->kept[i]), &claim) != PBFT_OK) continue;
-        c->signatures.signers |= pbft_signers_of(claim.sender);
-        memcpy(signatures + (size_t)claim.sender * PBFT_SIGNATURE_BYTES,
-               s->kept[i]->bytes + s->kept[i]->size - PBFT_SIGNATURE_BYTES, PBFT_SIGNATURE_BYTES);
+        heard |= pbft_signers_of(claim.sender);
+        memcpy(m->signatures[claim.sender], signature_of(s->kept[i]), PBFT_SIGNATURE_BYTES);
     }
-    c->signatures.signers |= pbft_signers_of(1); /* its own, over what it likes */
-    stage_must(s, pbft_signers_count(c->signatures.signers) == s->n, "votes of everybody");
-    c->signatures.signers &= ~pbft_signers_of(0);
-    c->signatures.bytes = signatures + PBFT_SIGNATURE_BYTES; /* of 1, 2 and 3, ascending */
-    c->seq = next;
-    memset(c->digest.bytes, 0, sizeof c->digest.bytes);
-    for (unsigned null = 0; null < 2; null++) {
-        if (null == 1) c->digest = *(const struct pbft_digest *)(const void *)signatures;
-        for (pbft_id to = 0; to < s->n; to++)
-            if (to != 1) stage_inject(s, 1, to, sim_message(s->sim, 1, &msg), false);
-    }
-    c->kind = PBFT_CERT_CHECKPOINT;
-    c->seq = 4 * (pbft_seq)sim_cluster(s->sim)->params.window;
+    m->of = pbft_signers_of(1); /* its own, over what it likes */
+    for (pbft_id id = s->n; id-- > 0 && pbft_signers_count(m->of) < pbft_quorum(s->n);)
+        if (pbft_signers_has(heard, id)) m->of |= pbft_signers_of(id);
+    stage_must(s, pbft_signers_count(m->of) == pbft_quorum(s->n), "votes of a quorum");
+}
+
+static void show_mixture(struct stage *s, struct mixture *m, enum pbft_certificate_kind kind,
+                         pbft_seq seq, const struct pbft_digest *digest)
+{
+    uint8_t packed[sizeof m->signatures];
+    size_t count = 0;
+    struct pbft_frame *own = sim_vote(s->sim, PBFT_COMMIT, 1, 0, seq, digest);
+    memcpy(m->signatures[1], signature_of(own), PBFT_SIGNATURE_BYTES);
+    pbft_frame_release(own);
+    for (pbft_id id = 0; id < s->n; id++)
+        if (pbft_signers_has(m->of, id))
+            memcpy(packed + PBFT_SIGNATURE_BYTES * count++, m->signatures[id],
+                   PBFT_SIGNATURE_BYTES);
+    struct pbft_msg msg = {.type = PBFT_CERTIFICATE};
+    struct pbft_certificate *c = &msg.certificate;
+    c->kind = (uint8_t)kind;
+    c->seq = seq;
+    c->digest = *digest;
+    c->signatures.signers = m->of;
+    c->signatures.bytes = packed;
     for (pbft_id to = 0; to < s->n; to++)
         if (to != 1) stage_inject(s, 1, to, sim_message(s->sim, 1, &msg), false);
+}
+
+static void mixed_votes(struct stage *s)
+{
+    stage_filter(s, keep_commits);
+    stage_load(s, 20);
+    stage_wait(s);
+    stage_filter(s, NULL);
+    struct mixture m;
+    mix(s, &m);
+    if (!sim_ok(s->sim)) return;
+    pbft_seq next = sim_executed_last(s->sim) + 1;
+    struct pbft_digest digest = {{0}};
+    show_mixture(s, &m, PBFT_CERT_COMMIT, next, &digest);
+    digest.bytes[0] = 1;
+    show_mixture(s, &m, PBFT_CERT_COMMIT, next, &digest);
+    next = 4 * (pbft_seq)sim_cluster(s->sim)->params.window;
+    show_mixture(s, &m, PBFT_CERT_CHECKPOINT, next, &digest);
     stage_load(s, 20);
     stage_wait(s);
 }
@@ -164,18 +218,28 @@ static bool hashing(struct sim *sim, void *context)
     return info.executed % k == 0 && info.executed > info.stable;
 }
 
+/* Or has left the view alone, and follows: what it would vote for is stable already. */
+static bool votes(struct sim *sim, void *context)
+{
+    const struct goal *goal = context;
+    if (!follows(sim, context)) return false;
+    struct pbft_core_info info = sim_info(sim, goal->who).core;
+    return info.own_checkpoint >= goal->executed || !info.view_active;
+}
+
 /* It goes on with what is on its disk, and votes again. */
 static void returns(struct stage *s, pbft_id id)
 {
     stage_must(s, sim_restart_as_found(s->sim, id), "its log is not what it wrote");
-    pbft_seq before = sim_executed_last(s->sim);
-    stage_load(s, 40);
-    stage_wait(s);
-    struct sim_at_least there = {.who = pbft_signers_of(id), .executed = before + 1};
-    stage_must(s, sim_run_until(s->sim, sim_reached, &there, STAGE_ENOUGH),
-               "the replica does not follow");
-    struct pbft_node_info info = sim_info(s->sim, id);
-    stage_must(s, sim_ok(s->sim) && !info.core.mute && info.core.own_checkpoint > before,
+    struct goal goal = {id, sim_executed_last(s->sim) + 1};
+    for (unsigned i = 0; i < 10 && sim_ok(s->sim) && !votes(s->sim, &goal); i++) {
+        stage_load(s, 40); /* up to the next checkpoint */
+        stage_wait(s);
+        stage_must(s, sim_run_until(s->sim, follows, &goal, STAGE_ENOUGH),
+                   "the replica does not follow");
+    }
+    stage_must(s,
+               sim_run_until(s->sim, votes, &goal, STAGE_ENOUGH) && !sim_info(s->sim, id).core.mute,
                "the replica does not vote");
 }
 
@@ -200,7 +264,7 @@ static void die_anywhere(struct stage *s)
 {
     stage_load(s, 60);
     stage_run_for(s, 1 + sim_random(s->sim, 120));
-    pbft_id victim = (pbft_id)sim_random(s->sim, s->n);
+    pbft_id victim = stage_victim(s);
     sim_kill(s->sim, victim);
     s->injected++;
     stage_run_for(s, 1 + sim_random(s->sim, 900));
@@ -216,7 +280,7 @@ static bool is_behind(struct sim *sim, void *context)
 
 static void power_fails(struct stage *s)
 {
-    pbft_id victim = (pbft_id)sim_random(s->sim, s->n);
+    pbft_id victim = stage_victim(s);
     sim_slow_disk(s->sim, victim, (1 + sim_random(s->sim, 40)) * SIM_MS);
     stage_load(s, 60);
     stage_run_for(s, 1 + sim_random(s->sim, 120));
@@ -240,12 +304,17 @@ static bool remember_own(struct sim *sim, const struct sim_packet *p, void *cont
     return true;
 }
 
+/* What it hands on of others is no word of its own, nor is a VIEW-CHANGE of its earlier life that
+ * somebody asks for. */
 static bool votes_of_two(struct sim *sim, const struct sim_packet *p, void *context)
 {
     struct stage *s = context;
+    struct pbft_claim claim;
+    pbft_id signer;
     if (p->from_client || p->from != 2 || !sim_info(sim, 2).core.mute) return true;
-    if (p->type == PBFT_PREPARE || p->type == PBFT_COMMIT || p->type == PBFT_CHECKPOINT ||
-        p->type == PBFT_VIEW_CHANGE || p->type == PBFT_PRE_PREPARE || p->type == PBFT_NEW_VIEW)
+    if (!sim_statement(s->n, pbft_frame_span(p->frame), &claim, &signer) || signer != 2)
+        return true;
+    if (claim.type != PBFT_VIEW_CHANGE || claim.view > s->number)
         sim_fail(sim, "scenario %s: a replica without memory sends a %s", s->row->name,
                  pbft_type_text(p->type));
     return true;
@@ -253,7 +322,7 @@ static bool votes_of_two(struct sim *sim, const struct sim_packet *p, void *cont
 
 static void comes_back_on(struct stage *s, enum sim_harm harm)
 {
-    sim_set_filter(s->sim, remember_own, s);
+    stage_filter(s, remember_own);
     stage_load(s, 20);
     stage_wait(s);
     pbft_id victim = 2;
@@ -274,6 +343,7 @@ static void comes_back_on(struct stage *s, enum sim_harm harm)
     stage_must(s, harmed > 0, "nothing on its disk was harmed");
     if (!sim_ok(s->sim)) return;
     s->injected++;
+    s->number = stage_view(s);
     stage_run_for(s, 300);
     if (harm == SIM_HARM_TORN) {
         returns(s, victim);
@@ -282,14 +352,13 @@ static void comes_back_on(struct stage *s, enum sim_harm harm)
     bool older = harm == SIM_HARM_ROLLED_BACK;
     stage_must(s, sim_restart_as_found(s->sim, victim) == older,
                "it votes on what is no log of its");
-    sim_set_filter(s->sim, votes_of_two, s);
+    stage_filter(s, votes_of_two);
     for (size_t i = 0; i < 64 && s->kept[i] != NULL; i++)
         stage_inject(s, 0, 2, pbft_frame_retain(s->kept[i]), true);
     stage_load(s, 40);
     stage_wait(s);
-    struct sim_at_least there = {.who = pbft_signers_of(victim),
-                                 .executed = sim_executed_last(s->sim) / 2};
-    stage_must(s, sim_run_until(s->sim, sim_reached, &there, STAGE_ENOUGH),
+    struct goal goal = {victim, sim_executed_last(s->sim) / 2};
+    stage_must(s, sim_run_until(s->sim, follows, &goal, STAGE_ENOUGH),
                "the mute replica does not follow");
     stage_must(s, sim_ok(s->sim) && sim_info(s->sim, victim).core.mute, "it goes on voting");
 }

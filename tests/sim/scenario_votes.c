@@ -25,7 +25,7 @@ static struct pbft_digest other_digest(const struct pbft_digest *digest)
 
 static void filtered(struct stage *s, sim_filter *filter)
 {
-    sim_set_filter(s->sim, filter, s);
+    stage_filter(s, filter);
     stage_load(s, 20);
     stage_wait(s);
 }
@@ -108,9 +108,9 @@ static bool remember_views(struct sim *sim, const struct sim_packet *p, void *co
 
 static void replay_views(struct stage *s)
 {
-    sim_set_filter(s->sim, remember_views, s);
-    stage_change_views(s, 2);
-    sim_set_filter(s->sim, NULL, NULL);
+    stage_filter(s, remember_views);
+    stage_change_views(s, stage_view(s) + 2);
+    stage_filter(s, NULL);
     stage_wait(s);
     stage_run_for(s, 500);
     pbft_view before = stage_view(s);
@@ -162,15 +162,15 @@ static bool bad_certificate(struct sim *sim, const struct sim_packet *p, void *c
 
 static void bad_certificates(struct stage *s)
 {
-    sim_set_filter(s->sim, bad_certificate, s);
-    stage_change_views(s, 2);
+    stage_filter(s, bad_certificate);
+    stage_change_views(s, stage_view(s) + 2);
     stage_wait(s);
 }
 
 /* 2.18 */
 static void view_two(struct stage *s)
 {
-    stage_change_views(s, 2);
+    stage_change_views(s, stage_view(s) + 2);
 }
 
 /* 2.19 */

@@ -11,7 +11,7 @@ static void fails(void (*play)(struct stage *s), const char *words)
     const struct stage_row row = {.name = "2.0", .play = play};
     struct sim_world_options options = {.seed = 1};
     struct sim_world_result result;
-    stage_run(&row, &options, &result);
+    stage_run(&row, NULL, &options, &result);
     cr_expect(!result.ok, "%s: nothing rang", words);
     cr_expect_not_null(strstr(result.failure, words), "%s: %s", words, result.failure);
 }
@@ -29,6 +29,21 @@ Test(alarms, a_row_whose_operations_are_not_answered)
 Test(alarms, a_row_without_its_fault)
 {
     fails(NULL, "scenario 2.0: its fault never happened");
+}
+
+/* Of two rows in one cluster each has its own. */
+static void happens(struct stage *s)
+{
+    s->injected++;
+}
+Test(alarms, the_second_of_two_rows_without_its_fault)
+{
+    const struct stage_row first = {.name = "2.98", .play = happens}, second = {.name = "2.99"};
+    struct sim_world_options options = {.seed = 1};
+    struct sim_world_result result;
+    stage_run(&first, &second, &options, &result);
+    cr_expect(!result.ok && strstr(result.failure, "scenario 2.99: its fault never") != NULL, "%s",
+              result.failure);
 }
 
 static void is_taken_for_good(struct stage *s)

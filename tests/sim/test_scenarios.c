@@ -40,6 +40,39 @@ Test(scenarios, rows_4)
     part(3);
 }
 
+/* Two that the seed draws, in one cluster. */
+static void pairs(uint64_t from)
+{
+    for (uint64_t seed = from; seed < from + sim_seeds(20); seed++) {
+        struct sim_world_options options = {.seed = seed};
+        struct sim_world_result result;
+        sim_pair_run(&options, &result);
+        cr_expect(result.ok, "%s", result.failure);
+        cr_expect(result.pair > 0 && result.injected > 1, "seed %llu", (unsigned long long)seed);
+    }
+}
+Test(scenarios, pairs_1)
+{
+    pairs(1000);
+}
+Test(scenarios, pairs_2)
+{
+    pairs(2000);
+}
+
+Test(scenarios, pairs_that_cannot_be_are_refused)
+{
+    static const char *const wrong[][2] = {{"2.3", "2.3"},  {"2.2", "2.3"},   {"2.27", "2.29"},
+                                           {"2.9", "2.35"}, {"2.14", "2.21"}, {"2.12", "2.30"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const struct sim_scenario *a = sim_scenario_find(wrong[i][0]);
+        const struct sim_scenario *b = sim_scenario_find(wrong[i][1]);
+        cr_expect_not_null(sim_pair_refused(a, b), "%s and %s", a->name, b->name);
+        cr_expect_not_null(sim_pair_refused(b, a), "%s and %s", b->name, a->name);
+    }
+    cr_expect_null(sim_pair_refused(sim_scenario_find("2.3"), sim_scenario_find("2.15")));
+}
+
 Test(scenarios, are_found_by_name)
 {
     cr_assert_not_null(sim_scenario_find("2.17"));

@@ -113,6 +113,7 @@ enum sim_reach {
 };
 const char *sim_reach_text(enum sim_reach reach);
 
+struct sim_scenario;
 struct sim;
 
 /* What a test may add to a run, in its second half: the faults are over and the network has healed;
@@ -123,15 +124,16 @@ typedef void sim_meddler(void *context, struct sim *sim, enum sim_act act);
 
 struct sim_world_options {
     uint64_t seed;
-    uint32_t n;             /* 0: drawn */
-    bool real_signatures;   /* Ed25519; else keyed hashes, drawn true for 1 seed in 100 */
-    bool fast_signatures;   /* never Ed25519, whatever the seed draws */
-    uint32_t traitors;      /* more than f twins that conspire (the alarm of FAULTS 3.1 must
-                               ring); up to f: as drawn */
-    uint64_t forbid;        /* for tests: bit i: sim_fault i is drawn but never acts out */
-    bool strand;            /* for tests: whoever came back with its log is cut off once all is
-                               healed, for ever */
-    sim_observer *observer; /* NULL: nobody looks */
+    uint32_t n;           /* 0: drawn */
+    bool real_signatures; /* Ed25519; else keyed hashes, drawn true for 1 seed in 100 */
+    bool fast_signatures; /* never Ed25519, whatever the seed draws */
+    uint32_t traitors;    /* more than f twins that conspire (the alarm of FAULTS 3.1 must
+                             ring); up to f: as drawn */
+    uint64_t forbid;      /* for tests: bit i: sim_fault i is drawn but never acts out */
+    bool strand;          /* for tests: whoever came back with its log is cut off once all is
+                             healed, for ever */
+    const struct sim_scenario *rows[2]; /* of sim_pair_run(); NULL: drawn */
+    sim_observer *observer;             /* NULL: nobody looks */
     void *observer_context;
     sim_meddler *meddler; /* for tests; NULL: nobody */
     void *meddler_context;
@@ -152,6 +154,8 @@ struct sim_world_result {
     uint64_t faults[SIM_FAULT_COUNT];  /* how often each acted */
     uint64_t reached[SIM_REACH_COUNT]; /* how often each place was reached */
     uint64_t injected; /* scenarios: how often the row's fault was; 0 is a failure */
+    uint64_t pair;     /* which two rows, plus 1; 0: none */
+    uint64_t skipped;  /* pairs that were drawn before it and cannot go together */
 };
 
 /**
@@ -184,5 +188,11 @@ struct sim_scenario {
 /* Ends with a NULL name; ordered by row. */
 extern const struct sim_scenario sim_scenarios[];
 const struct sim_scenario *sim_scenario_find(const char *name); /* NULL: none of that name */
+
+#define SIM_ROWS_MAX 48u
+/* Two rows in one cluster, as options->rows says or, NULL, drawn until two fit. Deterministic. */
+void sim_pair_run(const struct sim_world_options *options, struct sim_world_result *result);
+/* Why these cannot go together, for people; NULL: they can. */
+const char *sim_pair_refused(const struct sim_scenario *a, const struct sim_scenario *b);
 
 #endif
