@@ -136,6 +136,29 @@ Test(restart, an_installed_view_is_remembered)
     }
 }
 
+/* PROTOCOL 18: two certificates of one number are in the log; the one of the higher view counts. */
+Test(restart, the_newest_certificate_of_a_number_counts)
+{
+    struct net *t = net_new(4);
+    net_put(t, 1);
+    net_run(t, 20);
+    net_rule(t, (struct net_rule){.fate = NET_DROP, .type = PBFT_COMMIT});
+    net_put(t, 2); /* prepared in view 0, and again in view 1 */
+    cr_assert(net_run_view(t, 0, 1, 2000));
+    net_run(t, 20);
+    net_power_loss(t, 2);
+    net_power_on(t, 2, true);
+    cr_assert(net_run_view(t, 0, 2, 5000));
+    const struct pbft_msg *vc = net_decode(t, t->nodes[2].last_sent[PBFT_VIEW_CHANGE]);
+    cr_assert_eq(vc->view_change.view, 2u);
+    cr_assert_eq(vc->view_change.prepared_count, 2u);
+    cr_expect_eq(vc->view_change.prepared[1].seq, 2u);
+    cr_expect_eq(vc->view_change.prepared[1].view, 1u);
+    net_rules_clear(t);
+    cr_assert(net_run_executed(t, 0, 2, 5000));
+    net_free(t);
+}
+
 /* ---- many runs ---- */
 
 static uint64_t next(uint64_t *state)

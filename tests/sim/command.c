@@ -182,8 +182,8 @@ static const char *nonsense(const struct sim_command *c, bool seed_given)
         return "--trace, --svg, --explain and --twice are for one seed: leave --seeds out";
     if (!c->many && (c->state != NULL || c->jobs > 0 || c->failures_max > 0))
         return "--state, --jobs and --failures are for campaigns: add --seeds N";
-    if (c->rows[0] != NULL && sim_pair_refused(c->rows[0], c->rows[1]) != NULL)
-        return sim_pair_refused(c->rows[0], c->rows[1]);
+    if (c->rows[0] != NULL && sim_pair_refused(c->rows[0], c->rows[1], c->nodes) != NULL)
+        return sim_pair_refused(c->rows[0], c->rows[1], c->nodes);
     if (c->window.given && c->svg == NULL) return "--from and --to limit the diagram of --svg FILE";
     if (c->window.given && c->window.to_ns <= c->window.from_ns)
         return "--to MS must be given and be later than --from";

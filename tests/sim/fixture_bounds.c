@@ -7,6 +7,13 @@
 
 /* ---- FAULTS 3.14 ---- */
 
+void keep_promise(const struct sim *sim, struct promise *promises, const struct pbft_claim *commit)
+{
+    struct promise *p = &promises[commit->seq % sim->o.params.window];
+    if (p->seq > commit->seq || (p->seq == commit->seq && p->view > commit->view)) return;
+    *p = (struct promise){commit->seq, commit->view, commit->digest};
+}
+
 void check_promise(struct sim *sim, struct node *node, struct pbft_span commit)
 {
     struct pbft_claim claim;
@@ -14,9 +21,7 @@ void check_promise(struct sim *sim, struct node *node, struct pbft_span commit)
         sim_fail(sim, "replica %u logs that it prepared, without its COMMIT", node->id);
         return;
     }
-    struct promise *p = &node->promises[claim.seq % sim->o.params.window];
-    if (p->seq == claim.seq && p->view > claim.view) return;
-    *p = (struct promise){claim.seq, claim.view, claim.digest};
+    keep_promise(sim, node->promises, &claim);
 }
 
 static const struct pbft_prepared *entry_of(const struct pbft_view_change *vc, pbft_seq seq)

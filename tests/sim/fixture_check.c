@@ -12,8 +12,10 @@ void check_start(struct sim *sim)
 {
     sim->arena.size = pbft_wire_arena_bytes(&sim->o.params);
     sim->arena.base = sim_alloc(sim->arena.size);
-    for (pbft_id id = 0; id < sim->n; id++)
-        sim->nodes[id].promises = sim_alloc(sim->o.params.window * sizeof *sim->nodes[id].promises);
+    for (pbft_id id = 0; id < sim->n; id++) {
+        sim->nodes[id].promises = sim_alloc(sim->o.params.window * sizeof(struct promise));
+        sim->nodes[id].given = sim_alloc(sim->o.params.window * sizeof(struct promise));
+    }
 }
 
 void check_free(struct sim *sim)
@@ -25,6 +27,7 @@ void check_free(struct sim *sim)
         for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++)
             map_free(maps[i]);
         free(node->promises);
+        free(node->given);
         pbft_frame_release(node->last_sent);
     }
     struct map *maps[] = {&sim->prepared, &sim->committed, &sim->decided, &sim->checkpoints};
@@ -49,8 +52,21 @@ void check_restart(struct node *node)
     map_free(&node->synced);
     map_free(&node->fetching);
     map_free(&node->answered);
-    memset(node->promises, 0, node->sim->o.params.window * sizeof *node->promises);
-    /* What it said in an earlier life still binds its key: node->said stays (FAULTS 3.5). */
+    /* What it said in an earlier life still binds its key (FAULTS 3.5): node->said stays. */
+    size_t bytes = node->sim->o.params.window * sizeof(struct promise);
+    if (node->forgetful)
+        memset(node->promises, 0, bytes);
+    else
+        memcpy(node->promises, node->given, bytes);
+}
+
+/* What it said under its old key, or in an epoch that is over, binds nobody. */
+void check_epoch_begun(struct node *node)
+{
+    if (node->place >= node->sim->n) return;
+    map_free(&node->said);
+    node->asked_view = 0;
+    memset(node->given, 0, node->sim->o.params.window * sizeof(struct promise));
 }
 
 /* What its log leads to was executed before, and is not seen: the next one follows it. */
@@ -68,6 +84,10 @@ void check_restored(struct node *node)
     node->view = info.core.view;
     if (node->executing == NEVER) node->executing = info.applied;
     node->restoring = false;
+    if (node->place < node->sim->n && !node->mute && !info.core.mute && !node->forgetful &&
+        node->view < node->asked_view)
+        sim_fail(node->sim, "FAULTS 3.9: replica %u comes back in view %llu after %llu", node->id,
+                 (unsigned long long)node->view, (unsigned long long)node->asked_view);
 }
 
 /* ---- effects ---- */

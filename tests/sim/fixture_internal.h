@@ -105,8 +105,10 @@ struct node {
     pbft_seq stable, executing;   /* highest STABLE; last EXECUTE effect */
     struct pbft_frame *last_sent; /* checked already: a broadcast is one frame */
     struct map synced;            /* statements in the synced log, FAULTS 3.6 */
-    struct map said; /* statements sent, by (type, view, seq): one digest each, FAULTS 3.5 */
+    struct map said;      /* statements sent, by (type, view, seq): one digest each, FAULTS 3.5 */
+    pbft_view asked_view; /* highest VIEW-CHANGE sent, FAULTS 3.5, 3.9 */
     struct promise *promises; /* window of them, by seq */
+    struct promise *given;    /* those whose COMMIT was sent, which bind all lives, FAULTS 3.14 */
     uint64_t fetches_open;    /* FETCH without FETCH_STOP */
     struct map fetching;
     uint64_t sent, executions, numbers, view_steps, checkpoints; /* FAULTS 3.24 */
@@ -361,6 +363,7 @@ void check_free(struct sim *sim);
 void check_restart(struct node *node);
 void check_restoring(struct node *node); /* its log is read next */
 void check_restored(struct node *node);  /* it was: h and the view begin there */
+void check_epoch_begun(struct node *node);
 void check_effects(struct sim *sim, struct node *node, const struct pbft_effects *effects);
 void check_dying(struct sim *sim, const struct node *node, const struct pbft_effects *effects);
 void check_node(struct sim *sim, struct node *node); /* after each call into it */
@@ -375,6 +378,7 @@ void statement_content(const struct pbft_claim *claim, struct pbft_span frame,
 void statement_key(const struct pbft_claim *claim, const struct pbft_digest *content,
                    struct pbft_digest *key);
 void note_synced(struct node *node, struct pbft_span payload);
+void check_commit_taken(struct sim *sim, struct pbft_span frame); /* by a correct replica */
 void check_outbound(struct sim *sim, struct node *node, const struct pbft_peer *to,
                     struct pbft_frame *frame);
 
@@ -387,6 +391,7 @@ enum pbft_status damage_report(void *context, pbft_seq seq, const char *json, si
 
 /* fixture_bounds.c: promises kept, and limits */
 void check_promise(struct sim *sim, struct node *node, struct pbft_span commit);
+void keep_promise(const struct sim *sim, struct promise *promises, const struct pbft_claim *commit);
 void check_view_change(struct sim *sim, struct node *node, struct pbft_span frame);
 void check_fetch(struct sim *sim, struct node *node, const struct pbft_fetch *what, bool begins);
 void check_back_off(struct sim *sim, struct node *node, const struct pbft_core_info *info);

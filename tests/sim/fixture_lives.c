@@ -269,7 +269,7 @@ static void begin_epoch(struct sim *sim, struct node *n, const struct pbft_clust
 {
     n->epoch = next->epoch;
     disk_drop(n);
-    map_free(&n->said);
+    check_epoch_begun(n);
     if (!pbft_public_key_equal(&next->replicas[n->id], &n->keypair.public)) {
         take_new_key(sim, n);
         flushed = 0;

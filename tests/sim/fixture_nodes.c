@@ -252,6 +252,7 @@ static void check_taken(struct sim *sim, const struct node *n, const struct even
     if (n->verdict != PBFT_OK || !sim_is_correct(sim, n->id)) return;
     check_flipped(sim, n, e);
     check_built_on(sim, n, e->frame);
+    if (!sim->o.agreement_only) check_commit_taken(sim, pbft_frame_span(e->frame));
     check_above(sim, n, e->frame, stable);
 }
 

@@ -93,6 +93,46 @@ static bool said_before(const struct node *node, const struct pbft_claim *claim,
     return entry != NULL && pbft_digest_equal(&entry->value, content);
 }
 
+/* FAULTS 3.5: whoever has asked for a view says nothing new in those below it, in no life. A HEADER
+ * repeats what was said. */
+static void check_view_left(struct sim *sim, struct node *node, const struct pbft_claim *claim,
+                            const struct pbft_digest *content, uint8_t type)
+{
+    bool of_a_view = type == PBFT_PRE_PREPARE || type == PBFT_PREPARE || type == PBFT_COMMIT ||
+                     type == PBFT_NEW_VIEW || type == PBFT_VIEW_CHANGE;
+    if (!of_a_view) return;
+    if (claim->view < node->asked_view && !said_before(node, claim, content))
+        sim_fail(sim, "FAULTS 3.5: replica %u says %s v %llu n %llu, but has asked for view %llu",
+                 node->id, pbft_type_text(claim->type), (unsigned long long)claim->view,
+                 (unsigned long long)claim->seq, (unsigned long long)node->asked_view);
+    if (type == PBFT_VIEW_CHANGE && claim->view > node->asked_view) node->asked_view = claim->view;
+}
+
+/* Decided: by q COMMITs, of which liars' count once a correct replica has taken them. */
+static void count_commit(struct sim *sim, const struct pbft_claim *claim, pbft_id signer)
+{
+    struct pbft_digest votes_key, key;
+    bool fresh;
+    key_with_digest(&votes_key, claim->seq, claim->view, 0, &claim->digest);
+    struct map_entry *votes = map_put(&sim->committed, &votes_key, &fresh);
+    votes->number |= pbft_signers_of(signer);
+    if (pbft_signers_count(votes->number) < pbft_quorum(sim->n)) return;
+    key_numbers(&key, claim->seq, 0, 0, 0);
+    struct map_entry *now = map_put(&sim->decided, &key, &fresh);
+    if (!fresh && now->number <= claim->view) return;
+    now->value = claim->digest;
+    now->number = claim->view;
+}
+
+void check_commit_taken(struct sim *sim, struct pbft_span frame)
+{
+    struct pbft_claim claim;
+    pbft_id signer;
+    if (sim_statement(sim->n, frame, &claim, &signer) && claim.type == PBFT_COMMIT &&
+        !sim_is_correct(sim, signer))
+        count_commit(sim, &claim, signer);
+}
+
 static void check_commit(struct sim *sim, const struct node *node, const struct pbft_claim *claim)
 {
     struct pbft_digest key;
@@ -111,15 +151,7 @@ static void check_commit(struct sim *sim, const struct node *node, const struct 
         sim_fail(sim, "FAULTS 3.2: n %llu was decided in view %llu, another digest in view %llu",
                  (unsigned long long)claim->seq, (unsigned long long)decided->number,
                  (unsigned long long)claim->view);
-    struct pbft_digest votes_key;
-    key_with_digest(&votes_key, claim->seq, claim->view, 0, &claim->digest);
-    struct map_entry *votes = map_put(&sim->committed, &votes_key, &fresh);
-    votes->number |= pbft_signers_of(node->id);
-    if (pbft_signers_count(votes->number) < pbft_quorum(sim->n)) return;
-    struct map_entry *now = map_put(&sim->decided, &key, &fresh);
-    if (!fresh && now->number <= claim->view) return;
-    now->value = claim->digest;
-    now->number = claim->view;
+    count_commit(sim, claim, node->id);
 }
 
 static void check_own_checkpoint(struct sim *sim, const struct node *node,
@@ -184,7 +216,9 @@ void check_outbound(struct sim *sim, struct node *node, const struct pbft_peer *
         return;
     }
     check_synced(sim, node, &claim, &content);
+    check_view_left(sim, node, &claim, &content, frame->bytes[0]);
     check_said(sim, node, &claim, &content);
+    if (claim.type == PBFT_COMMIT) keep_promise(sim, node->given, &claim);
     pbft_seq highest = node->stable + sim->o.params.window;
     if ((claim.type == PBFT_PREPARE || claim.type == PBFT_COMMIT) && claim.seq > highest)
         sim_fail(sim, "FAULTS 3.13: replica %u votes for %llu above %llu", node->id,

@@ -3,6 +3,8 @@
  * dead. Each fault must have happened, and each row's own demands hold. */
 #include "tests/sim/scenario.h"
 
+#include "pbft/quorum.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -59,7 +61,12 @@ static struct demand demand_of(const struct sim_scenario *row)
     return (struct demand){.name = row->name};
 }
 
-const char *sim_pair_refused(const struct sim_scenario *a, const struct sim_scenario *b)
+static bool isolate(const struct sim_scenario *a, const struct sim_scenario *b)
+{
+    return demand_of(a).isolates || demand_of(b).isolates;
+}
+
+const char *sim_pair_refused(const struct sim_scenario *a, const struct sim_scenario *b, uint32_t n)
 {
     struct demand x = demand_of(a), y = demand_of(b);
     pbft_signers lies_x = stage_row_of(a)->byzantine, lies_y = stage_row_of(b)->byzantine;
@@ -74,6 +81,9 @@ const char *sim_pair_refused(const struct sim_scenario *a, const struct sim_scen
         return "both begin in the first views, and both leave them";
     if (stage_row_of(a)->options != NULL && stage_row_of(b)->options != NULL)
         return "both set what the links, disks or signatures of all are";
+    uint32_t away = pbft_signers_count(lies_x | lies_y | x.gone | y.gone) + isolate(a, b);
+    if (n != 0 && away > pbft_quorum_faults(n))
+        return "so few replicas do not bear the culprits of both: leave --nodes out";
     return NULL;
 }
 
@@ -94,7 +104,7 @@ static uint64_t scramble(uint64_t z)
 }
 
 /* Until two fit; how many did not is returned. */
-static uint64_t draw(uint64_t seed, const struct sim_scenario *rows[2])
+static uint64_t draw(uint64_t seed, uint32_t n, const struct sim_scenario *rows[2])
 {
     size_t count = 0;
     while (sim_scenarios[count].name != NULL)
@@ -103,7 +113,7 @@ static uint64_t draw(uint64_t seed, const struct sim_scenario *rows[2])
     for (;; skipped++) {
         rows[0] = &sim_scenarios[scramble(state += UINT64_C(0x9E3779B97F4A7C15)) % count];
         rows[1] = &sim_scenarios[scramble(state += UINT64_C(0x9E3779B97F4A7C15)) % count];
-        if (sim_pair_refused(rows[0], rows[1]) == NULL) return skipped;
+        if (sim_pair_refused(rows[0], rows[1], n) == NULL) return skipped;
     }
 }
 
@@ -111,11 +121,10 @@ void sim_pair_run(const struct sim_world_options *options, struct sim_world_resu
 {
     struct sim_world_options o = *options;
     const struct sim_scenario *rows[2] = {o.rows[0], o.rows[1]};
-    uint64_t skipped = rows[0] == NULL ? draw(o.seed, rows) : 0;
+    uint64_t skipped = rows[0] == NULL ? draw(o.seed, o.n, rows) : 0;
     bool swap = !goes_first(rows[0], rows[1]);
     const struct sim_scenario *first = rows[swap], *second = rows[!swap];
-    bool isolates = demand_of(first).isolates || demand_of(second).isolates;
-    if (o.n == 0) o.n = isolates ? 10 : 7;
+    if (o.n == 0) o.n = isolate(first, second) ? 10 : 7;
     stage_run(stage_row_of(first), stage_row_of(second), &o, result);
     result->pair =
         1 + (uint64_t)(first - sim_scenarios) * SIM_ROWS_MAX + (uint64_t)(second - sim_scenarios);

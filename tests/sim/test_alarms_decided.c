@@ -174,6 +174,14 @@ Test(alarms, a_view_that_was_left)
     (void)sim_run_for(sim, SIM_SECOND);
     rings(sim, "FAULTS 3.9");
 }
+Test(alarms, a_view_that_was_left_in_another_life)
+{
+    struct sim *sim = sound(20);
+    sim->nodes[1].asked_view = 7;
+    sim_kill(sim, 1);
+    sim_restart(sim, 1);
+    rings(sim, "FAULTS 3.9: replica 1 comes back in view 0 after 7");
+}
 Test(alarms, a_checkpoint_that_was_stable_before)
 {
     struct sim *sim = sound(60);

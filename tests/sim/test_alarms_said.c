@@ -35,12 +35,34 @@ Test(alarms, another_digest_than_fewer_committed_is_silent)
     commits(sim, 0, 1, &other);
     is_silent(sim);
 }
+/* A liar's COMMIT completes a certificate as any other's does. */
+Test(alarms, another_digest_than_q_committed_one_of_them_a_liar)
+{
+    struct sim_options o = sim_defaults(4, 1, 7);
+    o.byzantine = pbft_signers_of(2);
+    struct sim *sim = sound_with(&o, 20);
+    commits(sim, 1, 0, &some);
+    commits(sim, 3, 0, &some);
+    struct pbft_frame *vote = sim_vote(sim, PBFT_COMMIT, 2, 0, next(sim), &some);
+    cr_assert_eq(sim_inject(sim, 2, 1, vote), PBFT_OK);
+    cr_assert(sim_ok(sim), "%s", sim_failure(sim));
+    commits(sim, 0, 1, &other);
+    rings(sim, "FAULTS 3.2");
+}
 Test(alarms, a_replica_says_two_things)
 {
     struct sim *sim = sound(20);
     for (unsigned i = 0; i < 2; i++)
         says_synced(sim, 1, sim_vote(sim, PBFT_PREPARE, 1, 0, next(sim), i == 0 ? &some : &other));
     rings(sim, "FAULTS 3.5");
+}
+/* Also in another life: `asked_view` stays. */
+Test(alarms, a_vote_in_a_view_that_was_left)
+{
+    struct sim *sim = sound(20);
+    sim->nodes[1].asked_view = 1;
+    says_synced(sim, 1, sim_vote(sim, PBFT_COMMIT, 1, 0, next(sim), &some));
+    rings(sim, "FAULTS 3.5: replica 1 says COMMIT v 0");
 }
 Test(alarms, two_digests_prepared_in_one_view)
 {

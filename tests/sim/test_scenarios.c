@@ -67,10 +67,13 @@ Test(scenarios, pairs_that_cannot_be_are_refused)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         const struct sim_scenario *a = sim_scenario_find(wrong[i][0]);
         const struct sim_scenario *b = sim_scenario_find(wrong[i][1]);
-        cr_expect_not_null(sim_pair_refused(a, b), "%s and %s", a->name, b->name);
-        cr_expect_not_null(sim_pair_refused(b, a), "%s and %s", b->name, a->name);
+        cr_expect_not_null(sim_pair_refused(a, b, 0), "%s and %s", a->name, b->name);
+        cr_expect_not_null(sim_pair_refused(b, a, 0), "%s and %s", b->name, a->name);
     }
-    cr_expect_null(sim_pair_refused(sim_scenario_find("2.3"), sim_scenario_find("2.15")));
+    const struct sim_scenario *dies = sim_scenario_find("2.3"), *huge = sim_scenario_find("2.15");
+    cr_expect_null(sim_pair_refused(dies, huge, 0));
+    cr_expect_null(sim_pair_refused(dies, huge, 7));
+    cr_expect_not_null(sim_pair_refused(dies, huge, 4), "f = 1, and two replicas at fault");
 }
 
 Test(scenarios, are_found_by_name)

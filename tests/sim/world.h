@@ -192,7 +192,9 @@ const struct sim_scenario *sim_scenario_find(const char *name); /* NULL: none of
 #define SIM_ROWS_MAX 48u
 /* Two rows in one cluster, as options->rows says or, NULL, drawn until two fit. Deterministic. */
 void sim_pair_run(const struct sim_world_options *options, struct sim_world_result *result);
-/* Why these cannot go together, for people; NULL: they can. */
-const char *sim_pair_refused(const struct sim_scenario *a, const struct sim_scenario *b);
+/* Why these cannot go together in a cluster of n (0: as large as they need), for people; NULL: they
+ * can. */
+const char *sim_pair_refused(const struct sim_scenario *a, const struct sim_scenario *b,
+                             uint32_t n);
 
 #endif
