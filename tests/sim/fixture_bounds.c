@@ -31,6 +31,21 @@ static const struct pbft_prepared *entry_of(const struct pbft_view_change *vc, p
     return NULL;
 }
 
+/* Certificates of one number, of two views, in VIEW-CHANGEs for one view (FAULTS 4.7). */
+static void look_for_another(struct sim *sim, const struct pbft_view_change *vc)
+{
+    for (uint32_t i = 0; i < vc->prepared_count; i++) {
+        struct pbft_digest key;
+        key_numbers(&key, PBFT_VIEW_CHANGE, vc->view, vc->prepared[i].seq, 0);
+        bool fresh;
+        struct map_entry *entry = map_put(&sim->shown, &key, &fresh);
+        if (fresh)
+            entry->value = vc->prepared[i].digest;
+        else if (!pbft_digest_equal(&entry->value, &vc->prepared[i].digest))
+            reach(sim, SIM_REACH_CERTIFICATES_DIFFER);
+    }
+}
+
 void check_view_change(struct sim *sim, struct node *node, struct pbft_span frame)
 {
     struct pbft_msg msg;
@@ -43,6 +58,7 @@ void check_view_change(struct sim *sim, struct node *node, struct pbft_span fram
     if (vc->stable != node->stable)
         sim_fail(sim, "FAULTS 3.14: replica %u: VIEW-CHANGE from %llu, but h is %llu", node->id,
                  (unsigned long long)vc->stable, (unsigned long long)node->stable);
+    look_for_another(sim, vc);
     for (uint32_t i = 0; i < sim->o.params.window; i++) {
         const struct promise *p = &node->promises[i];
         if (p->seq <= vc->stable) continue;

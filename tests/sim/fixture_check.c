@@ -30,7 +30,8 @@ void check_free(struct sim *sim)
         free(node->given);
         pbft_frame_release(node->last_sent);
     }
-    struct map *maps[] = {&sim->prepared, &sim->committed, &sim->decided, &sim->checkpoints};
+    struct map *maps[] = {&sim->prepared, &sim->committed, &sim->decided, &sim->checkpoints,
+                          &sim->shown};
     for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++)
         map_free(maps[i]);
     free(sim->arena.base);

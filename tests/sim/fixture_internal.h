@@ -238,6 +238,7 @@ struct sim {
     struct map roots;       /* seq -> root, the oracle's, FAULTS 3.12 */
     struct map prepared;    /* (view, seq) -> digest of COMMITs, FAULTS 3.8 */
     struct map committed;   /* (seq, view, digest) -> signers, FAULTS 3.2 */
+    struct map shown;       /* entries of VIEW-CHANGEs, FAULTS 4.7 */
     struct map decided;     /* seq -> digest that q committed; number = view */
     struct map checkpoints; /* (seq, root) -> signers among correct, FAULTS 3.11 */
     struct key_history *keys;

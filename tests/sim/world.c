@@ -45,6 +45,11 @@ static pbft_view highest_view(struct world *w, bool active)
     return view;
 }
 
+pbft_view world_view(struct world *w)
+{
+    return highest_view(w, false);
+}
+
 /* ---- phase 1 ---- */
 
 static bool waits_for_turn(const struct world *w)
@@ -78,6 +83,7 @@ static enum sim_fault ended_by(const struct action *a)
     switch ((int)a->kind) {
     case ACTION_REJOIN: return a->who == 0 ? SIM_FAULT_PARTITION : SIM_FAULT_ONE_WAY;
     case ACTION_RETURN: return SIM_FAULT_ISOLATION;
+    case ACTION_WITHHOLD: return a->number == 0 ? SIM_FAULT_WITHHELD : SIM_FAULT_COUNT;
     case ACTION_SLOW_LINKS: return a->number == 0 ? SIM_FAULT_SLOW_LINK : SIM_FAULT_COUNT;
     case ACTION_SLOW_DISK: return a->number == 0 ? SIM_FAULT_SLOW_DISK : SIM_FAULT_COUNT;
     default: return SIM_FAULT_COUNT;

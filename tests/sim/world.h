@@ -32,6 +32,7 @@
     X(PARTITION, "partition")                                                                      \
     X(ISOLATION, "isolated replica")                                                               \
     X(ONE_WAY, "one-way partition")                                                                \
+    X(WITHHELD, "votes lost by their kind")                                                        \
     X(CLOCK_SKEW, "clock skew")                                                                    \
     X(CLOCK_JUMP, "clock jump")                                                                    \
     X(CRASH, "crash")                                                                              \
@@ -71,6 +72,7 @@ const char *sim_fault_text(enum sim_fault fault);
     X(JOIN, "joined by f+1 VIEW-CHANGEs")                                                          \
     X(O_NOT_EMPTY, "NEW-VIEWs with entries")                                                       \
     X(O_NULL, "null requests filled in")                                                           \
+    X(CERTIFICATES_DIFFER, "numbers prepared otherwise in two views")                              \
     X(NULL_EXECUTED, "null requests executed")                                                     \
     X(BACK_OFF, "time-outs doubled")                                                               \
     X(STABLE, "stable checkpoints")                                                                \

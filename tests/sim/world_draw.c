@@ -434,6 +434,32 @@ static void draw_pace(struct world_plan *plan, uint64_t seed)
     plan->o.transfer_bytes_per_second = bytes_per_second[roll(&d, 4)];
 }
 
+/* And for votes that are lost by their kind, behind all else: each step has to have its time. */
+static void draw_withheld(struct world_plan *plan, uint64_t seed)
+{
+    struct dice d = {seed * UINT64_C(0xE7037ED1A0B428DB) + 17};
+    if (plan->conspiracy || !percent(&d, 12)) return;
+    configure(plan, SIM_FAULT_WITHHELD);
+    pbft_signers few = 0;
+    for (uint64_t i = 1 + roll(&d, pbft_quorum_faults(plan->o.params.n)); i > 0; i--) {
+        pbft_id id = draw_good(plan, &d);
+        few |= pbft_signers_of(id);
+    }
+    uint64_t timeout = plan->o.params.view_timeout_ns, at = plan->end_ns + 5 * SIM_MS;
+    uint64_t lengths[] = {roll_from(&d, 40, 90) * SIM_MS, 0, 0};
+    /* Backups hear of a request when its client asks again. */
+    lengths[1] = 2 * timeout + roll(&d, timeout) + 60 * SIM_MS;
+    lengths[2] = 2 * timeout + roll(&d, 2 * timeout) + 60 * SIM_MS;
+    for (unsigned step = 0; step < 3; step++) {
+        act(plan, at, ACTION_WITHHOLD, 0, (uint64_t)WITHHOLD_PREPARES + step, few);
+        for (uint32_t client = 0; client < plan->honest; client++)
+            act(plan, at + SIM_MS, ACTION_LOAD, client, 1, 0);
+        at += lengths[step];
+    }
+    act(plan, at, ACTION_WITHHOLD, 0, WITHHOLD_NOTHING, 0);
+    plan->end_ns = at + 50 * SIM_MS;
+}
+
 static void sort_actions(struct world_plan *plan)
 {
     for (size_t i = 1; i < plan->action_count; i++)
@@ -464,6 +490,7 @@ void world_draw(struct world_plan *plan, const struct sim_world_options *options
     draw_disks(plan, options->seed);
     draw_replacements(plan, options->seed);
     draw_pace(plan, options->seed);
+    draw_withheld(plan, options->seed);
     sort_actions(plan);
 }
 

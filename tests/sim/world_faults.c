@@ -225,6 +225,7 @@ void world_act(struct world *w, const struct action *a)
             sim_slow_disk(sim, id, a->number);
         }
         break;
+    case ACTION_WITHHOLD: world_withhold(w, (enum withholding)a->number, a->group); break;
     case ACTION_TWINS: sim_twins_meet(sim, a->group, a->number); break;
     }
 }
@@ -289,6 +290,7 @@ bool world_had_chance(const struct world *w, enum sim_fault fault)
     case SIM_FAULT_SLOW_LINK:
     case SIM_FAULT_PARTITION:
     case SIM_FAULT_ISOLATION:
+    case SIM_FAULT_WITHHELD:
     case SIM_FAULT_ONE_WAY: return w->dark == 0; /* it may have been in the dark */
     case SIM_FAULT_SLOW_DISK: return w->dark == 0 && w->fetching == 0;
     case SIM_FAULT_CLOCK_JUMP: /* or see no proposal of a twin's second instance */

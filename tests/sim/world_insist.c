@@ -27,6 +27,7 @@ static enum sim_fault begun_by(const struct action *a)
     case ACTION_CLOCK: return SIM_FAULT_CLOCK_JUMP;
     case ACTION_BREAK_DISK: return SIM_FAULT_BROKEN_DISK;
     case ACTION_TWINS: return SIM_FAULT_TWIN;
+    case ACTION_WITHHOLD: return a->number != 0 ? SIM_FAULT_WITHHELD : SIM_FAULT_COUNT;
     default: return SIM_FAULT_COUNT;
     }
 }
@@ -42,6 +43,7 @@ static void end(struct world *w, enum sim_fault fault)
     pbft_signers all = pbft_everyone(w->sim->n);
     world_return_all(w);
     world_join_all(w);
+    world_withhold(w, WITHHOLD_NOTHING, 0);
     if (fault == SIM_FAULT_SLOW_LINK) sim_slow_links(w->sim, all, all, 0);
     for (pbft_id id = 0; id < w->sim->n && fault == SIM_FAULT_SLOW_DISK; id++)
         sim_slow_disk(w->sim, id, 0);

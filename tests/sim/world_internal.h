@@ -29,6 +29,14 @@ enum action_kind {
     ACTION_SLOW_LINKS, /* from `group` to all, by `number`; 0: as usual */
     ACTION_SLOW_DISK,  /* of `group`, by `number`; 0: as usual */
     ACTION_TWINS,      /* `group` and clients `number` meet the second instances */
+    ACTION_WITHHOLD,   /* `number`: enum withholding; `group`: the few */
+};
+
+enum withholding {
+    WITHHOLD_NOTHING,
+    WITHHOLD_PREPARES, /* from all but a few, and COMMITs from everybody */
+    WITHHOLD_ALL,      /* these few neither hear nor are heard */
+    WITHHOLD_COMMITS,
 };
 
 struct action {
@@ -93,6 +101,9 @@ struct world {
     pbft_signers fetching; /* who fetched a state, and wrote nothing, when its slow disk was over */
     uint64_t forced;    /* packets lost to isolations of world_force_turns(), which nobody drew */
     enum sim_fault cut; /* which partition there is; none: SIM_FAULT_COUNT */
+    enum withholding withholding;
+    pbft_signers withheld_from;
+    pbft_view withheld_view;
 };
 
 /* world_draw.c */
@@ -112,10 +123,14 @@ bool world_had_chance(const struct world *w, enum sim_fault fault);
 
 /* world.c */
 void world_load_all(struct world *w, uint64_t each);
+pbft_view world_view(struct world *w); /* highest of a correct replica */
 void world_wait_for(struct world *w, enum sim_fault fault, uint64_t ns); /* until it has acted */
 void world_return_all(struct world *w);                                  /* who is isolated */
 /* Who lies as a primary only must have its turn: the primaries before it fall silent under load. */
 void world_force_turns(struct world *w);
+
+/* world_withhold.c */
+void world_withhold(struct world *w, enum withholding what, pbft_signers few);
 
 /* world_insist.c */
 void world_insist(struct world *w);
