@@ -1,11 +1,11 @@
 #!/bin/bash
 # make bench: every case of docs/performance.md on real clusters of this machine. Writes
-# bench/results/performance.{json,md} and plots beside them; a quarter of an hour with the defaults.
+# bench/results/performance.{json,md} and plots beside them; less than half an hour with the defaults.
 #
 #   CASES="A B C D E F G H I J keys curve transfer"   which of them
 #   ROUND_SECONDS=3       counted time of one round
 #   REPEATS=5             rounds of A to F and H
-#   REPEATS_MORE=2        rounds of G, J, and of other numbers of keys
+#   REPEATS_MORE=5        rounds of G, J, and of other numbers of keys
 #   HALF_SECONDS=2        of G: before a lie, and after it was detected
 #   LIES="equivocate ..." strategies of G; HOSTILE="forge ..." its hostile clients, HOSTILE_RATE=500 frames a second
 #   NODES="4 7 10 13 16"  clusters of J
@@ -22,7 +22,7 @@ cd "$(dirname "$0")/.." || exit 1
 CASES=${CASES:-A B C D E F G H I J keys curve transfer}
 ROUND_SECONDS=${ROUND_SECONDS:-3}
 REPEATS=${REPEATS:-5}
-REPEATS_MORE=${REPEATS_MORE:-2}
+REPEATS_MORE=${REPEATS_MORE:-5}
 LIES=${LIES:-silent equivocate lie-reply wrong-digest bad-signature censor=0 delay=20 replay forge-new-view wrong-checkpoint}
 HOSTILE=${HOSTILE:-forge conflict replay garbage flood}
 HOSTILE_RATE=${HOSTILE_RATE:-500}

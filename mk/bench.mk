@@ -5,7 +5,7 @@
 deps-bench: ## install what the plots of benchmarks need beside that (gnuplot)
 	@scripts/deps.sh build bench
 # CASES, ROUND_SECONDS, REPEATS and the rest of bench/suite.sh come in by the environment.
-bench: ## every case of docs/performance.md: JSON, table, plots (a quarter of an hour; CASES="A C" REPEATS=N)
+bench: ## every case of docs/performance.md: JSON, table, plots (less than half an hour; CASES="A C" REPEATS=N)
 	@scripts/deps.sh build bench
 	@$(MAKE) programs
 	$(LIVE_OUTPUT)@PBFT_BIN_DIR='$(PBFT_BIN_DIR)' bench/suite.sh
