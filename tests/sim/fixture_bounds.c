@@ -5,13 +5,48 @@
 #include "pbft/pending.h"
 #include "pbft/quorum.h"
 
+#include <string.h>
+
+/* ---- FAULTS 3.22: nobody leaves a view before its time ---- */
+
+void check_stay_begins(struct node *node, pbft_view view)
+{
+    memset(&node->stay, 0, sizeof node->stay);
+    node->stay.view = view;
+    node->stay.at_ns = sim_now(node->sim);
+}
+
+void check_wish_heard(struct node *node, struct pbft_span frame)
+{
+    struct pbft_claim claim;
+    if (pbft_wire_peek(frame, &claim) != PBFT_OK || claim.type != PBFT_VIEW_CHANGE) return;
+    if (claim.sender < PBFT_REPLICAS_MAX && claim.view > node->stay.heard[claim.sender])
+        node->stay.heard[claim.sender] = claim.view;
+}
+
+/* f+1 others want a later view, or a whole time-out is over: of what was pending when the view
+ * began or came since, or of the NEW-VIEW. */
+void check_view_effect(struct sim *sim, struct node *node, pbft_view view, bool active)
+{
+    uint32_t others = 0;
+    for (pbft_id id = 0; id < sim->n; id++)
+        others += id != node->id && node->stay.heard[id] > node->stay.view;
+    uint64_t stayed = sim_now(sim) - node->stay.at_ns;
+    if (!active && others < pbft_quorum_weak(sim->n) && stayed < sim->o.params.view_timeout_ns)
+        sim_fail(sim, "FAULTS 3.22: replica %u leaves for view %llu after %.1f ms in %llu",
+                 node->id, (unsigned long long)view, (double)stayed / 1e6,
+                 (unsigned long long)node->stay.view);
+    node->stay.view = view;
+    node->stay.at_ns = sim_now(sim);
+}
+
 /* ---- FAULTS 3.14 ---- */
 
 void keep_promise(const struct sim *sim, struct promise *promises, const struct pbft_claim *commit)
 {
     struct promise *p = &promises[commit->seq % sim->o.params.window];
     if (p->seq > commit->seq || (p->seq == commit->seq && p->view > commit->view)) return;
-    *p = (struct promise){commit->seq, commit->view, commit->digest};
+    *p = (struct promise){commit->seq, commit->view, commit->digest, false};
 }
 
 void check_promise(struct sim *sim, struct node *node, struct pbft_span commit)
@@ -66,6 +101,8 @@ void check_view_change(struct sim *sim, struct node *node, struct pbft_span fram
         if (entry == NULL)
             sim_fail(sim, "FAULTS 3.14: replica %u forgets in view %llu that %llu was prepared",
                      node->id, (unsigned long long)vc->view, (unsigned long long)p->seq);
+        else if (p->least && entry->view > p->view)
+            continue;
         else if (entry->view != p->view || !pbft_digest_equal(&entry->digest, &p->digest))
             sim_fail(sim, "FAULTS 3.14: replica %u: n %llu was prepared in view %llu, it says %llu",
                      node->id, (unsigned long long)p->seq, (unsigned long long)p->view,

@@ -41,6 +41,7 @@ void check_restart(struct node *node)
 {
     if (node->place >= node->sim->n) return; /* a twin's second instance: nobody checks it */
     node->view = 0;
+    check_stay_begins(node, 0);
     node->stable = node->executing = 0;
     pbft_frame_release(node->last_sent);
     node->last_sent = NULL;
@@ -59,6 +60,8 @@ void check_restart(struct node *node)
         memset(node->promises, 0, bytes);
     else
         memcpy(node->promises, node->given, bytes);
+    for (uint32_t i = 0; i < node->sim->o.params.window; i++)
+        node->promises[i].least = true;
 }
 
 /* What it said under its old key, or in an epoch that is over, binds nobody. */
@@ -83,6 +86,7 @@ void check_restored(struct node *node)
     pbft_node_info(node->node, &info);
     node->stable = info.core.stable;
     node->view = info.core.view;
+    check_stay_begins(node, info.core.view);
     if (node->executing == NEVER) node->executing = info.applied;
     node->restoring = false;
     if (node->place < node->sim->n && !node->mute && !info.core.mute && !node->forgetful &&
@@ -279,6 +283,7 @@ void check_effects(struct sim *sim, struct node *node, const struct pbft_effects
             break;
         case PBFT_EFFECT_VIEW:
             node->view_steps++;
+            check_view_effect(sim, node, e->view.view, e->view.active);
             if (sim->o.expect_no_view_change)
                 sim_fail(sim, "FAULTS 3.22: replica %u leaves for view %llu without need", node->id,
                          (unsigned long long)e->view.view);

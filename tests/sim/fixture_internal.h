@@ -59,6 +59,7 @@ struct promise {
     pbft_seq seq; /* 0: none */
     pbft_view view;
     struct pbft_digest digest;
+    bool least; /* of an earlier life, in which a later view may have been logged and not sent */
 };
 
 /* A configuration, and who judges by it. */
@@ -107,6 +108,11 @@ struct node {
     struct map synced;            /* statements in the synced log, FAULTS 3.6 */
     struct map said;      /* statements sent, by (type, view, seq): one digest each, FAULTS 3.5 */
     pbft_view asked_view; /* highest VIEW-CHANGE sent, FAULTS 3.5, 3.9 */
+    struct {              /* FAULTS 3.22 */
+        pbft_view view;   /* of its last change of views, */
+        uint64_t at_ns;   /* and when that was */
+        pbft_view heard[PBFT_REPLICAS_MAX]; /* highest VIEW-CHANGE of each */
+    } stay;
     struct promise *promises; /* window of them, by seq */
     struct promise *given;    /* those whose COMMIT was sent, which bind all lives, FAULTS 3.14 */
     uint64_t fetches_open;    /* FETCH without FETCH_STOP */
@@ -391,6 +397,9 @@ void damage_epoch(struct node *node);
 enum pbft_status damage_report(void *context, pbft_seq seq, const char *json, size_t size);
 
 /* fixture_bounds.c: promises kept, and limits */
+void check_stay_begins(struct node *node, pbft_view view);
+void check_wish_heard(struct node *node, struct pbft_span frame); /* before the core sees it */
+void check_view_effect(struct sim *sim, struct node *node, pbft_view view, bool active);
 void check_promise(struct sim *sim, struct node *node, struct pbft_span commit);
 void keep_promise(const struct sim *sim, struct promise *promises, const struct pbft_claim *commit);
 void check_view_change(struct sim *sim, struct node *node, struct pbft_span frame);

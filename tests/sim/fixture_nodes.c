@@ -258,6 +258,7 @@ static void check_taken(struct sim *sim, const struct node *n, const struct even
 
 static void seen_by_correct(struct sim *sim, struct node *n, const struct event *e)
 {
+    check_wish_heard(n, pbft_frame_span(e->frame));
     recheck_received(sim->epochs[n->epoch].recheck, pbft_frame_span(e->frame));
     if (e->from_client || e->frame->bytes[0] == PBFT_FETCH || e->frame->bytes[0] == PBFT_REQUEST)
         n->heard++;

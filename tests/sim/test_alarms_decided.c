@@ -174,6 +174,26 @@ Test(alarms, a_view_that_was_left)
     (void)sim_run_for(sim, SIM_SECOND);
     rings(sim, "FAULTS 3.9");
 }
+static void leaves_for(struct sim *sim, pbft_id id, pbft_view view)
+{
+    struct pbft_effect e = {.kind = PBFT_EFFECT_VIEW};
+    e.view.view = view;
+    decides(sim, id, &e);
+}
+Test(alarms, a_view_that_is_left_before_its_time)
+{
+    struct sim *sim = sound(0);
+    leaves_for(sim, 1, 1);
+    rings(sim, "FAULTS 3.22: replica 1 leaves for view 1 after");
+}
+Test(alarms, a_view_that_others_leave_may_be_left_before_its_time)
+{
+    struct sim *sim = sound(0);
+    sim->nodes[1].stay.heard[2] = sim->nodes[1].stay.heard[3] = 1;
+    leaves_for(sim, 1, 1);
+    cr_expect(sim_ok(sim), "f+1 have asked for it: %s", sim_failure(sim));
+    sim_free(sim);
+}
 Test(alarms, a_view_that_was_left_in_another_life)
 {
     struct sim *sim = sound(20);
