@@ -109,6 +109,7 @@ static uint64_t draw(uint64_t seed, uint32_t n, const struct sim_scenario *rows[
     size_t count = 0;
     while (sim_scenarios[count].name != NULL)
         count++;
+    PBFT_ASSERT(count > 0);
     uint64_t state = seed * UINT64_C(0xD1342543DE82EF95) + 29, skipped = 0;
     for (;; skipped++) {
         rows[0] = &sim_scenarios[scramble(state += UINT64_C(0x9E3779B97F4A7C15)) % count];

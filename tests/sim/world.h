@@ -191,7 +191,7 @@ struct sim_scenario {
 extern const struct sim_scenario sim_scenarios[];
 const struct sim_scenario *sim_scenario_find(const char *name); /* NULL: none of that name */
 
-#define SIM_ROWS_MAX 48u
+#define SIM_ROWS_MAX ((size_t)48)
 /* Two rows in one cluster, as options->rows says or, NULL, drawn until two fit. Deterministic. */
 void sim_pair_run(const struct sim_world_options *options, struct sim_world_result *result);
 /* Why these cannot go together in a cluster of n (0: as large as they need), for people; NULL: they
