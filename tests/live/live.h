@@ -69,6 +69,9 @@ unsigned live_primary(const struct live *l); /* as a quorum of the living says; 
 json_t *live_status(const struct live *l); /* status --json; caller decrefs; NULL on failure */
 /* A number or truth value of a replica in there; -1 if it has none or does not answer. */
 json_int_t live_number(const struct live *l, unsigned node, const char *name);
+/* Put a key, and wait until this replica has executed it: one that has said nothing yet has nothing
+ * to restore, and three others may have made all that was answered so far. */
+void live_let_vote(const struct live *l, unsigned node);
 /* Wait until all correct living replicas have the same stable checkpoint with the same root, which
  * is above `after`; false after 90 s. What is missing for a checkpoint is put. */
 bool live_roots_agree(const struct live *l, uint64_t after);

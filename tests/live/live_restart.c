@@ -132,3 +132,11 @@ json_int_t live_number(const struct live *l, unsigned node, const char *name)
     json_decref(status);
     return number;
 }
+
+void live_let_vote(const struct live *l, unsigned node)
+{
+    cr_assert_eq(live_ctl(l, NULL, 0, "put", "voted", "on", NULL), 0);
+    for (unsigned i = 0; i < 1200 && live_number(l, node, "last_executed") < 1; i++)
+        live_sleep_ms(50);
+    cr_assert_geq(live_number(l, node, "last_executed"), 1, "node %u executes nothing", node);
+}

@@ -91,7 +91,7 @@ static void begin(struct faulty *f, const char *flush_bytes)
     f->victim = (live_primary(&f->live) + 1) % 4;
     snprintf(f->when, sizeof f->when, "%s/fault", f->live.dir);
     snprintf(f->calls, sizeof f->calls, "%s/calls", f->live.dir);
-    cr_assert_eq(live_ctl(&f->live, NULL, 0, "put", "first", "of all", NULL), 0);
+    live_let_vote(&f->live, f->victim);
     live_terminate(&f->live, f->victim);
     if (flush_bytes != NULL)
         live_shell("sed -i 's/^flush_bytes = .*/flush_bytes = %s/' '%s/node-%u/node.conf' && "

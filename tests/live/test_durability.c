@@ -513,6 +513,7 @@ Test(live_durability, check_data_finds_damage)
     struct live l;
     char path[256];
     live_start_sync(&l, 4, 2);
+    live_let_vote(&l, 3);
     expect_check(&l, 1, "is in use by a replica");
     live_terminate(&l, 3);
     live_shell("sed -i 's/^flush_bytes = .*/flush_bytes = 64KiB/' '%s/node-3/node.conf'", l.dir);
@@ -556,6 +557,7 @@ Test(live_durability, full_disk_stops_votes_until_there_is_room)
     struct live l;
     char data[256];
     live_start_sync(&l, 4, 2);
+    live_let_vote(&l, 3);
     live_terminate(&l, 3);
     snprintf(data, sizeof data, "%s/node-3/data", l.dir);
     live_shell("mv '%s' '%s.old' && mkdir '%s'", data, data, data);
