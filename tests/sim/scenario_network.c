@@ -19,7 +19,10 @@ static void flood_one(struct stage *s, pbft_id to, unsigned round)
     struct pbft_core_info info = sim_info(s->sim, to).core;
     for (pbft_seq seq = info.stable + 1; seq <= info.stable + window + 4; seq++) {
         struct pbft_digest digest = {{(uint8_t)seq, (uint8_t)round}};
+        struct pbft_digest other = {{(uint8_t)seq, (uint8_t)round, 1}};
         stage_inject(s, 3, to, sim_vote(s->sim, PBFT_COMMIT, 3, info.view + 1, seq, &digest), true);
+        /* One of a number, whatever became of the first (FAULTS 4.22). */
+        stage_inject(s, 3, to, sim_vote(s->sim, PBFT_COMMIT, 3, info.view + 1, seq, &other), false);
         stage_inject(s, 3, to, sim_vote(s->sim, PBFT_PREPARE, 3, info.view + 2, seq, &digest),
                      false);
         pbft_seq beyond = seq + 10u * (pbft_seq)window;
@@ -189,8 +192,37 @@ static void bad_network(struct stage *s)
 
 /* ---- 2.37 ---- */
 
+static void primary_is_off(struct stage *s, int64_t offset_ns, uint64_t ms)
+{
+    sim_set_clock_offset(s->sim, (pbft_id)(stage_view(s) % s->n), offset_ns);
+    s->injected++;
+    for (uint64_t at = 0; at < ms; at += 100) {
+        stage_load(s, 2);
+        stage_run_for(s, 100);
+    }
+}
+
+/* PROTOCOL 11. A primary behind the others proposes the effective time, and goes on; one that is
+ * ahead of the skew is waited for, but not for longer than a time-out. */
+static void primary_clock(struct stage *s)
+{
+    const struct pbft_params *params = &sim_cluster(s->sim)->params;
+    uint64_t timeout_ms = params->view_timeout_ns / SIM_MS;
+    int64_t beyond = (int64_t)(params->clock_skew_ns + params->view_timeout_ns / 4);
+    stage_wait(s); /* there is an effective time */
+    pbft_view before = stage_view(s);
+    primary_is_off(s, -3600 * (int64_t)SIM_SECOND, params->clock_skew_ns / SIM_MS + 2 * timeout_ms);
+    stage_must(s, stage_view(s) == before, "a primary is left whose clock is behind");
+    primary_is_off(s, beyond, 2 * timeout_ms);
+    stage_must(s, stage_view(s) == before, "a time that has come is not looked at again");
+    primary_is_off(s, 3600 * (int64_t)SIM_SECOND, 4 * timeout_ms);
+    stage_must(s, stage_view(s) > before, "an hour ahead of all others, and believed");
+}
+
 static void clocks(struct stage *s)
 {
+    bool alone = s->first->next == NULL; /* nobody else moves the view */
+    if (alone) primary_clock(s);
     static const int64_t seconds[] = {-3600, 3600, 1, -1, 10, 0};
     for (size_t i = 0; i < sizeof seconds / sizeof seconds[0]; i++) {
         sim_set_clock_offset(s->sim, (pbft_id)(i % s->n), seconds[i] * (int64_t)SIM_SECOND);
@@ -264,7 +296,8 @@ static void slow_but_steady(struct stage *s)
 {
     stage_load(s, 20);
     stage_wait(s);
-    s->injected++;
+    for (pbft_id id = 0; id < s->n; id++)
+        s->injected += sim_disk_commits(s->sim, id);
 }
 
 /* ---- 2.46 ---- */

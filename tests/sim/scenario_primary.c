@@ -59,7 +59,23 @@ static void die(struct stage *s)
     stage_must(s, stage_view(s) > 0, "nobody left the dead primary");
 }
 
+/* 2.4: the others' progress, which never ends here, does not keep a primary that censors one. */
+static void censored(struct stage *s)
+{
+    uint64_t ms = sim_cluster(s->sim)->params.view_timeout_ns / SIM_MS;
+    pbft_view before = stage_view(s);
+    for (uint64_t at = 0; at < 4 * ms && stage_view(s) == before && sim_ok(s->sim); at += 10) {
+        sim_load(s->sim, 0, 4, SIM_WRITES);
+        stage_run_for(s, 10);
+    }
+    /* It may have been left already, in the row before this one. */
+    bool censors = before % s->n == s->row->liar;
+    stage_must(s, !censors || stage_view(s) > before, "others keep a primary that censors");
+}
+
 /* 2.5: what the primary proposes leaves it 0.9 time-outs later. */
+#define SLOW_ROUNDS 12u
+
 static bool hold_back(struct sim *sim, const struct sim_packet *p, void *context)
 {
     struct stage *s = context;
@@ -72,14 +88,17 @@ static bool hold_back(struct sim *sim, const struct sim_packet *p, void *context
 static void slow(struct stage *s)
 {
     uint64_t ms = sim_cluster(s->sim)->params.view_timeout_ns / SIM_MS;
+    pbft_seq before = sim_executed_last(s->sim);
     stage_filter(s, hold_back);
-    stage_load(s, 4);
-    for (unsigned round = 0; round < 12 && sim_ok(s->sim); round++) {
+    for (unsigned round = 0; round < SLOW_ROUNDS && sim_ok(s->sim); round++) {
+        stage_load(s, 4);
         stage_run_for(s, ms * 9 / 10);
         for (size_t i = 0; i < s->kept_count && i < 64; i++)
             BACKUPS(s, id) stage_inject(s, 0, id, pbft_frame_retain(s->kept[i]), true);
     }
     stage_filter(s, NULL);
+    stage_must(s, sim_executed_last(s->sim) + 1 >= before + SLOW_ROUNDS,
+               "less than a batch in each time-out");
 }
 
 /* 2.6: replica 3 sees the votes, never the proposal; replica 1, which it asks first, says nothing.
@@ -149,7 +168,7 @@ const struct stage_row stage_rows_primary[] = {
     {.name = "2.1", .byzantine = 1, .strategy = "equivocate", .liar = 0},
     {.name = "2.2", .byzantine = 1, .play = skip},
     {.name = "2.3", .play = die},
-    {.name = "2.4", .byzantine = 1, .strategy = "censor=1", .liar = 0},
+    {.name = "2.4", .byzantine = 1, .strategy = "censor=1", .liar = 0, .play = censored},
     {.name = "2.5", .byzantine = 1, .play = slow},
     {.name = "2.6", .byzantine = 2, .play = hide_body},
     {.name = "2.7", .byzantine = 1, .play = doubled},
