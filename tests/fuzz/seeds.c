@@ -9,6 +9,7 @@
 #include "replica/config.h"
 #include "replica/evidence.h"
 #include "service/kv.h"
+#include "service/txn.h"
 #include "store/tree.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/sim/samples.h"
@@ -188,29 +189,46 @@ static void page_seeds(uint8_t which, uint32_t target)
 
 /* ---- operations ---- */
 
+/* One after the other on one tree: `kv` takes them all in one input, `kv_codec` each, and what it
+ * results in. */
 static void kv_seeds(void)
 {
     static const struct pbft_span key = {(const uint8_t *)"key", 3},
                                   value = {(const uint8_t *)"v", 1};
-    uint8_t input[512], op[64];
+    static const uint8_t wide = 0xfe, result_of = 1; /* kv_codec's bounds; a result */
+    static const struct pbft_public_key client = {{1}};
+    static const struct pbft_tree_config config = {128, 128};
+    const struct pbft_params params = pbft_params_default(4);
+    struct pbft_tree *tree;
+    struct pbft_txn txn;
+    REQUIRE(pbft_tree_create(&tree, &config) == PBFT_STATUS_OK);
+    REQUIRE(pbft_txn_init(&txn, tree, &params));
+    uint8_t input[512], op[64], result[256];
     size_t at = 0;
-    for (unsigned i = 0; i < 6; i++) {
+    for (unsigned i = 0; i < 7; i++) {
         size_t size = i == 0   ? pbft_kv_encode_put(op, sizeof op, key, value)
                       : i == 1 ? pbft_kv_encode_get(op, sizeof op, key)
                       : i == 2 ? pbft_kv_encode_cas(op, sizeof op, key, true, value, key)
-                      : i == 3 ? pbft_kv_encode_range(op, sizeof op, value, 0)
-                      : i == 4 ? pbft_kv_encode_cas(op, sizeof op, value, false, value, key)
-                               : pbft_kv_encode_delete(op, sizeof op, key);
+                      : i == 3 ? pbft_kv_encode_range(op, sizeof op, key, 0)
+                      : i == 4 ? pbft_kv_encode_cas(op, sizeof op, key, false, value, key)
+                      : i == 5 ? pbft_kv_encode_delete(op, sizeof op, key)
+                               : pbft_kv_encode_delete(op, 6, key); /* does not fit: an empty one */
         input[at++] = (uint8_t)(i == 4 ? 0x47 : 3);
         input[at++] = (uint8_t)size;
         memcpy(input + at, op, size);
         at += size;
+        struct pbft_call call = {.client = &client, .session = 1, .t = i + 1, .seq = i + 1};
+        struct pbft_result r = {.bytes = result, .capacity = sizeof result};
+        pbft_kv_service.execute(NULL, &txn, &call, (struct pbft_span){op, size}, &r);
+        char name[32];
+        (void)snprintf(name, sizeof name, "op-%u", i);
+        save_with("kv_codec", name, &wide, 1, (struct pbft_span){op, size});
+        (void)snprintf(name, sizeof name, "result-%u", i);
+        save_with("kv_codec", name, &result_of, 1, (struct pbft_span){result, r.size});
     }
-    input[at++] = 0xff; /* a made-up result: BAD_REQUEST to a GET */
-    input[at++] = 2;
-    input[at++] = 3;
-    input[at++] = 2;
     save_with("kv", "all", input, at, (struct pbft_span){input, 0});
+    pbft_txn_release(&txn);
+    pbft_tree_destroy(tree);
 }
 
 /* ---- files ---- */
