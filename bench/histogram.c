@@ -21,6 +21,7 @@ void histogram_record(struct histogram *h, uint64_t value, uint64_t times)
 {
     h->buckets[bucket_of(value)] += times;
     h->count += times;
+    h->sum += (double)value * (double)times;
     if (value > h->max) h->max = value;
 }
 
@@ -29,6 +30,7 @@ void histogram_merge(struct histogram *into, const struct histogram *from)
     for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++)
         into->buckets[i] += from->buckets[i];
     into->count += from->count;
+    into->sum += from->sum;
     if (from->max > into->max) into->max = from->max;
 }
 
@@ -46,4 +48,9 @@ uint64_t histogram_percentile(const struct histogram *h, double percent)
         return value < h->max ? value : h->max;
     }
     return h->max;
+}
+
+double histogram_mean(const struct histogram *h)
+{
+    return h->count == 0 ? 0 : h->sum / (double)h->count;
 }

@@ -13,6 +13,7 @@
 struct histogram {
     uint64_t count;
     uint64_t max; /* exact */
+    double sum;   /* exact up to 2^53 ns: 104 days */
     uint64_t buckets[HISTOGRAM_BUCKETS];
 };
 
@@ -21,5 +22,6 @@ void histogram_merge(struct histogram *into, const struct histogram *from);
 /* Highest value equivalent to the one below which `percent` (0 .. 100) of the recorded lie; 0 when
  * nothing was recorded. */
 uint64_t histogram_percentile(const struct histogram *h, double percent);
+double histogram_mean(const struct histogram *h); /* 0 when nothing was recorded */
 
 #endif

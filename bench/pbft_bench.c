@@ -283,12 +283,13 @@ static json_t *to_json(const struct load_options *o, const struct load_result *r
         json_array_append_new(rss_after, json_integer((json_int_t)use->after[i].rss_bytes));
     }
     return json_pack(
-        "{s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:s,s:i,s:i,s:i,s:i,"
+        "{s:I,s:I,s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:s,s:i,s:i,s:i,s:i,"
         "s:i,s:i,s:i,s:f,s:b,s:I,s:I,s:I,"
         "s:o,s:o,s:{s:s,s:s,s:i}}",
         "rate", (json_int_t)o->rate, "ops", (json_int_t)r->ops, "ops_per_s",
-        (double)r->ops / r->seconds, "p50_ms", (double)histogram_percentile(&r->latency, 50) / 1e6,
-        "p99_ms", (double)histogram_percentile(&r->latency, 99) / 1e6, "p999_ms",
+        (double)r->ops / r->seconds, "mean_ms", histogram_mean(&r->latency) / 1e6, "p50_ms",
+        (double)histogram_percentile(&r->latency, 50) / 1e6, "p99_ms",
+        (double)histogram_percentile(&r->latency, 99) / 1e6, "p999_ms",
         (double)histogram_percentile(&r->latency, 99.9) / 1e6, "max_ms",
         (double)r->latency.max / 1e6, "errors", (json_int_t)r->errors, "wrong",
         (json_int_t)r->wrong, "wrong_replies", (json_int_t)r->wrong_replies, "fallbacks",

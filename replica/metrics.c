@@ -99,6 +99,14 @@ static void put_execution(struct pbft_text *t, const struct pbft_metrics *m)
     counter(t, "pbft_batches_rehashed_total", i->batches_rehashed,
             "Batches whose requests were hashed anew for their execution.");
     counter(t, "pbft_requests_executed_total", i->requests_executed, "Requests executed.");
+    static const char *const stages[PBFT_STAGES] = {"wait", "prepare", "commit", "execute"};
+    family(t, "pbft_request_stage_seconds_total", "counter",
+           "Time that requests spent here before they were executed, by stage.");
+    for (unsigned s = 0; s < PBFT_STAGES; s++)
+        pbft_text_put(t,
+                      "pbft_request_stage_seconds_total{stage=\"%s\"} %" PRIu64 ".%09" PRIu64 "\n",
+                      stages[s], i->stage_ns[s] / 1000000000u, i->stage_ns[s] % 1000000000u);
+    counter(t, "pbft_requests_timed_total", i->requests_timed, "Requests of which that was told.");
     counter(t, "pbft_ops_executed_total", i->ops_executed, "Operations executed.");
     counter(t, "pbft_queries_answered_total", i->queries_answered, "Fast reads answered.");
     counter(t, "pbft_queries_held_total", i->queries_held,

@@ -114,7 +114,7 @@ static bool make_parts(struct pbft_node *node)
     node->peers = calloc(node->n, sizeof *node->peers);
     node->done = calloc(node->p->batch_max_requests, sizeof *node->done);
     return node->side.apply != NULL && node->clients != NULL && node->peers != NULL &&
-           node->done != NULL && node_opened_init(node);
+           node->done != NULL && node_opened_init(node) && node_stages_init(node);
 }
 
 struct pbft_node *pbft_node_new(const struct pbft_node_config *config)
@@ -168,6 +168,7 @@ void pbft_node_free(struct pbft_node *node)
     free(node->page_scratch);
     free(node->peers);
     free(node->done);
+    free(node->batch_times);
     free(node);
 }
 

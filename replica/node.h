@@ -147,12 +147,23 @@ void pbft_node_emit(struct pbft_node *node, const struct pbft_peer *to, struct p
 
 /* ---- looking ---- */
 
+/* What a request goes through at one replica, one after the other. */
+enum pbft_stage {
+    PBFT_STAGE_WAIT,    /* from its arrival until a proposal that holds it is accepted, or made */
+    PBFT_STAGE_PREPARE, /* until that is prepared */
+    PBFT_STAGE_COMMIT,  /* until it is committed and its turn */
+    PBFT_STAGE_EXECUTE, /* until its result is there */
+    PBFT_STAGES,
+};
+
 struct pbft_node_info {
     struct pbft_core_info core;
     pbft_seq applied; /* last executed by apply */
     struct pbft_digest stable_root;
     uint64_t requests_executed, batches_executed, ops_executed;
     uint64_t batches_rehashed; /* whose requests had to be hashed anew for their execution */
+    /* Of those that came here before they were executed: how many, and their time in each stage. */
+    uint64_t requests_timed, stage_ns[PBFT_STAGES];
     uint64_t queries_answered, queries_held;
     uint64_t replies_sent, busy_sent;
     uint64_t outbox_bytes, outbox_dropped;

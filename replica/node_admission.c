@@ -137,19 +137,20 @@ static struct admitted *admitted_find(struct client *c, uint64_t session, uint64
     return NULL;
 }
 
-static void admitted_add(const struct pbft_node *node, struct client *c, struct admitted what)
+static void admitted_add(const struct pbft_node *node, struct client *c,
+                         const struct admitted *what)
 {
-    if (admitted_find(c, what.session, what.t) != NULL) return;
+    if (admitted_find(c, what->session, what->t) != NULL) return;
     c->admitted =
         node_grow(c->admitted, &c->admitted_capacity, c->admitted_count, sizeof *c->admitted);
-    c->admitted[c->admitted_count++] = what;
-    if (what.by == PBFT_PENDING_DIRECT) {
-        c->admitted_bytes += what.bytes;
+    c->admitted[c->admitted_count++] = *what;
+    if (what->by == PBFT_PENDING_DIRECT) {
+        c->admitted_bytes += what->bytes;
         return;
     }
-    struct forwarder *f = forwarder_of(node, c, what.by);
+    struct forwarder *f = forwarder_of(node, c, what->by);
     f->admitted++;
-    f->bytes += what.bytes;
+    f->bytes += what->bytes;
 }
 
 static void admitted_remove(const struct pbft_node *node, struct client *c, size_t i)
@@ -165,17 +166,21 @@ static void admitted_remove(const struct pbft_node *node, struct client *c, size
     f->bytes -= gone.bytes;
 }
 
-void node_forget_request(struct pbft_node *node, const struct pbft_done_request *done)
+uint64_t node_forget_request(struct pbft_node *node, const struct pbft_done_request *done)
 {
     struct client *c = node->clients[done->client_index];
-    if (c == NULL) return;
+    uint64_t arrived_ns = 0;
+    if (c == NULL) return 0;
     for (size_t i = 0; i < c->admitted_count;) {
         const struct admitted *a = &c->admitted[i];
-        if (a->session != done->session || (a->t != done->t && a->t > done->low))
+        if (a->session != done->session || (a->t != done->t && a->t > done->low)) {
             i++;
-        else
-            admitted_remove(node, c, i);
+            continue;
+        }
+        if (a->t == done->t) arrived_ns = a->arrived_ns;
+        admitted_remove(node, c, i);
     }
+    return arrived_ns;
 }
 
 /* After a state transfer the core has let go of all requests: nobody can say which of them the new
@@ -190,24 +195,22 @@ void node_recheck_admitted(struct pbft_node *node)
 }
 
 static enum pbft_verdict request_to_core(struct pbft_node *node, const struct pbft_peer *from,
-                                         uint32_t index, uint64_t session, uint64_t t,
-                                         const struct pbft_digest *digest, struct pbft_frame *frame)
+                                         uint32_t index, const struct admitted *what,
+                                         struct pbft_frame *frame)
 {
     bool from_client = from->kind == PBFT_PEER_CLIENT;
     struct pbft_event event = {.kind = PBFT_EVENT_REQUEST};
     event.request.client_index = index;
-    event.request.session = session;
-    event.request.t = t;
-    event.request.digest = *digest;
+    event.request.session = what->session;
+    event.request.t = what->t;
+    event.request.digest = what->digest;
     event.request.frame = frame;
     event.request.from_client = from_client;
     event.request.from = from->index;
     enum pbft_verdict verdict = node_step(node, &event);
-    if (verdict == PBFT_OK)
-        admitted_add(node, node_client(node, index),
-                     (struct admitted){session, t, *digest, frame->size, room_of(from)});
+    if (verdict == PBFT_OK) admitted_add(node, node_client(node, index), what);
     if ((verdict == PBFT_DROP_QUOTA || verdict == PBFT_DROP_BUSY) && from_client)
-        send_busy(node, from, session, t);
+        send_busy(node, from, what->session, what->t);
     return verdict;
 }
 
@@ -234,6 +237,7 @@ static struct task *lookup_task(struct pbft_node *node, const struct pbft_peer *
     task->client_index = request->client_index;
     task->session = request->session;
     task->t = request->t;
+    task->arrived_ns = node->now_ns;
     task->digest = request->digest;
     struct client *c = node_client(node, request->client_index);
     if (from->kind == PBFT_PEER_CLIENT) {
@@ -269,9 +273,11 @@ enum pbft_verdict node_on_request(struct pbft_node *node, const struct pbft_peer
     bool from_client = from->kind == PBFT_PEER_CLIENT;
     if (from_client) route_set(c, request->session, from->connection);
     /* One that is under way is not executed as far as we know: the core decides (and forwards). */
-    if (admitted_find(c, request->session, request->t) != NULL)
-        return request_to_core(node, from, request->client_index, request->session, request->t,
-                               &request->digest, frame);
+    if (admitted_find(c, request->session, request->t) != NULL) {
+        const struct admitted again = {request->session, request->t,  node->now_ns,
+                                       request->digest,  frame->size, room_of(from)};
+        return request_to_core(node, from, request->client_index, &again, frame);
+    }
     /* A liar may repeat what a client once signed: that fills the liar's own room. */
     if (!lookup_room(node, c, from, frame->size)) {
         if (from_client) send_busy(node, from, request->session, request->t);
@@ -316,8 +322,9 @@ void node_lookup_done(struct pbft_node *node, struct task *task)
         task->verdict = PBFT_DROP_BUSY; /* its client asks again */
         return;
     }
-    task->verdict = request_to_core(node, &task->peer, task->client_index, task->session, task->t,
-                                    &task->digest, task->frame);
+    const struct admitted what = {task->session, task->t,           task->arrived_ns,
+                                  task->digest,  task->frame->size, room_of(&task->peer)};
+    task->verdict = request_to_core(node, &task->peer, task->client_index, &what, task->frame);
 }
 
 /* A pending request whose session was overtaken by a newer one, or retired, never executes: the

@@ -70,6 +70,7 @@ void node_execute(struct pbft_node *node, const struct pbft_effect *effect)
     struct task *task = node_queue(node, TASK_EXECUTE);
     task->seq = effect->execute.seq;
     task->needs_lsn = effect->execute.needs_lsn;
+    node_stage_begins(node, task->seq, PBFT_STAGE_EXECUTE);
     task->frame = effect->execute.frame; /* its reference is ours now */
     if (task->frame == NULL) return;
     task->proposal = effect->execute.proposal;
@@ -240,7 +241,7 @@ static void executed(struct pbft_node *node, struct task *task)
     for (uint32_t i = 0; i < task->applied_count; i++) {
         struct pbft_applied *a = &task->applied[i];
         node->done[i] = (struct pbft_done_request){a->client_index, a->session, a->t, a->low};
-        node_forget_request(node, &node->done[i]);
+        node_stages_over(node, task->seq, node_forget_request(node, &node->done[i]));
         node_reply(node, a->client_index, a->session, a->reply, task->needs_lsn);
         a->reply = NULL;
     }

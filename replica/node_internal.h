@@ -66,6 +66,7 @@ struct task {
     /* LOOKUP, RESULT */
     uint32_t client_index;
     uint64_t session, t;
+    uint64_t arrived_ns; /* LOOKUP */
     struct pbft_digest
         digest; /* LOOKUP: request; INSTALL_BEGIN: root; INSTALL_PAGE: out, its hash */
     enum pbft_lookup lookup;
@@ -190,6 +191,11 @@ struct opened { /* a proposal */
     struct pbft_digest *requests; /* count; NULL: no such proposal */
 };
 
+struct batch_times { /* when each of its stages began; 0: not seen */
+    pbft_seq seq;
+    uint64_t begun_ns[PBFT_STAGES];
+};
+
 struct known_root {
     pbft_seq seq;
     struct pbft_digest root;
@@ -202,6 +208,7 @@ struct route {
 /* A request that the core holds, until it is executed. */
 struct admitted {
     uint64_t session, t;
+    uint64_t arrived_ns;
     struct pbft_digest digest;
     uint32_t bytes;
     uint32_t by; /* whose room it takes: a replica's, or PBFT_PENDING_DIRECT */
@@ -394,6 +401,10 @@ struct pbft_node {
     uint64_t batches_rehashed;
     uint64_t state_bytes; /* after the last APPLY job */
 
+    /* node_stages.c */
+    struct batch_times *batch_times; /* window, by number */
+    uint64_t requests_timed, stage_ns[PBFT_STAGES];
+
     /* node_admission.c */
     struct client **clients; /* by index; NULL until first heard of */
     struct held_query *held;
@@ -517,6 +528,12 @@ struct pbft_digest *node_opened_take(struct pbft_node *node, const struct pbft_d
                                      uint32_t *count);
 void node_opened_free(struct pbft_node *node);
 
+/* node_stages.c */
+bool node_stages_init(struct pbft_node *node); /* false: out of memory */
+void node_stage_begins(struct pbft_node *node, pbft_seq seq, enum pbft_stage stage);
+/* A request of this number, which came at `arrived_ns` (0: not known), is executed. */
+void node_stages_over(struct pbft_node *node, pbft_seq seq, uint64_t arrived_ns);
+
 /* node_apply.c */
 void node_checkpoint_ready(struct pbft_node *node, pbft_seq seq, const struct pbft_digest *root);
 void node_execute(struct pbft_node *node, const struct pbft_effect *effect);
@@ -547,7 +564,8 @@ enum pbft_verdict node_on_result_fetch(struct pbft_node *node, const struct pbft
                                        const struct pbft_result_fetch *fetch);
 void node_reply(struct pbft_node *node, uint32_t client_index, uint64_t session,
                 struct pbft_frame *reply, pbft_lsn needs_lsn); /* takes the reference */
-void node_forget_request(struct pbft_node *node, const struct pbft_done_request *done);
+/* Returns when it came, on now_ns; 0: it did not. */
+uint64_t node_forget_request(struct pbft_node *node, const struct pbft_done_request *done);
 void node_lookup_done(struct pbft_node *node, struct task *task);
 void node_recheck_tick(struct pbft_node *node);
 void node_recheck_done(struct pbft_node *node, struct task *task);

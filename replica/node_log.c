@@ -244,6 +244,10 @@ void node_persist(struct pbft_node *node, const struct pbft_effect *effect)
     }
     if (!append(node, kind, frames)) return;
     remember(node, kind, frames);
+    struct pbft_claim about;
+    record_claim(frames, &about);
+    if (kind == PBFT_RECORD_PROPOSAL) node_stage_begins(node, about.seq, PBFT_STAGE_PREPARE);
+    if (kind == PBFT_RECORD_PREPARED) node_stage_begins(node, about.seq, PBFT_STAGE_COMMIT);
     node->pairs =
         node_grow(node->pairs, &node->pair_capacity, node->pair_count, sizeof *node->pairs);
     node->pairs[node->pair_count++] = (struct lsn_pair){effect->persist.lsn, node->log_last};

@@ -16,6 +16,8 @@ void pbft_node_info(const struct pbft_node *node, struct pbft_node_info *out)
     out->stable_root = out->core.stable_root;
     out->requests_executed = node->requests_executed;
     out->batches_rehashed = node->batches_rehashed;
+    out->requests_timed = node->requests_timed;
+    memcpy(out->stage_ns, node->stage_ns, sizeof out->stage_ns);
     out->batches_executed = node->batches_executed;
     out->ops_executed = node->ops_executed;
     out->queries_answered = node->queries_answered;

@@ -30,6 +30,8 @@ plot "$dir/curve-single" using 1:2 with linespoints pt 7 ps 0.5 title "p50", "" 
 END
     fi
 
+    if jq -e 'any(.basic[]; .stages_ms)' "$json" >/dev/null; then plot_stages "$json"; fi
+
     if jq -e '.growth != []' "$json" >/dev/null; then
         data '.growth[] | [.n, .ops_per_s.median, .ops_per_s.min, .ops_per_s.max, .messages_per_batch.median, .protocol_messages, .signatures_per_batch.median]' >"$dir/growth"
         plot scaling 1000 420 <<END
@@ -79,6 +81,26 @@ set arrow from 0, graph 0 to 0, graph 1 nohead lc rgb "#b03030"
 $([[ ${5:-} == set* ]] && echo "$5")
 plot "$3" using 1:2 with steps lw 1.5 notitle
 END
+}
+
+plot_stages() { # plot_stages JSON: of bundles (tens of ms) and of single operations, beside one another
+    local of group=0
+    for of in '.bundle > 1' '.bundle == 1'; do
+        jq -r ".basic | to_entries[] | select(.value.stages_ms and (.value | $of)) | .key as \$c | .value |
+            [\"\(\$c). \(.durability)\", (.stages_ms | .wait, .prepare, .commit, .execute, .else | .median)] | @tsv" "$1" >"$dir/stages-$group"
+        group=$((group + 1))
+    done
+    {
+        echo "set datafile separator \"\\t\"; set multiplot layout 1,2; set style data histogram; set style histogram rowstacked; set style fill solid 0.8 border -1; set boxwidth 0.6"
+        echo "set key top left inside reverse Left invert; set ylabel \"mean latency, ms\"; set grid noxtics"
+        for ((group = 0; group < 2; group++)); do
+            [ -s "$dir/stages-$group" ] || continue
+            echo "set title \"$([ $group = 0 ] && echo "Bundles of $BUNDLE" || echo "One signed operation each")\""
+            echo "set yrange [0:$(awk -F '\t' '{ s = $2 + $3 + $4 + $5 + $6; if (s > most) most = s } END { print most * 1.5 }' "$dir/stages-$group")]"
+            echo "plot \"$dir/stages-$group\" using 2:xtic(1) title \"waits for its batch\", \"\" using 3 title \"until prepared\", \"\" using 4 title \"until committed\", \"\" using 5 title \"execution\", \"\" using 6 title \"client, network, reply\""
+        done
+    } >"$dir/stages"
+    plot stages 1000 420 <"$dir/stages"
 }
 
 plot_lies() { # plot_lies JSON: a small timeline each

@@ -4,13 +4,15 @@
 bad_rounds=0
 
 # Of all replicas that run: sets $batches and $executed (operations; the most of any),
-# $frames, $verified, $state_bytes, $peak_kib.
+# $frames, $verified, $state_bytes, $peak_kib; and $stages, which is of replica 0 alone, the primary
+# if nothing happens: seconds that requests spent there by stage (replica/node.h).
 totals() {
     local id peak
-    batches=0 executed=0 frames=0 verified=0 state_bytes=0 peak_kib=0
+    stages=null batches=0 executed=0 frames=0 verified=0 state_bytes=0 peak_kib=0
     for ((id = 0; id < n; id++)); do
         [ "${pids[$id]}" != 0 ] || continue
         metrics "$id" || die "replica $id does not answer"
+        [ "$id" = 0 ] && stages=$(stages_seen)
         frames=$((frames + m[pbft_net_sent_frames_total]))
         verified=$((verified + m[pbft_signatures_verified_total]))
         [ "${m[pbft_batches_executed_total]}" -gt "$batches" ] && batches=${m[pbft_batches_executed_total]}
@@ -19,6 +21,16 @@ totals() {
         peak=$(memory_kb "${pids[$id]}" VmHWM)
         [ "${peak:-0}" -gt "$peak_kib" ] && peak_kib=$peak
     done
+}
+
+# Of the replica that metrics asked: [requests, seconds in each stage...].
+stages_seen() {
+    local stage key seen=${m[pbft_requests_timed_total]}
+    for stage in wait prepare commit execute; do
+        key="pbft_request_stage_seconds_total{stage=\"$stage\"}"
+        seen+=,${m[$key]}
+    done
+    echo "[$seen]"
 }
 
 bundled=(--clients "$CLIENTS" --bundle "$BUNDLE" --inflight $((BUNDLES * BUNDLE)))
@@ -32,7 +44,7 @@ populate() { # populate KEYS
 # round_begin, then pbft-bench --json $dir/round.json by whatever way, then round_end.
 round_begin() {
     totals
-    round_batches=$batches round_executed=$executed round_frames=$frames round_verified=$verified
+    round_batches=$batches round_executed=$executed round_stages=$stages round_frames=$frames round_verified=$verified
     round_ticks=$(cpu_ticks)
     rm -f "$dir/round.json"
 }
@@ -46,9 +58,11 @@ round_end() {
     jq -c -n --arg case "$1" --argjson round "$round" --argjson n "$n" --argjson stolen "$stole" \
         --argjson batches $((batches - round_batches)) --argjson executed $((executed - round_executed)) --argjson frames $((frames - round_frames)) \
         --argjson verified $((verified - round_verified)) --argjson state "$state_bytes" \
-        --argjson peak "$peak_kib" --arg load "$(load_now)" --argjson more "${more:-null}" --slurpfile bench "$dir/round.json" \
-        '{case: $case, round: $round, n: $n, stolen_percent: $stolen, loadavg: $load, batches: $batches, operations_executed: $executed, frames_sent: $frames,
-          signatures_verified: $verified, state_bytes: $state, peak_kib: $peak} + ($more // {}) + {bench: $bench[0]}' >>"$rounds" ||
+        --argjson peak "$peak_kib" --arg load "$(load_now)" --argjson more "${more:-null}" \
+        --argjson before "$round_stages" --argjson after "$stages" --slurpfile bench "$dir/round.json" \
+        'def mean_ms: if $before and $after and $after[0] > $before[0] then [range(1; 5) as $s | ($after[$s] - $before[$s]) * 1000 / ($after[0] - $before[0])] else null end;
+         {case: $case, round: $round, n: $n, stolen_percent: $stolen, loadavg: $load, batches: $batches, operations_executed: $executed, frames_sent: $frames,
+          signatures_verified: $verified, state_bytes: $state, peak_kib: $peak, stages_ms: mean_ms} + ($more // {}) + {bench: $bench[0]}' >>"$rounds" ||
         die "case $1: what was measured can not be written"
     jq -e '.errors + .wrong + .lost == 0' "$dir/round.json" >/dev/null || bad_rounds=$((bad_rounds + 1))
     note "$1 $round: $(tail -1 "$rounds" | jq -r '"\(.strategy // .name // .n) \(.bench.ops_per_s | floor)/s, p50 \(.bench.p50_ms) ms, p99 \(.bench.p99_ms) ms, \(.bench.cpu_ms_per_op) ms CPU an operation, \(.stolen_percent) % stolen"')"

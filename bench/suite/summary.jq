@@ -17,6 +17,9 @@ def figures: {
     state_mib: map(.state_bytes | mib) | spread,
     ops_per_batch: map(select(.batches > 0) | .operations_executed / .batches) | spread,
     stolen_percent: map(.stolen_percent) | spread,
+    # Means; what is no stage of the primary is the client, the network, and the reply.
+    stages_ms: (map(select(.stages_ms and .bench.reads == 0) | (.stages_ms + [.bench.mean_ms - (.stages_ms | add)])) |
+        if . == [] then null else transpose | map(spread) | {wait: .[0], prepare: .[1], commit: .[2], execute: .[3], else: .[4]} end),
     failed: map(.bench.errors + .bench.wrong + .bench.lost) | add
 };
 

@@ -27,6 +27,10 @@ def row($title; $goal): "| \($title) | \(.durability) | " +
 "| case | durability | operations/s | goal | p50 ms | goal | p99 ms | goal | CPU ms an operation | goal | memory a replica, MiB | rounds |",
 "|---|---|---|---|---|---|---|---|---|---|---|---|",
 (.basic | to_entries[] | .key as $c | .value | row(what($c); goal($c))), "" else empty end),
+(if any(.basic[]?; .stages_ms) then
+"| stages of a request at the primary, mean ms | waits for its batch | until prepared | until committed | execution | client, network, reply |", "|---|---|---|---|---|---|",
+(.basic | to_entries[] | select(.value.stages_ms) | .key as $c | .value.stages_ms |
+ "| \(what($c)) | \([.wait, .prepare, .commit, .execute, .else | range3(digits(2))] | join(" | ")) |"), "" else empty end),
 (if .keys != [] then
 "| A and B with other numbers of keys | durability | operations/s | | p50 ms | | p99 ms | | CPU ms an operation | | memory a replica, MiB | rounds |",
 "|---|---|---|---|---|---|---|---|---|---|---|---|",

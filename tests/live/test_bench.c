@@ -164,6 +164,11 @@ Test(live_bench, the_suite_writes_what_the_docs_promise, .timeout = 600)
     for (size_t i = 0; i < sizeof about / sizeof *about; i++)
         cr_expect_not_null(json_object_get(all, about[i]), "%s", about[i]);
     json_t *d = json_object_get(json_object_get(all, "basic"), "D");
+    static const char *const stages[] = {"prepare", "commit", "execute", "else"};
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
+        json_t *stage = json_object_get(json_object_get(d, "stages_ms"), stages[i]);
+        cr_expect_gt(json_number_value(json_object_get(stage, "median")), 0.0, "%s", stages[i]);
+    }
     cr_expect_str_eq(json_string_value(json_object_get(d, "durability")), "memory");
     cr_expect_eq(whole(d, "failed"), 0);
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {

@@ -18,6 +18,7 @@ TestSuite(histogram, .init = reset);
 Test(histogram, empty)
 {
     cr_expect_eq(histogram_percentile(&h, 50), 0);
+    cr_expect_eq(histogram_mean(&h), 0.0);
 }
 
 Test(histogram, small_values_are_exact)
@@ -50,6 +51,7 @@ Test(histogram, weights_and_merging)
     histogram_merge(&h, &other);
     cr_expect_eq(h.count, 100);
     cr_expect_eq(h.max, 1000000);
+    cr_expect_eq(histogram_mean(&h), (99 * 10 + 1000000) / 100.0);
     cr_expect_eq(histogram_percentile(&h, 99), 10);
     cr_expect_eq(histogram_percentile(&h, 99.5), 1000000);
 }
